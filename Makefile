@@ -1,0 +1,115 @@
+# `make` alone lists the targets. Everything is built with the one dev profile,
+# which is optimised, and lies in CARGO_TARGET_DIR (`target` if that is not set).
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+BINARIES := $(CARGO_TARGET_DIR)/debug
+PYTHON := "$(CARGO_TARGET_DIR)/python/bin/python" -B
+
+# `make test` simulates this many seeds with four and with seven validators;
+# `make sim SEEDS=0..100000` is for a long evening.
+SIM_SEEDS_4 ?= 0..200
+SIM_SEEDS_7 ?= 0..60
+SEEDS ?= 0..1000
+VALIDATORS ?= 7
+
+say = @printf '\n== %s\n'
+
+.PHONY: help demo test lint fmt sim deny clean setup setup-tests build
+.PHONY: test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim
+.PHONY: test-live test-deny
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: setup build ## seven validators on this machine: finality, two killed, recovery, an offline proof (KEEP=1 leaves them up)
+	$(say) 'demo'
+	@"$(BINARIES)/bizra" demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: setup-tests test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim test-live test-deny ## every test that needs no special machine
+	$(say) 'all tests passed'
+
+lint: test-fmt test-clippy test-lint-bites ## formatting, clippy, and that clippy's bans bite
+
+fmt: ## format the sources
+	cargo fmt --all
+
+sim: ## simulate SEEDS=0..1000 with VALIDATORS=7
+	$(say) 'simulating seeds $(SEEDS) with $(VALIDATORS) validators'
+	@cargo build --locked --package bizra-sim --bin bizra-sim
+	@"$(BINARIES)/bizra-sim" --seeds $(SEEDS) --validators $(VALIDATORS)
+
+deny: ## licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny, needs the network)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	$(say) 'dependencies'
+	@cargo deny --locked check --hide-inclusion-graph
+
+clean: ## remove everything that was built
+	cargo clean
+
+build: setup ## build the programs
+	$(say) 'building'
+	@cargo build --locked --workspace --bins
+
+setup: ## install what the build lacks (asks apt, with sudo when not root)
+	@scripts/setup.sh
+
+setup-tests:
+	@scripts/setup.sh tests
+
+test-fmt:
+	$(say) 'formatting'
+	@cargo fmt --all --check
+
+test-clippy:
+	$(say) 'clippy'
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+test-lint-bites:
+	$(say) 'the bans of clippy.toml bite'
+	@scripts/lint-bites.sh
+
+test-client:
+	$(say) 'Python client, vectors and demonstration records'
+	@$(PYTHON) clients/python/test_pci.py
+	@$(PYTHON) clients/vectors/make_vectors.py --check
+	@$(PYTHON) configs/demo/check_records.py
+
+# Programs and tests in one go, with one choice of features: the steps below
+# run what this has built.
+test-build:
+	$(say) 'building programs and tests'
+	@cargo build --locked --workspace --bins --tests
+
+test-rust:
+	$(say) 'tests'
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --locked --workspace --lib --bins --tests; \
+	else \
+		cargo test --locked --workspace --lib --bins --tests; \
+	fi
+	$(say) 'examples in the documentation'
+	@cargo test --locked --workspace --doc --quiet
+
+test-sim:
+	$(say) 'simulation: four validators, seeds $(SIM_SEEDS_4)'
+	@"$(BINARIES)/bizra-sim" --seeds $(SIM_SEEDS_4) --validators 4
+	$(say) 'simulation: seven validators, seeds $(SIM_SEEDS_7)'
+	@"$(BINARIES)/bizra-sim" --seeds $(SIM_SEEDS_7) --validators 7
+
+test-live:
+	$(say) 'Python client against four real validators'
+	@scripts/live-python.sh 4
+
+# The vulnerabilities are left to `make deny`: their list comes over the network.
+test-deny:
+	$(say) 'dependencies: licences, sources, bans'
+	@if command -v cargo-deny >/dev/null; then \
+		cargo deny --locked check --hide-inclusion-graph licenses sources bans; \
+	else \
+		echo 'left out: cargo-deny is not installed (make deny installs it)'; \
+	fi

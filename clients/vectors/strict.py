@@ -1,0 +1,32 @@
+"""A strict JSON reader: what it takes has exactly one meaning for every reader. Standard library and pci.py."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "python"))
+import pci  # noqa: E402
+
+
+def parse(text):
+    """Reads text or bytes; ValueError for duplicate keys, lone surrogates, numbers beyond 2^53-1, depth over 32,
+    bytes after the value, and whatever else is not JSON."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        value = json.loads(text, object_pairs_hook=without_duplicates, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError(f"deeper than {pci.DEPTH_MAX}") from None
+    pci.canonical(value)
+    return value
+
+
+def without_duplicates(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
+def refuse(name):
+    raise ValueError(f"{name} is not JSON")

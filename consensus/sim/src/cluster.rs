@@ -1,0 +1,685 @@
+//! The cluster: a queue of events in virtual time, and the course of a run.
+//!
+//! A run is rounds of faults, healing and proof of life, until enough views
+//! and faults have passed. All that happens follows from the options.
+
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::faults::{CrashPoint, Fault, Faults};
+use crate::keys::{Keyring, START_MS, VALIDATORS_MAX, index};
+use crate::ledger;
+use crate::network::{Message, Network, Payload};
+use crate::node::Node;
+use crate::oracles::{Breach, Checked, Invariant, Oracles};
+use crate::rng::Rng;
+use crate::trace::{self, Trace};
+use bizra_consensus::{Input, Root};
+use bizra_types::batch::BatchRecord;
+use bizra_types::genesis::Parameters;
+use bizra_types::hash::{BlockId, ExecHash, Hash};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Every node tells the others that it lives this often.
+const HEARTBEAT_MICROS: u64 = 100_000;
+/// Once healed, each step of the proof of life takes at most so long.
+///
+/// View timers are at most [`VIEW_TIMER_MS_MAX`], clocks were ahead by at most
+/// 3 s and a message was late by at most 20 s.
+pub const LIVENESS_MICROS_MAX: u64 = 30_000_000;
+/// Longest view timer, in ms.
+const VIEW_TIMER_MS_MAX: u64 = 4_000;
+/// Heights that every living node must commit anew after healing.
+const HEIGHTS_AFTER_HEALING: usize = 3;
+/// Healthy clocks differ by at most so much.
+const SKEW_MICROS_MAX: i64 = 20_000;
+
+/// What to simulate. The same options give the same run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Decides everything that is drawn.
+    pub seed: u64,
+    /// Size of the committee, 1 to [`VALIDATORS_MAX`].
+    pub validators: usize,
+    /// The run goes on until so many views have passed.
+    pub views_min: u64,
+    /// The run goes on until so many faults have been injected; 0 for a healthy run.
+    pub faults_min: u64,
+    /// A fault that no node may survive unnoticed, planted to prove the oracles.
+    pub sabotage: Option<Sabotage>,
+    /// Rules that are not judged, so that a test can look at the ones behind.
+    pub muted: Vec<Invariant>,
+    /// Whether every event is kept as a line of text.
+    pub is_traced: bool,
+}
+
+/// Ways to break the harness on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Messages leave as soon as they are made, synced or not.
+    SendBeforeSync,
+    /// After a crash the safety record of an earlier start is back.
+    ForgetfulDisk,
+    /// The network adds changed copies of what is sent.
+    ForgingNetwork,
+    /// One node's ledger comes to other results.
+    OtherExec(usize),
+    /// One node's batches never reach anybody.
+    MuteLane(usize),
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The options' seed.
+    pub seed: u64,
+    /// The rule that was broken, if one was, and the number of the event.
+    pub breach: Option<(Breach, u64)>,
+    /// Views that passed.
+    pub views: u64,
+    /// Heights that were committed.
+    pub commits: u64,
+    /// Faults that were injected.
+    pub faults: u64,
+    /// Records that became final.
+    pub records: u64,
+    /// Events.
+    pub events: u64,
+    /// Virtual time, in µs.
+    pub virtual_micros: u64,
+    /// Forgeries that the verifier refused.
+    pub refused: u64,
+    /// Alarms, while [`Invariant::NoAlarm`] was muted.
+    pub alarms: Vec<String>,
+    /// Hash over all events.
+    pub trace_hash: Hash,
+    /// All events as text, if they were kept.
+    pub trace: Vec<String>,
+}
+
+/// Something that happens at a virtual time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Deliver { from: usize, to: usize, message: Arc<Message> },
+    Heard { from: usize, to: usize, round_trip_micros: u64 },
+    Heartbeat { node: usize },
+    Synced { node: usize, incarnation: u32 },
+    Executed { node: usize, incarnation: u32, result: Box<(BlockId, ExecHash)> },
+    Wake { node: usize, incarnation: u32 },
+    Record,
+    Fault { phase: u64 },
+    Remedy { id: u64 },
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at_micros: u64,
+    sequence: u64,
+    event: Event,
+}
+
+/// What ends a fault.
+#[derive(Clone, Copy, Debug)]
+enum Remedy {
+    EndTrouble,
+    Restart(usize),
+    Resume(usize),
+    FastDisk(usize),
+}
+
+/// The virtual cluster.
+pub(crate) struct Cluster {
+    pub(crate) options: Options,
+    pub(crate) now_micros: u64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) keyring: Keyring,
+    pub(crate) oracles: Oracles,
+    pub(crate) rng: Rng,
+    pub(crate) sync_micros: u64,
+    /// Whether validators publish VRF outputs. In three runs of four they do
+    /// not, as in an outage: proofs are real and cost more than all the rest.
+    pub(crate) are_reveals_made: bool,
+    pub(crate) refused: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+    network: Network,
+    faults: Faults,
+    faults_injected: u64,
+    phase: u64,
+    remedies: Vec<(u64, Remedy)>,
+    remedy_id: u64,
+    record_interval_micros: u64,
+    record_bytes_max: u64,
+    are_records_made: bool,
+    trace: Trace,
+}
+
+/// Runs one seed to its end or its first breach.
+#[must_use]
+pub fn run(options: Options) -> Report {
+    let seed = options.seed;
+    let mut cluster = Cluster::new(options);
+    let result = catch_unwind(AssertUnwindSafe(|| cluster.run()));
+    let checked = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        cluster.oracles.breach(Invariant::NoPanic, || format!("a panic: {text}"))
+    });
+    Report {
+        seed,
+        breach: checked.err().map(|breach| (*breach, cluster.trace.events())),
+        views: cluster.oracles.highest_view().get(),
+        commits: cluster.oracles.height() as u64,
+        faults: cluster.faults_injected,
+        records: cluster.oracles.finals() as u64,
+        events: cluster.trace.events(),
+        virtual_micros: cluster.now_micros,
+        refused: cluster.refused,
+        alarms: cluster.oracles.alarms().to_vec(),
+        trace_hash: cluster.trace.hash(),
+        trace: cluster.trace.take_lines(),
+    }
+}
+
+impl Options {
+    /// A run of this seed with the usual amount of views and faults.
+    #[must_use]
+    pub const fn new(seed: u64, validators: usize) -> Self {
+        Self {
+            seed,
+            validators,
+            views_min: 200,
+            faults_min: 20,
+            sabotage: None,
+            muted: Vec::new(),
+            is_traced: false,
+        }
+    }
+
+    /// The command that repeats the run.
+    #[must_use]
+    pub fn command(&self) -> String {
+        format!(
+            "bizra-sim --seed {} --validators {} --views {} --faults {}",
+            self.seed, self.validators, self.views_min, self.faults_min
+        )
+    }
+}
+
+impl Cluster {
+    fn new(options: Options) -> Self {
+        let Options { seed, validators: size, .. } = options;
+        assert!((1..=VALIDATORS_MAX).contains(&size), "a committee of {size}");
+        let mut rng = Rng::new(seed, "cluster");
+        let is_wide = rng.chance(250_000);
+        let parameters = Parameters {
+            view_timer_ms_min: rng.pick(&[100, 300]),
+            view_timer_ms_max: VIEW_TIMER_MS_MAX,
+            idle_block_ms: rng.pick(&[200, 1_000]),
+            uncommitted_blocks_max: rng.pick(&[4, 8, 64]),
+            ..Parameters::default()
+        };
+        let keyring = Keyring::new(seed, size, parameters);
+        let oracles = Oracles::new(keyring.genesis(), options.muted.clone());
+        let root = Root::genesis(keyring.genesis(), ledger::genesis_exec());
+        let nodes = (0..size).map(|_| {
+            let drift_ppm = i64::try_from(rng.below(400)).expect("a small number") - 200;
+            let clock = Clock::new(0, rng.below(1 << 40), drift_ppm, START_MS, 0);
+            Node::new(Disk::new(root.clone()), clock)
+        });
+        let nodes = nodes.collect();
+        let are_reveals_made = rng.chance(250_000);
+        let sync_micros = rng.pick(&[100, 1_000, 5_000]);
+        let record_interval_micros = rng.pick(&[1_000, 5_000, 20_000, 200_000]);
+        let record_bytes_max = rng.pick(&[100, 100, 100, 60_000]);
+        Self {
+            now_micros: 0,
+            nodes,
+            keyring,
+            oracles,
+            rng,
+            sync_micros,
+            are_reveals_made,
+            refused: 0,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            network: Network::new(seed, size, is_wide),
+            faults: Faults::new(seed, size),
+            faults_injected: 0,
+            phase: 0,
+            remedies: Vec::new(),
+            remedy_id: 0,
+            record_interval_micros,
+            record_bytes_max,
+            are_records_made: true,
+            trace: Trace::new(options.is_traced),
+            options,
+        }
+    }
+
+    /// Puts an event into the queue.
+    pub(crate) fn push(&mut self, delay_micros: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Scheduled {
+            at_micros: self.now_micros.saturating_add(delay_micros),
+            sequence: self.sequence,
+            event,
+        }));
+    }
+
+    /// Hands a message to the network.
+    pub(crate) fn transmit(&mut self, from: usize, to: usize, message: &Arc<Message>, extra: u64) {
+        for delay in self.network.route(from, to).into_iter().flatten() {
+            self.push(delay + extra, Event::Deliver { from, to, message: Arc::clone(message) });
+        }
+    }
+
+    /// Kills a node and has it started again after `down_micros`.
+    pub(crate) fn crash(&mut self, node: usize, survivors: usize, down_micros: u64) -> Checked {
+        self.kill(node, survivors)?;
+        self.remedy_after(down_micros, Remedy::Restart(node));
+        Ok(())
+    }
+
+    // ---- the course of a run ----
+
+    fn run(&mut self) -> Checked {
+        for node in 0..self.nodes.len() {
+            let skew = self.healthy_skew();
+            self.nodes[node].clock.set_skew(skew);
+            self.push(self.now_micros, Event::Heartbeat { node });
+            self.start(node)?;
+        }
+        self.push(0, Event::Record);
+        loop {
+            if self.options.faults_min > 0 {
+                self.faults_phase()?;
+                self.heal_phase()?;
+            } else {
+                let views_min = self.options.views_min;
+                let end = self.now_micros + self.options.views_min * 1_000_000;
+                self.run_until(end, |cluster| cluster.oracles.highest_view().get() >= views_min)?;
+            }
+            self.drain_phase()?;
+            let views = self.oracles.highest_view().get();
+            if views >= self.options.views_min && self.faults_injected >= self.options.faults_min {
+                return Ok(());
+            }
+        }
+    }
+
+    fn faults_phase(&mut self) -> Checked {
+        self.phase += 1;
+        let phase = self.phase;
+        let pause = self.faults.pause_micros();
+        self.push(pause, Event::Fault { phase });
+        let end = self.now_micros + self.faults.phase_micros();
+        self.run_until(end, |_| false)
+    }
+
+    /// All faults end, but up to f nodes stay dead for now: the others must go
+    /// on without them.
+    fn heal_phase(&mut self) -> Checked {
+        self.phase += 1;
+        let dead = self.faults.left_dead();
+        self.note_phase(&format!("heal, without {dead:?}"));
+        for (id, remedy) in std::mem::take(&mut self.remedies) {
+            if !matches!(remedy, Remedy::Restart(node) if dead.contains(&node)) {
+                self.apply_remedy(id, remedy)?;
+            }
+        }
+        for node in 0..self.nodes.len() {
+            self.nodes[node].armed = None;
+            let skew = self.healthy_skew();
+            self.nodes[node].clock.set_skew(skew);
+        }
+        for node in &dead {
+            if self.nodes[*node].replica().is_some() {
+                let survivors = self.nodes[*node].disk.unsynced();
+                self.kill(*node, survivors)?;
+            }
+        }
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let living: Vec<_> = (0..self.nodes.len()).filter(|node| !dead.contains(node)).collect();
+        self.expect_progress(&living)?;
+        self.note_phase("heal the rest");
+        for node in dead {
+            self.restart(node)?;
+        }
+        Ok(())
+    }
+
+    /// All live: all must commit, then come to rest at one height with every
+    /// accepted record final.
+    fn drain_phase(&mut self) -> Checked {
+        self.note_phase("drain");
+        let all: Vec<_> = (0..self.nodes.len()).collect();
+        self.expect_progress(&all)?;
+        self.are_records_made = false;
+        let is_drained = |cluster: &Self| {
+            cluster.oracles.unfinal() == 0
+                && all.iter().all(|node| {
+                    cluster.oracles.height_of(*node) == cluster.oracles.height()
+                })
+        };
+        let end = self.now_micros + LIVENESS_MICROS_MAX;
+        self.run_until(end, is_drained)?;
+        self.are_records_made = true;
+        if is_drained(self) {
+            return Ok(());
+        }
+        let unfinal = self.oracles.unfinal();
+        let invariant =
+            if unfinal > 0 { Invariant::AcceptedIsKept } else { Invariant::Liveness };
+        self.oracles.breach(invariant, || {
+            format!("{unfinal} accepted records are not final\n{}", self.describe_nodes())
+        })
+    }
+
+    /// [`Invariant::Liveness`]: these nodes commit new heights in time.
+    fn expect_progress(&mut self, living: &[usize]) -> Checked {
+        let wanted: Vec<_> = living
+            .iter()
+            .map(|node| (*node, self.oracles.height_of(*node) + HEIGHTS_AFTER_HEALING))
+            .collect();
+        let is_met = |cluster: &Self| {
+            wanted.iter().all(|(node, height)| cluster.oracles.height_of(*node) >= *height)
+        };
+        let end = self.now_micros + LIVENESS_MICROS_MAX;
+        self.run_until(end, is_met)?;
+        if is_met(self) {
+            return Ok(());
+        }
+        self.oracles.breach(Invariant::Liveness, || {
+            format!("no progress of {wanted:?}\n{}", self.describe_nodes())
+        })
+    }
+
+    fn describe_nodes(&self) -> String {
+        let lines = self.nodes.iter().enumerate().map(|(number, node)| {
+            let height = self.oracles.height_of(number);
+            let status = node.replica().map(bizra_consensus::Replica::status);
+            format!("node {number} height {height} of {}: {status:?}\n", self.oracles.height())
+        });
+        lines.collect()
+    }
+
+    fn healthy_skew(&mut self) -> i64 {
+        let range = u64::try_from(2 * SKEW_MICROS_MAX).expect("a positive number");
+        i64::try_from(self.rng.below(range)).expect("a small number") - SKEW_MICROS_MAX
+    }
+
+    // ---- events ----
+
+    /// Applies events until a virtual time, or until `is_done`.
+    fn run_until(&mut self, end_micros: u64, is_done: impl Fn(&Self) -> bool) -> Checked {
+        while !is_done(self) {
+            let next = self.queue.peek().map_or(u64::MAX, |scheduled| scheduled.0.at_micros);
+            if next > end_micros {
+                self.now_micros = end_micros;
+                return Ok(());
+            }
+            let Reverse(scheduled) = self.queue.pop().expect("just seen");
+            self.now_micros = scheduled.at_micros;
+            self.apply(scheduled.event)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) -> Checked {
+        let Some(node) = event.node() else { return self.apply_to_cluster(event) };
+        if self.nodes[node].is_paused {
+            self.nodes[node].deferred.push(event);
+            return Ok(());
+        }
+        if !self.nodes[node].is_running()
+            || event.incarnation().is_some_and(|number| number != self.nodes[node].incarnation)
+        {
+            return Ok(());
+        }
+        match event {
+            Event::Deliver { from, to, message } => self.deliver(from, to, &message),
+            Event::Heard { from, to, round_trip_micros } => {
+                self.note(2, to, from as u64, || format!("heard {from}"));
+                let round_trip_micros = Some(round_trip_micros);
+                self.step(to, Input::Heard { peer: index(from), round_trip_micros })
+            }
+            Event::Synced { node, .. } => {
+                self.note(3, node, 0, || "synced".to_string());
+                self.synced(node)
+            }
+            Event::Executed { node, result, .. } => {
+                let (block, exec) = *result;
+                let input = Input::Executed { block, exec };
+                self.note(4, node, trace::fingerprint(&input), || trace::describe(&input));
+                self.step(node, input)
+            }
+            Event::Wake { node, .. } => {
+                if !self.is_wake_wanted(node) {
+                    return Ok(());
+                }
+                self.note(5, node, 0, || "wake".to_string());
+                self.wake(node)
+            }
+            Event::Heartbeat { .. } | Event::Record | Event::Fault { .. } | Event::Remedy { .. } => {
+                unreachable!("events of the cluster are applied apart")
+            }
+        }
+    }
+
+    fn apply_to_cluster(&mut self, event: Event) -> Checked {
+        match event {
+            Event::Heartbeat { node } => {
+                self.push(HEARTBEAT_MICROS, Event::Heartbeat { node });
+                self.heartbeat(node);
+                Ok(())
+            }
+            Event::Record => {
+                let delay = 1 + self.rng.below(2 * self.record_interval_micros);
+                self.push(delay, Event::Record);
+                self.record()
+            }
+            Event::Fault { phase } if phase == self.phase => {
+                let pause = self.faults.pause_micros();
+                self.push(pause, Event::Fault { phase });
+                self.inject()
+            }
+            Event::Remedy { id } => {
+                let found = self.remedies.iter().position(|(other, _)| *other == id);
+                let Some(found) = found else { return Ok(()) };
+                let (id, remedy) = self.remedies.swap_remove(found);
+                self.apply_remedy(id, remedy)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, message: &Message) -> Checked {
+        match &message.payload {
+            Payload::Input(input) => {
+                self.note(1, to, message.fingerprint, || {
+                    format!("from {from}: {}", trace::describe(input))
+                });
+                self.step(to, input.clone())
+            }
+            Payload::Ask(ask) => {
+                self.note(6, to, message.fingerprint, || format!("from {from}: {ask:?}"));
+                self.answer(to, from, ask);
+                Ok(())
+            }
+            Payload::Answer(inputs) => {
+                for input in inputs {
+                    self.note(7, to, trace::fingerprint(input), || {
+                        format!("answer of {from}: {}", trace::describe(input))
+                    });
+                    self.step(to, input.clone())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn heartbeat(&mut self, node: usize) {
+        if !self.nodes[node].is_running() {
+            return;
+        }
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            for delay in self.network.route(node, peer).into_iter().flatten() {
+                let round_trip_micros = 2 * delay;
+                self.push(delay, Event::Heard { from: node, to: peer, round_trip_micros });
+            }
+        }
+    }
+
+    fn record(&mut self) -> Checked {
+        if !self.are_records_made {
+            return Ok(());
+        }
+        let node = self.rng.index(self.nodes.len());
+        let length = self.rng.between(40, self.record_bytes_max) as usize;
+        let this = &self.nodes[node];
+        let can_admit = this.replica().is_some_and(|replica| replica.can_admit(length));
+        if this.is_paused || !can_admit {
+            return Ok(());
+        }
+        let number = self.oracles.new_record();
+        let mut bytes = vec![0; length];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        let admitted_at_ms = this.clock.now(self.now_micros).wall;
+        self.note(8, node, number, || format!("record {number} of {length} bytes"));
+        self.step(node, Input::Record(BatchRecord { admitted_at_ms, bytes: bytes.into() }))
+    }
+
+    // ---- faults ----
+
+    fn inject(&mut self) -> Checked {
+        let running = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_running());
+        let mut idle: Vec<_> = running.collect();
+        let stopped = self.nodes.len() - idle.len();
+        if stopped >= (self.nodes.len() - 1) / 3 {
+            idle.clear();
+        }
+        let fault = self.faults.draw(&idle);
+        self.faults_injected += 1;
+        self.note(9, 0, self.faults_injected, || format!("fault: {fault:?}"));
+        match fault {
+            Fault::Network(trouble, length) => {
+                let id = self.remedy_after(length, Remedy::EndTrouble);
+                self.network.start(id, trouble);
+            }
+            Fault::Crash(node, CrashPoint::Now, length) => {
+                let survivors = self.rng.index(self.nodes[node].disk.unsynced() + 1);
+                self.crash(node, survivors, length)?;
+            }
+            Fault::Crash(node, point, length) => self.nodes[node].armed = Some((point, length)),
+            Fault::PowerCut(length) => {
+                for node in 0..self.nodes.len() {
+                    if self.nodes[node].replica().is_some() {
+                        let survivors = self.rng.index(self.nodes[node].disk.unsynced() + 1);
+                        let length = self.rng.between(length / 2, length);
+                        self.crash(node, survivors, length)?;
+                    }
+                }
+            }
+            Fault::Pause(node, length) => {
+                self.nodes[node].is_paused = true;
+                self.remedy_after(length, Remedy::Resume(node));
+            }
+            Fault::ClockJump(node, skew) => self.nodes[node].clock.set_skew(skew),
+            Fault::SlowDisk(node, factor, length) => {
+                self.nodes[node].sync_factor = factor;
+                self.remedy_after(length, Remedy::FastDisk(node));
+            }
+        }
+        Ok(())
+    }
+
+    fn remedy_after(&mut self, delay_micros: u64, remedy: Remedy) -> u64 {
+        self.remedy_id += 1;
+        let id = self.remedy_id;
+        self.remedies.push((id, remedy));
+        self.push(delay_micros, Event::Remedy { id });
+        id
+    }
+
+    fn apply_remedy(&mut self, id: u64, remedy: Remedy) -> Checked {
+        self.note(10, 0, id, || format!("remedy: {remedy:?}"));
+        match remedy {
+            Remedy::EndTrouble => self.network.end(id),
+            Remedy::Restart(node) => self.restart(node)?,
+            Remedy::Resume(node) => {
+                self.nodes[node].is_paused = false;
+                for event in std::mem::take(&mut self.nodes[node].deferred) {
+                    self.push(0, event);
+                }
+            }
+            Remedy::FastDisk(node) => self.nodes[node].sync_factor = 1,
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, node: usize) -> Checked {
+        if self.nodes[node].replica().is_some() {
+            return Ok(());
+        }
+        let origin = self.rng.below(1 << 40);
+        self.nodes[node].clock.restart(self.now_micros, origin);
+        self.start(node)
+    }
+
+    fn note(&mut self, kind: u8, node: usize, content: u64, describe: impl FnOnce() -> String) {
+        self.trace.note(self.now_micros, kind, node, content, describe);
+    }
+
+    fn note_phase(&mut self, text: &str) {
+        let phase = self.phase;
+        self.note(11, 0, phase, || format!("phase: {text}"));
+    }
+}
+
+impl Event {
+    /// The node whose process it concerns.
+    const fn node(&self) -> Option<usize> {
+        match self {
+            Self::Deliver { to, .. } | Self::Heard { to, .. } => Some(*to),
+            Self::Synced { node, .. } | Self::Executed { node, .. } | Self::Wake { node, .. } => {
+                Some(*node)
+            }
+            Self::Heartbeat { .. } | Self::Record | Self::Fault { .. } | Self::Remedy { .. } => None,
+        }
+    }
+
+    /// The process it concerns, when it means nothing to the next.
+    const fn incarnation(&self) -> Option<u32> {
+        match self {
+            Self::Synced { incarnation, .. }
+            | Self::Executed { incarnation, .. }
+            | Self::Wake { incarnation, .. } => Some(*incarnation),
+            _ => None,
+        }
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at_micros, self.sequence).cmp(&(other.at_micros, other.sequence))
+    }
+}

@@ -1,0 +1,378 @@
+//! The virtual disk: what is written, what is synced, and what a crash leaves.
+
+use bizra_consensus::{Ask, Commit, Persist, Restored, Root, SafetyRecord};
+use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
+use bizra_types::block::Block;
+use bizra_types::certificate::CommitCert;
+use bizra_types::crypto::PublicKey;
+use bizra_types::hash::{BatchDigest, BlockId, ChainId};
+use bizra_types::numbers::{Height, LaneSeq};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Blocks in one answer to a peer that is behind; more only to reach a certificate.
+const CHAIN_ANSWER_BLOCKS: usize = 32;
+/// Batches in one answer.
+const BATCH_ANSWER_BATCHES: usize = 256;
+
+/// One entry of the log of writes.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// What a step persists.
+    Persist(Persist),
+    /// What a step commits.
+    Commit(Commit),
+}
+
+/// A batch as it lies on disk. Our own are signed when they are read: what is
+/// not durable has no signature.
+#[derive(Clone, Debug)]
+pub(crate) enum StoredBatch {
+    /// Another's, or our own after it was signed.
+    Signed(Arc<SignedBatch>),
+    /// Our own.
+    Own(BatchHeader, Arc<[BatchRecord]>),
+}
+
+/// A block that is final here.
+#[derive(Clone, Debug)]
+struct Final {
+    block: Block,
+    /// Each author's range: after the first, up to the second.
+    ranges: Vec<(PublicKey, LaneSeq, LaneSeq)>,
+    cert: Option<CommitCert>,
+}
+
+/// What survives a crash for certain.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) safety: Option<Box<SafetyRecord>>,
+    pub(crate) root: Root,
+    pub(crate) blocks: BTreeMap<BlockId, Block>,
+    batches: BTreeMap<(PublicKey, LaneSeq), Vec<StoredBatch>>,
+    /// From height 1.
+    chain: Vec<Final>,
+    heights: BTreeMap<BlockId, Height>,
+}
+
+/// One node's disk: a log of writes, of which a prefix is synced.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    stored: Stored,
+    unsynced: VecDeque<Write>,
+    written: u64,
+    synced: u64,
+    syncing_to: Option<u64>,
+}
+
+/// A batch that has just become durable at its author: its records are accepted.
+pub(crate) type Accepted = (BatchHeader, Arc<[BatchRecord]>);
+
+impl Disk {
+    /// The disk of a node that never ran.
+    pub(crate) const fn new(root: Root) -> Self {
+        let stored = Stored {
+            safety: None,
+            root,
+            blocks: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            chain: Vec::new(),
+            heights: BTreeMap::new(),
+        };
+        Self { stored, unsynced: VecDeque::new(), written: 0, synced: 0, syncing_to: None }
+    }
+
+    /// What is durable.
+    pub(crate) const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// Appends a write and returns its number; it is durable once
+    /// [`Disk::synced`] has reached that.
+    pub(crate) fn write(&mut self, write: Write) -> u64 {
+        self.unsynced.push_back(write);
+        self.written += 1;
+        self.written
+    }
+
+    /// The last write there is.
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The last write that is durable.
+    pub(crate) const fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// Starts to sync all that is written. False when there is nothing, or a
+    /// sync is under way: what comes meanwhile goes with the next.
+    pub(crate) const fn start_sync(&mut self) -> bool {
+        if self.syncing_to.is_some() || self.synced == self.written {
+            return false;
+        }
+        self.syncing_to = Some(self.written);
+        true
+    }
+
+    /// Ends the sync under way.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn finish_sync(&mut self) -> Vec<Accepted> {
+        let up_to = self.syncing_to.take().expect("a sync was started");
+        self.settle(up_to)
+    }
+
+    /// How many writes a crash now may lose.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// A crash: the first `survivors` of the unsynced writes happen to be on
+    /// disk, the others never were.
+    pub(crate) fn crash(&mut self, survivors: usize) -> Vec<Accepted> {
+        let accepted = self.settle(self.synced + survivors as u64);
+        self.unsynced.clear();
+        self.written = self.synced;
+        self.syncing_to = None;
+        accepted
+    }
+
+    /// Puts an old safety record back, which no disk may do.
+    pub(crate) fn restore_safety(&mut self, safety: Option<Box<SafetyRecord>>) {
+        self.stored.safety = safety;
+    }
+
+    fn settle(&mut self, up_to: u64) -> Vec<Accepted> {
+        let mut accepted = Vec::new();
+        while self.synced < up_to {
+            let write = self.unsynced.pop_front().expect("a sync reaches what was written");
+            self.stored.apply(write, &mut accepted);
+            self.synced += 1;
+        }
+        accepted
+    }
+}
+
+impl StoredBatch {
+    pub(crate) fn header(&self) -> &BatchHeader {
+        match self {
+            Self::Signed(batch) => batch.header(),
+            Self::Own(header, _) => header,
+        }
+    }
+}
+
+impl Stored {
+    /// The batch with this header, if it is here.
+    pub(crate) fn batch(&self, header: &BatchHeader) -> Option<&StoredBatch> {
+        self.batches
+            .get(&(header.author, header.lane_seq))?
+            .iter()
+            .find(|batch| batch.header() == header)
+    }
+
+    /// A block, final or not.
+    pub(crate) fn block(&self, id: &BlockId) -> Option<&Block> {
+        self.blocks.get(id).or_else(|| {
+            let height = self.heights.get(id)?;
+            Some(&self.chain[position(*height)].block)
+        })
+    }
+
+    /// What the engine gets after a start; `sign` signs our own batches.
+    pub(crate) fn restored(
+        &self,
+        sign: &mut dyn FnMut(&BatchHeader, &Arc<[BatchRecord]>) -> SignedBatch,
+    ) -> Restored {
+        let uncited = |header: &BatchHeader| {
+            let head = self.root.lane_heads.get(&header.author);
+            head.is_none_or(|(up_to, _)| header.lane_seq > *up_to)
+        };
+        let batches = self.batches.values().flatten().filter(|batch| uncited(batch.header()));
+        Restored {
+            safety: self.safety.clone(),
+            root: self.root.clone(),
+            blocks: self.blocks.values().cloned().collect(),
+            batches: batches.map(|batch| signed(batch, sign)).collect(),
+        }
+    }
+
+    /// The batches that an ask wants, ascending: those down from its digest,
+    /// as far as they chain and are here. When there are too many, the last
+    /// ones: from them the asker knows the digest of the next.
+    pub(crate) fn batches_for(
+        &self,
+        chain_id: &ChainId,
+        (author, after, up_to): (PublicKey, LaneSeq, LaneSeq),
+        mut digest: BatchDigest,
+        sign: &mut dyn FnMut(&BatchHeader, &Arc<[BatchRecord]>) -> SignedBatch,
+    ) -> Vec<Arc<SignedBatch>> {
+        let mut found = Vec::new();
+        let mut seq = up_to;
+        while seq > after && found.len() < BATCH_ANSWER_BATCHES {
+            let batch = self
+                .batches
+                .get(&(author, seq))
+                .and_then(|all| all.iter().find(|batch| batch.header().digest(chain_id) == digest));
+            let Some(batch) = batch else { break };
+            found.push(signed(batch, sign));
+            digest = batch.header().previous;
+            seq = seq.previous().expect("above another number");
+        }
+        found.reverse();
+        found
+    }
+
+    /// What [`Ask::Chain`] wants: final blocks above a height, each with its
+    /// batches, and a certificate of the last. None when there are none.
+    #[expect(clippy::type_complexity, reason = "a chain is blocks with batches, and a certificate")]
+    pub(crate) fn chain_above(
+        &self,
+        above: Height,
+        sign: &mut dyn FnMut(&BatchHeader, &Arc<[BatchRecord]>) -> SignedBatch,
+    ) -> Option<(Vec<(Block, Vec<Arc<SignedBatch>>)>, CommitCert)> {
+        let rest = self.chain.get(position(above.next())..)?;
+        let certified = |item: &(usize, &Final)| item.1.cert.is_some();
+        let within = rest.iter().enumerate().take(CHAIN_ANSWER_BLOCKS).filter(certified).last();
+        let (last, end) = within.or_else(|| rest.iter().enumerate().find(certified))?;
+        let cert = end.cert.clone()?;
+        let mut blocks = Vec::new();
+        for item in &rest[..=last] {
+            let mut batches = Vec::new();
+            for (author, after, up_to) in &item.ranges {
+                for all in self.batches.range((*author, after.next())..=(*author, *up_to)) {
+                    batches.extend(all.1.iter().map(|batch| signed(batch, sign)));
+                }
+            }
+            blocks.push((item.block.clone(), batches));
+        }
+        Some((blocks, cert))
+    }
+
+    fn apply(&mut self, write: Write, accepted: &mut Vec<Accepted>) {
+        match write {
+            Write::Persist(persist) => {
+                for batch in persist.batches {
+                    self.add_batch(StoredBatch::Signed(batch));
+                }
+                for (header, records) in persist.own_batches {
+                    self.add_batch(StoredBatch::Own(header, Arc::clone(&records)));
+                    accepted.push((header, records));
+                }
+                for block in persist.blocks {
+                    self.add_block(block);
+                }
+                if let Some(safety) = persist.safety {
+                    self.safety = Some(safety);
+                }
+            }
+            Write::Commit(commit) => self.commit(commit),
+        }
+    }
+
+    fn add_batch(&mut self, batch: StoredBatch) {
+        let header = *batch.header();
+        let all = self.batches.entry((header.author, header.lane_seq)).or_default();
+        if all.iter().all(|other| *other.header() != header) {
+            all.push(batch);
+        }
+    }
+
+    fn add_block(&mut self, block: Block) {
+        if block.header().height > self.root.header.height {
+            self.blocks.insert(block.id(), block);
+        }
+    }
+
+    /// One atomic write: the blocks become final, and what they decide against goes.
+    fn commit(&mut self, commit: Commit) {
+        let mut heads = self.root.lane_heads.clone();
+        let last = commit.blocks.len().saturating_sub(1);
+        for (number, (block, _)) in commit.blocks.into_iter().enumerate() {
+            let mut ranges = Vec::new();
+            for citation in block.citations() {
+                let head = (citation.up_to_seq, citation.digest);
+                let before = heads.insert(citation.author, head).map(|(seq, _)| seq);
+                ranges.push((citation.author, before.unwrap_or_default(), citation.up_to_seq));
+            }
+            self.heights.insert(block.id(), block.header().height);
+            let cert = (number == last).then(|| commit.cert.clone());
+            self.chain.push(Final { block, ranges, cert });
+        }
+        let height = commit.root.header.height;
+        self.root = commit.root;
+        self.blocks.retain(|_, block| block.header().height > height);
+    }
+}
+
+fn signed(
+    batch: &StoredBatch,
+    sign: &mut dyn FnMut(&BatchHeader, &Arc<[BatchRecord]>) -> SignedBatch,
+) -> Arc<SignedBatch> {
+    match batch {
+        StoredBatch::Signed(batch) => Arc::clone(batch),
+        StoredBatch::Own(header, records) => Arc::new(sign(header, records)),
+    }
+}
+
+fn position(height: Height) -> usize {
+    let before = height.previous().expect("final blocks start at height 1");
+    usize::try_from(before.get()).expect("a run is short")
+}
+
+/// Whom an ask goes to.
+pub(crate) const fn asked_peer(ask: &Ask) -> bizra_types::numbers::ValidatorIndex {
+    match ask {
+        Ask::Batches { peer, .. } | Ask::Block { peer, .. } | Ask::Chain { peer, .. } => *peer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Keyring;
+    use bizra_types::genesis::Parameters;
+    use bizra_types::hash::ExecHash;
+
+    fn persist_of(safety_view: u64, keyring: &Keyring) -> Write {
+        use bizra_types::certificate::Qc;
+        use bizra_types::numbers::{Era, View};
+        let genesis = keyring.genesis().header().id();
+        let record = SafetyRecord {
+            era: Era::new(1),
+            current_view: View::new(safety_view),
+            last_voted: None,
+            last_timeout: None,
+            last_commit_vote: None,
+            last_proposal: None,
+            last_batch: None,
+            high_qc: Qc::root(Era::new(1), genesis, 4),
+            high_tc: None,
+        };
+        Write::Persist(Persist { safety: Some(Box::new(record)), ..Persist::default() })
+    }
+
+    fn view(disk: &Disk) -> Option<u64> {
+        disk.stored().safety.as_ref().map(|record| record.current_view.get())
+    }
+
+    #[test]
+    fn a_crash_loses_what_was_not_synced_from_the_end() {
+        let keyring = Keyring::new(1, 4, Parameters::default());
+        let root = Root::genesis(keyring.genesis(), ExecHash::ZERO);
+        let mut disk = Disk::new(root);
+        disk.write(persist_of(1, &keyring));
+        assert!(disk.start_sync());
+        disk.write(persist_of(2, &keyring));
+        disk.write(persist_of(3, &keyring));
+        assert!(!disk.start_sync(), "one sync at a time");
+        assert_eq!(view(&disk), None);
+        disk.finish_sync();
+        assert_eq!((view(&disk), disk.synced(), disk.written()), (Some(1), 1, 3));
+        disk.crash(1);
+        assert_eq!((view(&disk), disk.synced(), disk.written()), (Some(2), 2, 2));
+        assert!(!disk.start_sync(), "nothing is left to sync");
+    }
+}

@@ -1,0 +1,31 @@
+//! A virtual cluster that tries to break the consensus engine.
+//!
+//! Real replicas, lanes included, on a virtual network, clock and disk. All
+//! that happens follows from one seed; rules with names are judged after every
+//! event; after each time of faults the cluster must prove that it lives.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `cluster` | the queue of events and the course of a run |
+//! | `node` | the model of the driver around a replica |
+//! | `network`, `disk`, `clock`, `ledger` | the virtual world |
+//! | `faults` | what goes wrong |
+//! | `oracles` | what must hold |
+//! | `keys` | signatures without curves |
+//! | `rng`, `trace` | one source of chance, one record of what came of it |
+
+mod clock;
+mod cluster;
+mod disk;
+mod faults;
+mod keys;
+mod ledger;
+mod network;
+mod node;
+mod oracles;
+mod rng;
+mod trace;
+
+pub use cluster::{LIVENESS_MICROS_MAX, Options, Report, Sabotage, run};
+pub use keys::VALIDATORS_MAX;
+pub use oracles::{Breach, Invariant};

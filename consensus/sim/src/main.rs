@@ -1,0 +1,243 @@
+//! `bizra-sim`: runs seeds of the virtual cluster.
+//!
+//! Exit code 0 when every rule held, 1 when one was broken, 2 for wrong use.
+
+use anyhow::{Context as _, bail, ensure};
+use bizra_sim::{Options, Report, run};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// First line of a trace file, before the command that made it.
+const TRACE_HEADER: &str = "# ";
+
+/// A virtual cluster that tries to break the consensus engine.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// One seed.
+    #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
+    seed: u64,
+    /// Seeds from A to before B.
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    seeds: Option<(u64, u64)>,
+    /// Size of the committee.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=16))]
+    validators: u8,
+    /// Views per seed, at least.
+    #[arg(long, default_value_t = 200)]
+    views: u64,
+    /// Faults per seed, at least; 0 for a healthy run.
+    #[arg(long, default_value_t = 20)]
+    faults: u64,
+    /// Seeds at a time; one per core when not given.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Writes every event of the one seed to a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    trace: Option<PathBuf>,
+    /// Runs what a trace file recorded again and compares event by event.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds", "trace"])]
+    replay: Option<PathBuf>,
+    /// Prints the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Sums over all seeds.
+#[derive(Debug, Default)]
+struct Summary {
+    seeds: u64,
+    views: u64,
+    commits: u64,
+    faults: u64,
+    records: u64,
+    events: u64,
+    virtual_micros: u64,
+    violations: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.replay {
+        Some(file) => replay(file),
+        None => simulate(&arguments),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
+    let (first, end) = arguments.seeds.unwrap_or((arguments.seed, arguments.seed + 1));
+    ensure!(first < end, "no seeds from {first} to before {end}");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = arguments.threads.unwrap_or(cores).max(1);
+    let bar = progress_bar(end - first);
+    let next = AtomicU64::new(first);
+    let summary = Mutex::new(Summary::default());
+    let started = Instant::now();
+    let mut trace_result = Ok(());
+    std::thread::scope(|scope| {
+        let worker = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end {
+                    return Ok(());
+                }
+                let options = options(arguments, seed);
+                let report = run(options.clone());
+                if let Some(file) = &arguments.trace {
+                    write_trace(file, &options, &report)?;
+                }
+                let line = violation(&options, &report);
+                if let Some(line) = &line {
+                    bar.suspend(|| println!("{line}"));
+                }
+                summary.lock().expect("no worker panics with it").add(&report, line);
+                bar.inc(1);
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        for worker in workers {
+            let result: anyhow::Result<()> = worker.join().expect("a worker returns its errors");
+            if trace_result.is_ok() {
+                trace_result = result;
+            }
+        }
+    });
+    trace_result?;
+    bar.finish_and_clear();
+    let summary = summary.into_inner().expect("no worker panicked with it");
+    summary.print(started.elapsed(), arguments.json);
+    Ok(summary.violations.is_empty())
+}
+
+/// Runs the command in a trace file's first line and compares the events.
+fn replay(file: &Path) -> anyhow::Result<bool> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut lines = text.lines();
+    let command = lines.next().and_then(|line| line.strip_prefix(TRACE_HEADER));
+    let command = command.with_context(|| format!("{} is no trace", file.display()))?;
+    let recorded = Arguments::try_parse_from(command.split_whitespace())?;
+    if recorded.seeds.is_some() || recorded.replay.is_some() {
+        bail!("{} is no trace of one seed", file.display());
+    }
+    let options = options(&recorded, recorded.seed);
+    let report = run(Options { is_traced: true, ..options.clone() });
+    let mut actual = report.trace.iter();
+    for (number, expected) in lines.enumerate() {
+        let Some(line) = actual.next() else {
+            println!("the run ends after {number} events, where the trace goes on: {expected}");
+            return Ok(false);
+        };
+        if line != expected {
+            println!("event {number} differs\nrecorded: {expected}\n  now is: {line}");
+            return Ok(false);
+        }
+    }
+    if let Some(line) = actual.next() {
+        println!("the trace ends, where the run goes on: {line}");
+        return Ok(false);
+    }
+    println!("{} events as recorded, trace hash {}", report.events, report.trace_hash);
+    if let Some(line) = violation(&options, &report) {
+        println!("{line}");
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+fn options(arguments: &Arguments, seed: u64) -> Options {
+    Options {
+        views_min: arguments.views,
+        faults_min: arguments.faults,
+        is_traced: arguments.trace.is_some(),
+        ..Options::new(seed, usize::from(arguments.validators))
+    }
+}
+
+fn violation(options: &Options, report: &Report) -> Option<String> {
+    let (breach, event) = report.breach.as_ref()?;
+    let command = options.command();
+    Some(format!("{command} # {} at event {event}: {}", breach.invariant, breach.detail))
+}
+
+fn write_trace(file: &Path, options: &Options, report: &Report) -> anyhow::Result<()> {
+    let write = || {
+        let mut out = std::io::BufWriter::new(fs::File::create(file)?);
+        writeln!(out, "{TRACE_HEADER}{}", options.command())?;
+        for line in &report.trace {
+            writeln!(out, "{line}")?;
+        }
+        out.flush()
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// On a terminal only; elsewhere it draws nothing.
+fn progress_bar(seeds: u64) -> ProgressBar {
+    if seeds < 2 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left")
+        .expect("the template names known fields");
+    ProgressBar::new(seeds).with_style(style)
+}
+
+fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let (first, end) = text.split_once("..").ok_or("expected A..B")?;
+    let number = |part: &str| part.parse().map_err(|error| format!("{part}: {error}"));
+    Ok((number(first)?, number(end)?))
+}
+
+impl Summary {
+    fn add(&mut self, report: &Report, violation: Option<String>) {
+        self.seeds += 1;
+        self.views += report.views;
+        self.commits += report.commits;
+        self.faults += report.faults;
+        self.records += report.records;
+        self.events += report.events;
+        self.virtual_micros += report.virtual_micros;
+        self.violations.extend(violation);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn print(&self, elapsed: Duration, is_json: bool) {
+        let views_per_second = self.views as f64 / elapsed.as_secs_f64();
+        let Self { seeds, views, commits, faults, records, events, .. } = self;
+        let (seconds, violations) = (elapsed.as_secs_f64(), self.violations.len());
+        let virtual_seconds = self.virtual_micros / 1_000_000;
+        if is_json {
+            println!(
+                "{{\"seeds\":{seeds},\"views\":{views},\"commits\":{commits},\"faults\":{faults},\
+                 \"records\":{records},\"events\":{events},\"virtual_seconds\":{virtual_seconds},\
+                 \"seconds\":{seconds:.3},\"views_per_second\":{views_per_second:.0},\
+                 \"violations\":{violations}}}"
+            );
+            return;
+        }
+        println!(
+            "{seeds} seeds, {views} views, {commits} commits, {records} records, {faults} faults, \
+             {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
+             {views_per_second:.0} views per second"
+        );
+        match violations {
+            0 => println!("no violation"),
+            1 => println!("1 violation"),
+            count => println!("{count} violations"),
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! One node: the real replica and a model of the driver around it.
+//!
+//! The driver does with [`Effects`] what the real one does, in their order:
+//! write, sync, sign and send, execute, commit, ask. The disk may be slow, so
+//! further steps can come while a sync is under way; what they send waits for
+//! a sync of their own.
+
+use crate::clock::Clock;
+use crate::cluster::{Cluster, Event, Sabotage};
+use crate::disk::{Accepted, Disk, Write, asked_peer};
+use crate::faults::CrashPoint;
+use crate::keys::{index, node as position};
+use crate::ledger;
+use crate::network::{Message, Payload};
+use crate::oracles::{Checked, Invariant};
+use crate::trace;
+use bizra_consensus::{
+    Ask, Effects, Execute, Input, Outgoing, Recipients, Replica, ReplicaConfig, SafetyRecord,
+    Send,
+};
+use bizra_types::batch::SignedBatch;
+use bizra_types::block::{SignedProposal, proposal_bytes};
+use bizra_types::certificate::Certificate;
+use bizra_types::hash::{BlockId, ExecHash};
+use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
+use bizra_types::numbers::{Era, View};
+use bizra_types::verify::Fault;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// The era of every run, until committees change here.
+const ERA: Era = Era::new(1);
+/// The disk reads an answer in so many µs.
+const ANSWER_MICROS: u64 = 200;
+/// How often a replica may want to be woken at one instant.
+const WAKES_AT_ONCE_MAX: u32 = 100;
+/// Height from which [`Sabotage::OtherExec`] executes to something else.
+const OTHER_EXEC_HEIGHT: u64 = 5;
+
+/// What a step wants to send, held until all before it is synced.
+#[derive(Debug)]
+struct Output {
+    after_write: u64,
+    send: Vec<Send>,
+    ask: Vec<Ask>,
+}
+
+/// A machine: disk and clocks always, a process while it runs.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) disk: Disk,
+    pub(crate) clock: Clock,
+    pub(crate) is_paused: bool,
+    /// Counts processes: what one began means nothing to the next.
+    pub(crate) incarnation: u32,
+    /// Where the next crash comes, and for how long.
+    pub(crate) armed: Option<(CrashPoint, u64)>,
+    /// Syncs take so many times as long as usual.
+    pub(crate) sync_factor: u64,
+    /// What came while it was paused.
+    pub(crate) deferred: Vec<Event>,
+    replica: Option<Replica>,
+    /// The safety record with which the process started.
+    first_safety: Option<Box<SafetyRecord>>,
+    execs: BTreeMap<BlockId, ExecHash>,
+    outbox: VecDeque<Output>,
+    wake_at: Option<u64>,
+    last_wake: (u64, u32),
+}
+
+impl Node {
+    pub(crate) const fn new(disk: Disk, clock: Clock) -> Self {
+        Self {
+            disk,
+            clock,
+            is_paused: false,
+            incarnation: 0,
+            armed: None,
+            sync_factor: 1,
+            deferred: Vec::new(),
+            replica: None,
+            first_safety: None,
+            execs: BTreeMap::new(),
+            outbox: VecDeque::new(),
+            wake_at: None,
+            last_wake: (0, 0),
+        }
+    }
+
+    /// The running replica, if any.
+    pub(crate) const fn replica(&self) -> Option<&Replica> {
+        self.replica.as_ref()
+    }
+
+    /// Whether its process exists and is not paused.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.replica.is_some() && !self.is_paused
+    }
+}
+
+impl Cluster {
+    /// Starts a process on what its disk holds.
+    pub(crate) fn start(&mut self, node: usize) -> Checked {
+        let keyring = &mut self.keyring;
+        let this = &mut self.nodes[node];
+        let restored = this
+            .disk
+            .stored()
+            .restored(&mut |header, records| keyring.sign_batch(node, *header, Arc::clone(records)));
+        self.oracles.on_start(node, this.disk.stored());
+        this.first_safety.clone_from(&restored.safety);
+        this.execs = BTreeMap::from([(restored.root.header.id(), restored.root.exec)]);
+        let now = this.clock.now(self.now_micros);
+        let config =
+            ReplicaConfig { genesis: Arc::clone(keyring.genesis()), me: Some(index(node)) };
+        let (replica, effects) = Replica::new(&config, restored, now);
+        this.replica = Some(replica);
+        self.carry_out(node, effects)
+    }
+
+    /// Ends a process; the first `survivors` of its unsynced writes are on disk.
+    pub(crate) fn kill(&mut self, node: usize, survivors: usize) -> Checked {
+        let this = &mut self.nodes[node];
+        this.replica = None;
+        this.is_paused = false;
+        this.incarnation += 1;
+        this.armed = None;
+        this.deferred.clear();
+        this.outbox.clear();
+        this.execs.clear();
+        this.wake_at = None;
+        let accepted = this.disk.crash(survivors);
+        if self.options.sabotage == Some(Sabotage::ForgetfulDisk) {
+            this.disk.restore_safety(this.first_safety.take());
+        }
+        self.accept(node, accepted)
+    }
+
+    /// Gives the replica an input and does what it answers.
+    pub(crate) fn step(&mut self, node: usize, input: Input) -> Checked {
+        let this = &mut self.nodes[node];
+        let now = this.clock.now(self.now_micros);
+        let Some(replica) = &mut this.replica else { return Ok(()) };
+        let effects = replica.step(now, input);
+        self.carry_out(node, effects)
+    }
+
+    /// The deadline may have passed.
+    pub(crate) fn wake(&mut self, node: usize) -> Checked {
+        let this = &mut self.nodes[node];
+        this.wake_at = None;
+        let now = this.clock.now(self.now_micros);
+        let due = this.replica.as_ref().and_then(Replica::deadline);
+        if due.is_none_or(|deadline| deadline > now.time) {
+            self.schedule_wake(node);
+            return Ok(());
+        }
+        let count = if this.last_wake.0 == self.now_micros { this.last_wake.1 + 1 } else { 0 };
+        this.last_wake = (self.now_micros, count);
+        if count > WAKES_AT_ONCE_MAX {
+            self.oracles.breach(Invariant::Deadline, || {
+                format!("node {node} wants to be woken for ever at {due:?}")
+            })?;
+        }
+        self.step(node, Input::Wake)
+    }
+
+    /// Whether a wake-up that was scheduled for now is still wanted.
+    pub(crate) fn is_wake_wanted(&self, node: usize) -> bool {
+        self.nodes[node].wake_at.is_some_and(|at| at <= self.now_micros)
+    }
+
+    /// A sync ends: the node learns of it and sends what waited.
+    pub(crate) fn synced(&mut self, node: usize) -> Checked {
+        match self.nodes[node].armed {
+            Some((CrashPoint::BeforeSync, down_micros)) => {
+                let survivors = self.rng.index(self.nodes[node].disk.unsynced() + 1);
+                return self.crash(node, survivors, down_micros);
+            }
+            Some((CrashPoint::AfterSync, down_micros)) => {
+                let accepted = self.nodes[node].disk.finish_sync();
+                self.accept(node, accepted)?;
+                return self.crash(node, 0, down_micros);
+            }
+            Some((CrashPoint::MidSend, down_micros)) => {
+                let accepted = self.nodes[node].disk.finish_sync();
+                self.accept(node, accepted)?;
+                let mut budget = self.rng.index(2 * self.nodes.len()) + 1;
+                self.release(node, &mut budget)?;
+                return self.crash(node, 0, down_micros);
+            }
+            Some((CrashPoint::Now, _)) | None => {}
+        }
+        let accepted = self.nodes[node].disk.finish_sync();
+        self.accept(node, accepted)?;
+        self.sync(node);
+        self.release(node, &mut { usize::MAX })
+    }
+
+    /// Answers a peer from the disk.
+    pub(crate) fn answer(&mut self, node: usize, asker: usize, ask: &Ask) {
+        let chain_id = self.keyring.chain_id();
+        let keyring = &mut self.keyring;
+        let stored = self.nodes[node].disk.stored();
+        let sign = &mut |header: &_, records: &Arc<_>| {
+            keyring.sign_batch(node, *header, Arc::clone(records))
+        };
+        let mut inputs = Vec::new();
+        let verified = match *ask {
+            Ask::Batches { author, after, up_to, digest, .. } => {
+                let batches = stored.batches_for(&chain_id, (author, after, up_to), digest, sign);
+                batches.iter().try_for_each(|batch| {
+                    let batch = keyring.verifier().batch(SignedBatch::clone(batch))?;
+                    inputs.push(Input::Batch(batch));
+                    Ok::<_, Fault>(())
+                })
+            }
+            Ask::Block { block, .. } => stored.block(&block).map_or(Ok(()), |block| {
+                inputs.push(Input::Block(keyring.verifier().block(block.clone())?));
+                Ok(())
+            }),
+            Ask::Chain { above, .. } => {
+                stored.chain_above(above, sign).map_or(Ok(()), |(blocks, cert)| {
+                    for (block, batches) in blocks {
+                        inputs.push(Input::Block(keyring.verifier().block(block)?));
+                        for batch in batches {
+                            let batch = keyring.verifier().batch(SignedBatch::clone(&batch))?;
+                            inputs.push(Input::Batch(batch));
+                        }
+                    }
+                    let cert = keyring.verifier().certificate(Certificate::Commit(cert))?;
+                    inputs.push(Input::Certificate(cert));
+                    Ok(())
+                })
+            }
+        };
+        verified.expect("what honest nodes store was verified before");
+        let is_muted = self.options.sabotage == Some(Sabotage::MuteLane(node));
+        if is_muted && matches!(ask, Ask::Batches { .. }) || inputs.is_empty() {
+            return;
+        }
+        let fingerprint = inputs.iter().map(trace::fingerprint).fold(0, u64::wrapping_add);
+        let message = Arc::new(Message { payload: Payload::Answer(inputs), fingerprint });
+        self.transmit(node, asker, &message, ANSWER_MICROS);
+    }
+
+    /// Carries out effects in the order of their fields.
+    fn carry_out(&mut self, node: usize, effects: Effects) -> Checked {
+        let Effects { persist, send, execute, commit, ask, alarms } = effects;
+        if let Some(safety) = &persist.safety {
+            self.oracles.on_safety(node, safety)?;
+        }
+        let disk = &mut self.nodes[node].disk;
+        if !persist.is_empty() {
+            disk.write(Write::Persist(persist));
+        }
+        let after_write = disk.written();
+        if !send.is_empty() || !ask.is_empty() {
+            self.nodes[node].outbox.push_back(Output { after_write, send, ask });
+        }
+        for execute in execute {
+            self.execute(node, &execute)?;
+        }
+        for commit in commit {
+            self.oracles.on_commit(node, &commit)?;
+            self.nodes[node].disk.write(Write::Commit(commit));
+        }
+        for alarm in &alarms {
+            self.oracles.on_alarm(node, alarm)?;
+        }
+        self.sync(node);
+        self.release(node, &mut { usize::MAX })?;
+        self.schedule_wake(node);
+        Ok(())
+    }
+
+    fn sync(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        if this.disk.start_sync() {
+            let delay = this.sync_factor * self.rng.between(self.sync_micros / 2, self.sync_micros);
+            let incarnation = this.incarnation;
+            self.push(delay, Event::Synced { node, incarnation });
+        }
+    }
+
+    fn accept(&mut self, node: usize, accepted: Vec<Accepted>) -> Checked {
+        for (header, records) in accepted {
+            let batch = self.keyring.sign_batch(node, header, records);
+            self.oracles.on_accepted(Arc::new(batch))?;
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, node: usize, execute: &Execute) -> Checked {
+        let this = &mut self.nodes[node];
+        let header = execute.block.header();
+        let Some(parent) = this.execs.get(&header.parent) else {
+            return self.oracles.breach(Invariant::Execution, || {
+                format!("node {node} is to execute {header:?} on a parent it has not executed")
+            });
+        };
+        let mut exec = ledger::exec(*parent, &execute.batches);
+        if self.options.sabotage == Some(Sabotage::OtherExec(node))
+            && header.height.get() >= OTHER_EXEC_HEIGHT
+        {
+            exec.0[0] ^= 1;
+        }
+        let block = execute.block.id();
+        this.execs.insert(block, exec);
+        let incarnation = this.incarnation;
+        let delay = self.rng.between(20, 400);
+        let result = Box::new((block, exec));
+        self.push(delay, Event::Executed { node, incarnation, result });
+        Ok(())
+    }
+
+    fn schedule_wake(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        let Some(deadline) = this.replica.as_ref().and_then(Replica::deadline) else { return };
+        let at = this.clock.when(deadline).max(self.now_micros);
+        if this.wake_at.is_none_or(|scheduled| at < scheduled) {
+            this.wake_at = Some(at);
+            let incarnation = this.incarnation;
+            self.push(at - self.now_micros, Event::Wake { node, incarnation });
+        }
+    }
+
+    /// Sends what is covered by a sync, to at most `budget` recipients.
+    fn release(&mut self, node: usize, budget: &mut usize) -> Checked {
+        let is_early = self.options.sabotage == Some(Sabotage::SendBeforeSync);
+        loop {
+            let this = &mut self.nodes[node];
+            let synced = this.disk.synced();
+            let Some(output) = this.outbox.pop_front_if(|it| is_early || it.after_write <= synced)
+            else {
+                return Ok(());
+            };
+            for send in output.send {
+                if *budget == 0 {
+                    return Ok(());
+                }
+                self.send(node, send, budget)?;
+            }
+            for ask in output.ask {
+                let peer = position(asked_peer(&ask));
+                let fingerprint = trace::ask_fingerprint(&ask);
+                let message = Message { payload: Payload::Ask(ask), fingerprint };
+                if peer != node {
+                    self.transmit(node, peer, &Arc::new(message), 0);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, node: usize, send: Send, budget: &mut usize) -> Checked {
+        let is_batch = matches!(send.message, Outgoing::Batch { .. });
+        let input = match self.sign(node, send.message)? {
+            None => return Ok(()),
+            Some(Ok(input)) => input,
+            Some(Err(fault)) => {
+                return self.oracles.breach(Invariant::WellFormed, || {
+                    format!("node {node} sends what peers refuse: {fault}")
+                });
+            }
+        };
+        let fingerprint = trace::fingerprint(&input);
+        if self.options.sabotage == Some(Sabotage::ForgingNetwork) {
+            self.forge(node, &input);
+        }
+        let message = Arc::new(Message { payload: Payload::Input(input), fingerprint });
+        match send.to {
+            Recipients::One(peer) => self.transmit(node, position(peer), &message, 0),
+            Recipients::All => {
+                self.push(0, Event::Deliver { from: node, to: node, message: Arc::clone(&message) });
+                if is_batch && self.options.sabotage == Some(Sabotage::MuteLane(node)) {
+                    return Ok(());
+                }
+                for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+                    if *budget == 0 {
+                        return Ok(());
+                    }
+                    *budget -= 1;
+                    self.transmit(node, peer, &message, 0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Signs what leaves, as the driver does once it is durable, and verifies
+    /// it once for all who will receive it. None when it does not leave.
+    fn sign(
+        &mut self,
+        node: usize,
+        message: Outgoing,
+    ) -> Result<Option<Result<Input, Fault>>, Box<crate::oracles::Breach>> {
+        let me = index(node);
+        let chain_id = self.keyring.chain_id();
+        let disk = &self.nodes[node].disk;
+        let verified = match message {
+            Outgoing::Proposal { block, tc } => {
+                self.oracles.on_proposal_sent(node, &block, disk)?;
+                let header = block.header();
+                let bytes = proposal_bytes(&chain_id, header.era, header.view, block.id());
+                let signature = self.keyring.sign(node, &bytes);
+                let proposal = SignedProposal { block, tc, signature };
+                self.keyring.verifier().proposal(proposal).map(Input::Proposal)
+            }
+            Outgoing::Vote(vote) => {
+                let signature = self.keyring.sign(node, &vote.signed_bytes(&chain_id));
+                let vote = SignedVote { vote, signer: me, signature };
+                self.oracles.on_vote_sent(node, &vote, disk)?;
+                self.keyring.verifier().vote(vote).map(Input::Vote)
+            }
+            Outgoing::CommitVote(vote) => {
+                let signature = self.keyring.sign(node, &vote.signed_bytes(&chain_id));
+                let vote = SignedCommitVote { vote, signer: me, signature };
+                self.oracles.on_commit_vote_sent(node, &vote, disk)?;
+                self.keyring.verifier().commit_vote(vote).map(Input::CommitVote)
+            }
+            Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
+                let signature = self.keyring.sign(node, &timeout.signed_bytes(&chain_id));
+                let timeout =
+                    SignedTimeout { timeout, signer: me, signature, high_qc, entry_tc, missing };
+                self.oracles.on_timeout_sent(node, &timeout, disk)?;
+                self.keyring.verifier().timeout(timeout).map(Input::Timeout)
+            }
+            Outgoing::Batch { header, records } => {
+                let batch = self.keyring.sign_batch(node, header, records);
+                self.oracles.on_batch_sent(node, &batch, disk)?;
+                self.keyring.verifier().batch(batch).map(Input::Batch)
+            }
+            Outgoing::Reveal(input) => {
+                if !self.are_reveals_made {
+                    return Ok(None);
+                }
+                let reveal = self.keyring.reveal(node, &input);
+                self.keyring.verifier().reveal(ERA, reveal).map(Input::Reveal)
+            }
+            Outgoing::Certificate(certificate) => {
+                self.keyring.verifier().certificate(certificate).map(Input::Certificate)
+            }
+            Outgoing::BatchAck(ack) => {
+                self.oracles.on_ack_sent(node, &ack, disk)?;
+                self.keyring.verifier().batch_ack(ERA, me, ack).map(Input::BatchAck)
+            }
+            Outgoing::BatchHint(hint) => {
+                self.keyring.verifier().batch_hint(ERA, me, hint).map(Input::BatchHint)
+            }
+        };
+        Ok(Some(verified))
+    }
+
+    /// Changes what is sent in ways a network could, and delivers it wherever
+    /// the verifier lets it pass.
+    fn forge(&mut self, node: usize, input: &Input) {
+        let other = index((node + 1) % self.nodes.len());
+        let verifier = self.keyring.verifier();
+        let mut forged = Vec::new();
+        match input {
+            Input::Proposal(it) => {
+                let mut signature = it.get().signature;
+                signature.0[0] ^= 1;
+                forged.push(
+                    verifier
+                        .proposal(SignedProposal { signature, ..it.get().clone() })
+                        .map(Input::Proposal),
+                );
+            }
+            Input::Vote(it) => {
+                let vote = *it.get();
+                forged.push(verifier.vote(SignedVote { signer: other, ..vote }).map(Input::Vote));
+                let mut changed = vote;
+                changed.vote.block = BlockId([7; 32]);
+                forged.push(verifier.vote(changed).map(Input::Vote));
+            }
+            Input::CommitVote(it) => {
+                let mut changed = *it.get();
+                changed.vote.exec = ExecHash([7; 32]);
+                forged.push(verifier.commit_vote(changed).map(Input::CommitVote));
+            }
+            Input::Timeout(it) => {
+                let changed = SignedTimeout { signer: other, ..it.get().clone() };
+                forged.push(verifier.timeout(changed).map(Input::Timeout));
+            }
+            Input::Certificate(it) => {
+                let mut changed = it.get().clone();
+                match &mut changed {
+                    Certificate::Qc(qc) => qc.vote.view = View::new(qc.vote.view.get() + 5),
+                    Certificate::Tc(tc) => tc.signatures.swap(0, 1),
+                    Certificate::Commit(cert) => cert.vote.exec = ExecHash([7; 32]),
+                }
+                forged.push(verifier.certificate(changed).map(Input::Certificate));
+            }
+            _ => {}
+        }
+        for result in forged {
+            match result {
+                Err(_) => self.refused += 1,
+                Ok(input) => {
+                    let fingerprint = trace::fingerprint(&input);
+                    let message = Arc::new(Message { payload: Payload::Input(input), fingerprint });
+                    for peer in 0..self.nodes.len() {
+                        self.transmit(node, peer, &message, 0);
+                    }
+                }
+            }
+        }
+    }
+}

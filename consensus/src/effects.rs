@@ -1,0 +1,362 @@
+//! What goes into the engine and what comes out: its whole boundary.
+
+use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
+use bizra_types::block::{Block, Header, Reveal, SignedProposal};
+use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
+use bizra_types::crypto::PublicKey;
+use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
+use bizra_types::message::{
+    BatchAck, BatchHint, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
+};
+use bizra_types::numbers::{Era, Height, LaneSeq, TimestampMs, ValidatorIndex, View};
+use bizra_types::verify::{From, Verified};
+use bizra_types::vrf::VrfInput;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::schedule::EpochState;
+
+/// Microseconds of a clock that never goes back, from any start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// A reading of `micros` microseconds.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// The reading in microseconds.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// This time plus `micros` microseconds, at most the largest time.
+    #[must_use]
+    pub const fn plus_micros(self, micros: u64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// This time plus `ms` milliseconds, at most the largest time.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        self.plus_micros(ms.saturating_mul(1_000))
+    }
+
+    /// Microseconds since `earlier`, 0 if that is later.
+    #[must_use]
+    pub const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Both clocks, read at once by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For timers: never goes back.
+    pub time: Time,
+    /// For timestamps: may jump.
+    pub wall: TimestampMs,
+}
+
+/// Everything that can happen to a replica.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A leader offers a block.
+    Proposal(Verified<SignedProposal>),
+    /// A validator votes for a block.
+    Vote(Verified<SignedVote>),
+    /// A validator votes to commit a block.
+    CommitVote(Verified<SignedCommitVote>),
+    /// A validator leaves a view.
+    Timeout(Verified<SignedTimeout>),
+    /// A certificate by itself.
+    Certificate(Verified<Certificate>),
+    /// A validator's VRF output.
+    Reveal(Verified<Reveal>),
+    /// A batch of anybody's lane.
+    Batch(Verified<SignedBatch>),
+    /// A peer has a batch on its disk.
+    BatchAck(Verified<From<BatchAck>>),
+    /// A peer knows of something to propose.
+    BatchHint(Verified<From<BatchHint>>),
+    /// A record admitted here; only while [`Replica::can_admit`](crate::Replica::can_admit).
+    Record(BatchRecord),
+    /// An authenticated sign of life, with a round trip in µs if one was measured.
+    Heard {
+        /// The peer.
+        peer: ValidatorIndex,
+        /// Microseconds there and back.
+        round_trip_micros: Option<u64>,
+    },
+    /// Answer to [`Effects::execute`].
+    Executed {
+        /// The block.
+        block: BlockId,
+        /// What it came to.
+        exec: ExecHash,
+    },
+    /// Answer to [`Ask::Block`] or [`Ask::Chain`].
+    Block(Verified<Block>),
+    /// The deadline passed.
+    Wake,
+}
+
+/// What the driver does after a step, in the order of the fields.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Write and sync, once, before anything in `send` leaves. On failure the
+    /// process stops.
+    pub persist: Persist,
+    /// Sign what needs a signature, send, and give `All` back to this replica.
+    pub send: Vec<Send>,
+    /// Blocks to run on their parent's overlay; the answer is [`Input::Executed`].
+    pub execute: Vec<Execute>,
+    /// Blocks to commit, ascending, each once.
+    pub commit: Vec<Commit>,
+    /// What is missing here and where to get it. Asked again until it comes.
+    pub ask: Vec<Ask>,
+    /// Facts about others that should be impossible, and about this node that
+    /// somebody must look at.
+    pub alarms: Vec<Alarm>,
+}
+
+/// What must be on disk before anything is sent.
+#[derive(Clone, Debug, Default)]
+pub struct Persist {
+    /// The new safety record, when it changed.
+    pub safety: Option<Box<SafetyRecord>>,
+    /// Blocks that were voted for or certified.
+    pub blocks: Vec<Block>,
+    /// Batches of others.
+    pub batches: Vec<Arc<SignedBatch>>,
+    /// Batches of our own, to be signed once this is durable.
+    pub own_batches: Vec<(BatchHeader, Arc<[BatchRecord]>)>,
+}
+
+impl Persist {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.safety.is_none()
+            && self.blocks.is_empty()
+            && self.batches.is_empty()
+            && self.own_batches.is_empty()
+    }
+}
+
+/// What a validator must never forget, or it might sign two different things.
+///
+/// It is not part of a snapshot: a restored old record is how validators come
+/// to double-sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SafetyRecord {
+    /// The era it belongs to.
+    pub era: Era,
+    /// The view this validator is in.
+    pub current_view: View,
+    /// The last vote.
+    pub last_voted: Option<Vote>,
+    /// The last timeout, with its high QC beside it.
+    pub last_timeout: Option<(Timeout, Qc)>,
+    /// The last commit vote.
+    pub last_commit_vote: Option<CommitVote>,
+    /// The last proposal: its block, which stands among the blocks.
+    pub last_proposal: Option<(View, BlockId)>,
+    /// The last batch of our own lane.
+    pub last_batch: Option<(LaneSeq, BatchDigest)>,
+    /// The highest QC.
+    pub high_qc: Qc,
+    /// The highest TC.
+    pub high_tc: Option<Tc>,
+}
+
+/// Who shall get a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipients {
+    /// All validators, this one included: it comes back as an input.
+    All,
+    /// One other validator.
+    One(ValidatorIndex),
+}
+
+/// A message to send.
+#[derive(Clone, Debug)]
+pub struct Send {
+    /// To whom.
+    pub to: Recipients,
+    /// What.
+    pub message: Outgoing,
+}
+
+/// A message without its signature: only what is durable gets one.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// To be signed by the consensus key.
+    Proposal {
+        /// The block.
+        block: Block,
+        /// TC of the view before, if that is how it was entered.
+        tc: Option<Tc>,
+    },
+    /// To be signed by the consensus key.
+    Vote(Vote),
+    /// To be signed by the consensus key.
+    CommitVote(CommitVote),
+    /// To be signed by the consensus key.
+    Timeout {
+        /// What is signed.
+        timeout: Timeout,
+        /// The certificate it names.
+        high_qc: Qc,
+        /// TC of the view before, unless `high_qc` is of that view.
+        entry_tc: Option<Tc>,
+        /// Authors whose cited batches are missing here.
+        missing: Vec<PublicKey>,
+    },
+    /// To be signed by the consensus key.
+    Batch {
+        /// What is signed.
+        header: BatchHeader,
+        /// Its records.
+        records: Arc<[BatchRecord]>,
+    },
+    /// To be evaluated with the VRF key.
+    Reveal(VrfInput),
+    /// Proves itself.
+    Certificate(Certificate),
+    /// Goes over an authenticated stream and proves nothing to third parties.
+    BatchAck(BatchAck),
+    /// As [`Outgoing::BatchAck`].
+    BatchHint(BatchHint),
+}
+
+/// A block to run.
+#[derive(Clone, Debug)]
+pub struct Execute {
+    /// The block; its parent has been executed.
+    pub block: Block,
+    /// The cited batches in the order of execution.
+    pub batches: Vec<Arc<SignedBatch>>,
+}
+
+/// Blocks that became final by one certificate.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The blocks, ascending, each with its exec.
+    pub blocks: Vec<(Block, ExecHash)>,
+    /// The certificate of the last one.
+    pub cert: CommitCert,
+    /// Where the engine starts from after a restart; written with the blocks.
+    pub root: Root,
+}
+
+/// The committed head, with all that the engine carries along the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Header of the last committed block.
+    pub header: Header,
+    /// Its exec.
+    pub exec: ExecHash,
+    /// Where each lane stands.
+    pub lane_heads: BTreeMap<PublicKey, (LaneSeq, BatchDigest)>,
+    /// Seeds and reveals.
+    pub epoch: EpochState,
+    /// What made it final; none at genesis.
+    pub cert: Option<CommitCert>,
+}
+
+/// Something that is missing here, and who may have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ask {
+    /// Batches of a lane, from after `after` up to `up_to` with `digest`.
+    Batches {
+        /// Whose lane.
+        author: PublicKey,
+        /// What is here already.
+        after: LaneSeq,
+        /// The last one wanted.
+        up_to: LaneSeq,
+        /// Its digest.
+        digest: BatchDigest,
+        /// Whom to ask.
+        peer: ValidatorIndex,
+    },
+    /// A certified block.
+    Block {
+        /// Its id.
+        block: BlockId,
+        /// Whom to ask.
+        peer: ValidatorIndex,
+    },
+    /// The final blocks from after `above` towards `target`, ascending, each
+    /// followed by its batches, then a commit certificate of the last.
+    Chain {
+        /// A block that is final somewhere.
+        target: BlockId,
+        /// The height that is final here.
+        above: Height,
+        /// Whom to ask.
+        peer: ValidatorIndex,
+    },
+}
+
+/// Something that should not happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// Proof that a validator signed two things that exclude each other.
+    Equivocation(Box<Evidence>),
+    /// A quorum executed a block to another result than this node did: it
+    /// stops signing until it is rebuilt.
+    Diverged {
+        /// The block.
+        block: BlockId,
+        /// What the quorum says.
+        theirs: ExecHash,
+        /// What came out here.
+        ours: ExecHash,
+    },
+    /// A certified block breaks a rule that a quorum should have checked:
+    /// more than f validators are faulty, or this node is.
+    InvalidCertified {
+        /// The block.
+        block: BlockId,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+/// Two signed messages of one validator that exclude each other, both whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "evidence is rare and always boxed")]
+pub enum Evidence {
+    /// Two votes in one view.
+    Votes(SignedVote, SignedVote),
+    /// Two commit votes in one view.
+    CommitVotes(SignedCommitVote, SignedCommitVote),
+    /// Two timeouts of one view with different high QCs.
+    Timeouts(SignedTimeout, SignedTimeout),
+    /// Two blocks proposed in one view.
+    Proposals(SignedProposal, SignedProposal),
+    /// Two batches at one place of a lane.
+    Batches(Arc<SignedBatch>, Arc<SignedBatch>),
+    /// A commit vote for a view, and a timeout of that or a later view that
+    /// hides the certificate the commit vote needs: the lie that forks.
+    HiddenQc(SignedCommitVote, SignedTimeout),
+}
+
+/// What a node has on disk when it starts.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The safety record; none only for a key that never signed.
+    pub safety: Option<Box<SafetyRecord>>,
+    /// The committed head.
+    pub root: Root,
+    /// Blocks that were voted for or certified and are not final.
+    pub blocks: Vec<Block>,
+    /// Batches that no final block cites.
+    pub batches: Vec<Arc<SignedBatch>>,
+}

@@ -1,0 +1,1349 @@
+//! The replica: takes each input to the part that it concerns, then asks each
+//! rule in turn whether its time has come.
+
+use crate::block_tree::{BlockTree, Body, Execution, LaneHeads, Node, Parent};
+use crate::effects::{
+    Alarm, Ask, Commit, Effects, Evidence, Execute, Input, Now, Outgoing, Recipients, Restored,
+    Root, SafetyRecord, Send, Time,
+};
+use crate::lanes::{Accepted, CitationLimits, Lanes, MissingBatches, Resolution};
+use crate::pacemaker::Pacemaker;
+use crate::safety::Safety;
+use crate::schedule::{EpochState, Schedule};
+use crate::votes::{Change, Votes};
+use bizra_types::batch::SignedBatch;
+use bizra_types::block::{Block, BlockContent, Citation, Reveal, SignedProposal};
+use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
+use bizra_types::committee::Committee;
+use bizra_types::crypto::PublicKey;
+use bizra_types::genesis::{Genesis, Parameters};
+use bizra_types::hash::{BlockId, ChainId, ExecHash};
+use bizra_types::message::{
+    BatchAck, BatchHint, MISSING_AUTHORS_MAX, SignedCommitVote, SignedTimeout, SignedVote,
+};
+use bizra_types::numbers::{
+    Epoch, Era, Height, LaneSeq, ProtocolVersion, TimestampMs, ValidatorIndex, View,
+};
+use bizra_types::verify::{From, Verified};
+use bizra_types::vrf::VrfInput;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Commit certificates kept for blocks that are not here yet.
+const PENDING_CERTS_MAX: usize = 64;
+/// Blocks kept whose parent is not here.
+const ORPHANS_MAX: usize = 256;
+/// Shortest time between two sendings of the same thing, in µs.
+const REPEAT_MICROS_MIN: u64 = 200_000;
+/// How long a cited batch may be on its way before it is asked for, in µs.
+const ASK_BATCHES_AFTER_MICROS: u64 = 20_000;
+/// How long a leader waits for the block it must build on, in µs, at least.
+const STUCK_MICROS_MIN: u64 = 100_000;
+/// How long commit votes may take before another block is made to carry the
+/// certificate along, in µs, at least.
+const UNFINAL_MICROS_MIN: u64 = 40_000;
+/// A gap of so many blocks is filled by ranges instead of one by one.
+const CHAIN_GAP_MIN: u64 = 3;
+
+/// One validator's (or follower's) consensus state.
+///
+/// All methods are pure: `step` for everything that happens, `deadline` for
+/// when to call it with [`Input::Wake`] if nothing does. The driver carries out
+/// the [`Effects`] in the order of their fields before what they cause is fed
+/// back in.
+#[derive(Debug)]
+pub struct Replica {
+    chain_id: ChainId,
+    protocol_version: ProtocolVersion,
+    parameters: Parameters,
+    committee: Arc<Committee>,
+    me: Option<(ValidatorIndex, PublicKey)>,
+    now: Now,
+
+    safety: Safety,
+    pacemaker: Pacemaker,
+    votes: Votes,
+    tree: BlockTree,
+    lanes: Lanes,
+    schedule: Schedule,
+
+    /// The first proposal of each validator for the current view. Who leads it
+    /// may only be known once the parent is here.
+    proposals: BTreeMap<ValidatorIndex, SignedProposal>,
+    hints: BTreeSet<ValidatorIndex>,
+    /// When to tell the leader of something to propose, if it stays silent.
+    hint_at: Option<Time>,
+    hinted: BTreeMap<MissingBatches, ValidatorIndex>,
+    /// When the highest QC was learnt.
+    high_qc_at: Time,
+    reveals: BTreeMap<(Epoch, ValidatorIndex), Reveal>,
+    revealed: Option<VrfInput>,
+    orphans: BTreeMap<BlockId, Block>,
+    /// Who may have a block that is not here.
+    sources: BTreeMap<BlockId, Vec<ValidatorIndex>>,
+    pending_certs: BTreeMap<View, CommitCert>,
+    asks: BTreeMap<Wanted, Asked>,
+    /// Peers that were answered with a certificate lately.
+    answered: BTreeMap<ValidatorIndex, Time>,
+    repeat_at: Option<Time>,
+    is_stopped: bool,
+}
+
+/// What a replica is told once.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// The chain's genesis: committee, parameters, time.
+    pub genesis: Arc<Genesis>,
+    /// This validator's place in the committee; none for a follower.
+    pub me: Option<ValidatorIndex>,
+}
+
+/// The replica's state, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The era.
+    pub era: Era,
+    /// The view.
+    pub view: View,
+    /// Who leads it, if the parent is known.
+    pub leader: Option<ValidatorIndex>,
+    /// The VRF epoch of the view.
+    pub epoch: Epoch,
+    /// Height of the committed head.
+    pub height: Height,
+    /// The committed head.
+    pub block: BlockId,
+    /// Its exec.
+    pub exec: ExecHash,
+    /// View of the highest QC.
+    pub high_qc_view: View,
+    /// Who voted in this view.
+    pub voted: Vec<ValidatorIndex>,
+    /// Who left this view.
+    pub timed_out: Vec<ValidatorIndex>,
+    /// Validators heard lately.
+    pub heard: Vec<ValidatorIndex>,
+    /// Whether a quorum is among them.
+    pub is_quorum_heard: bool,
+    /// Something final elsewhere is not here.
+    pub is_behind: bool,
+    /// Signs nothing any more, because a quorum executed something else.
+    pub is_stopped: bool,
+    /// Bytes of our own records that are not final.
+    pub lane_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    Batches(MissingBatches),
+    Block(BlockId),
+    Chain(BlockId),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    attempts: usize,
+    next: Time,
+}
+
+impl Root {
+    /// Where a new chain starts. `exec` is that of the genesis block.
+    #[must_use]
+    pub fn genesis(genesis: &Genesis, exec: ExecHash) -> Self {
+        Self {
+            header: genesis.header(),
+            exec,
+            lane_heads: BTreeMap::new(),
+            epoch: EpochState::genesis(&genesis.chain_id()),
+            cert: None,
+        }
+    }
+}
+
+impl Replica {
+    /// A replica that goes on from what is on disk, with what must be sent
+    /// again: the same messages, never different ones.
+    ///
+    /// # Panics
+    /// When what was restored contradicts itself.
+    pub fn new(config: &ReplicaConfig, restored: Restored, now: Now) -> (Self, Effects) {
+        let genesis = &config.genesis;
+        let committee = Arc::clone(&genesis.committee);
+        let me = config.me.map(|index| {
+            (index, committee.key(index).expect("a validator stands in the committee"))
+        });
+        let era = restored.root.header.era;
+        let root_qc = Qc::root(era, genesis.header().id(), committee.size());
+        let record =
+            restored.safety.map_or_else(|| SafetyRecord::new(root_qc, None), |record| *record);
+        assert_eq!(record.era, era, "the safety record is of the era of the committed head");
+        let schedule =
+            Schedule::new(genesis.chain_id(), genesis.time_ms, genesis.parameters.vrf_epoch_ms);
+        let child_epoch =
+            restored.root.epoch.enter(schedule.epoch_after(restored.root.header.timestamp_ms));
+        let mut replica = Self {
+            chain_id: genesis.chain_id(),
+            protocol_version: genesis.protocol_version,
+            parameters: genesis.parameters,
+            pacemaker: Pacemaker::new(
+                genesis.parameters,
+                committee.size(),
+                committee.quorum(),
+                config.me,
+                now.time,
+            ),
+            committee,
+            me,
+            now,
+            safety: Safety::new(record),
+            votes: Votes::default(),
+            tree: BlockTree::new(restored.root, child_epoch),
+            lanes: Lanes::new(genesis.chain_id()),
+            schedule,
+            proposals: BTreeMap::new(),
+            hints: BTreeSet::new(),
+            hint_at: None,
+            hinted: BTreeMap::new(),
+            high_qc_at: now.time,
+            reveals: BTreeMap::new(),
+            revealed: None,
+            orphans: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            pending_certs: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            repeat_at: None,
+            is_stopped: false,
+        };
+        let mut effects = Effects::default();
+        for batch in &restored.batches {
+            let heads = &replica.tree.root().lane_heads;
+            let _ = replica.lanes.accept(heads, batch, true);
+        }
+        let mut blocks = restored.blocks;
+        blocks.sort_by_key(|block| block.header().height);
+        for block in blocks {
+            replica.insert_block(&mut effects, block, None);
+        }
+        replica.resend(&mut effects);
+        replica.progress(&mut effects);
+        replica.finish(&mut effects);
+        (replica, effects)
+    }
+
+    /// Handles one input.
+    pub fn step(&mut self, now: Now, input: Input) -> Effects {
+        self.now = Now { time: now.time.max(self.now.time), wall: now.wall };
+        let mut effects = Effects::default();
+        match input {
+            Input::Proposal(proposal) => self.on_proposal(&mut effects, proposal.into_inner()),
+            Input::Vote(vote) => self.on_vote(&mut effects, vote.into_inner()),
+            Input::CommitVote(vote) => self.on_commit_vote(&mut effects, vote.into_inner()),
+            Input::Timeout(timeout) => self.on_timeout(&mut effects, timeout.into_inner()),
+            Input::Certificate(certificate) => {
+                self.on_certificate(&mut effects, certificate.into_inner());
+            }
+            Input::Reveal(reveal) => self.on_reveal(reveal.into_inner()),
+            Input::Batch(batch) => self.on_batch(&mut effects, batch),
+            Input::BatchAck(ack) => self.on_batch_ack(&ack.into_inner()),
+            Input::BatchHint(hint) => self.on_batch_hint(&hint.into_inner()),
+            Input::Record(record) => self.lanes.admit(record),
+            Input::Heard { peer, round_trip_micros } => {
+                self.pacemaker.on_heard(self.now.time, peer, round_trip_micros);
+            }
+            Input::Executed { block, exec } => self.on_executed(block, exec),
+            Input::Block(block) => self.insert_block(&mut effects, block.into_inner(), None),
+            Input::Wake => {}
+        }
+        self.progress(&mut effects);
+        self.finish(&mut effects);
+        effects
+    }
+
+    /// When to call [`Self::step`] with [`Input::Wake`] if nothing else happens.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let now = self.now.time;
+        let mut next = self.repeat_at;
+        let mut at = |time: Option<Time>| {
+            if let Some(time) = time.filter(|time| *time > now) {
+                next = Some(next.map_or(time, |next| next.min(time)));
+            }
+        };
+        if !self.is_stopped && self.me.is_some() {
+            at(self.pacemaker.timer_end());
+            at(Some(self.idle_time()));
+            if self.has_unfinal_records() {
+                at(Some(self.unfinal_time()));
+            }
+            if self.safety.can_time_out()
+                && let Some(leader) = self.known_leader()
+            {
+                at(self.pacemaker.skip_time(self.safety.view(), leader));
+            }
+            at(self.held_proposal_time());
+            at(self.hint_at);
+            if !self.is_high_block_complete() {
+                at(Some(self.stuck_time()));
+            }
+        }
+        at(self.asks.values().map(|asked| asked.next).min());
+        next
+    }
+
+    /// Whether a record of `bytes` bytes may be handed in.
+    #[must_use]
+    pub fn can_admit(&self, bytes: usize) -> bool {
+        !self.is_stopped && self.me.is_some_and(|(_, key)| self.lanes.can_admit(&key, bytes))
+    }
+
+    /// The replica's state, for people.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let view = self.safety.view();
+        let root = self.tree.root();
+        let high = self.tree.parent(self.safety.record().high_qc.vote.block);
+        Status {
+            era: self.safety.era(),
+            view,
+            leader: self.known_leader(),
+            epoch: high.map_or(root.epoch.epoch, |parent| parent.child_epoch.epoch),
+            height: root.header.height,
+            block: self.tree.root_id(),
+            exec: root.exec,
+            high_qc_view: self.safety.record().high_qc.vote.view,
+            voted: self.votes.voters(view),
+            timed_out: self.votes.timeouts(view).map(|timeout| timeout.signer).collect(),
+            heard: self.pacemaker.heard_since(self.now.time).collect(),
+            is_quorum_heard: self.pacemaker.is_quorum_heard(self.now.time),
+            is_behind: !self.pending_certs.is_empty(),
+            is_stopped: self.is_stopped,
+            lane_bytes: self.me.map_or(0, |(_, key)| self.lanes.own_bytes(&key)),
+        }
+    }
+
+    // ---- inputs ----
+
+    fn on_proposal(&mut self, effects: &mut Effects, proposal: SignedProposal) {
+        let header = *proposal.block.header();
+        if header.era != self.safety.era() || header.protocol_version != self.protocol_version {
+            return;
+        }
+        self.observe_qc(effects, proposal.block.justify().clone());
+        if let Some(tc) = &proposal.tc {
+            self.observe_tc(effects, tc.clone());
+        }
+        if header.view < self.safety.view() {
+            self.answer(effects, header.proposer);
+            return;
+        }
+        if header.view > self.safety.view() {
+            // Neither QC nor TC of the view before: nobody may vote for it.
+            return;
+        }
+        match self.proposals.get(&header.proposer) {
+            Some(first) if first.block.id() != proposal.block.id() => {
+                let evidence = Evidence::Proposals(first.clone(), proposal);
+                effects.alarms.push(Alarm::Equivocation(Box::new(evidence)));
+            }
+            Some(_) => {}
+            None => {
+                let block = proposal.block.clone();
+                self.proposals.insert(header.proposer, proposal);
+                self.add_source(header.parent, header.proposer);
+                self.insert_block(effects, block, Some(header.proposer));
+            }
+        }
+    }
+
+    fn on_vote(&mut self, effects: &mut Effects, vote: SignedVote) {
+        if vote.vote.era != self.safety.era() {
+            return;
+        }
+        self.add_source(vote.vote.block, vote.signer);
+        match self.votes.add_vote(&self.committee, self.safety.view(), vote) {
+            Change::Certified(qc) => self.observe_qc(effects, qc),
+            Change::Equivocated(evidence) => effects.alarms.push(Alarm::Equivocation(evidence)),
+            Change::Counted | Change::Nothing => {}
+        }
+    }
+
+    fn on_commit_vote(&mut self, effects: &mut Effects, vote: SignedCommitVote) {
+        if vote.vote.era != self.safety.era() {
+            return;
+        }
+        self.add_source(vote.vote.block, vote.signer);
+        if let Some(cert) = &self.tree.root().cert
+            && vote.vote.view <= cert.vote.view
+            && (self.votes.is_known(&vote) || vote.vote.view < cert.vote.view)
+        {
+            self.answer_with(effects, vote.signer, Certificate::Commit(cert.clone()));
+        }
+        match self.votes.add_commit_vote(&self.committee, self.safety.view(), vote) {
+            Change::Certified(cert) => self.observe_commit_cert(cert),
+            Change::Equivocated(evidence) => effects.alarms.push(Alarm::Equivocation(evidence)),
+            Change::Counted | Change::Nothing => {}
+        }
+    }
+
+    fn on_timeout(&mut self, effects: &mut Effects, timeout: SignedTimeout) {
+        if timeout.timeout.era != self.safety.era() {
+            return;
+        }
+        self.observe_qc(effects, timeout.high_qc.clone());
+        if let Some(tc) = &timeout.entry_tc {
+            self.observe_qc(effects, tc.high_qc.clone());
+            self.observe_tc(effects, tc.clone());
+        }
+        if timeout.timeout.view < self.safety.view() {
+            self.answer(effects, timeout.signer);
+        }
+        let view = timeout.timeout.view;
+        match self.votes.add_timeout(&self.committee, self.safety.view(), timeout) {
+            Change::Certified(tc) => {
+                self.note_missing(view);
+                self.observe_qc(effects, tc.high_qc.clone());
+                self.observe_tc(effects, tc);
+            }
+            Change::Equivocated(evidence) => effects.alarms.push(Alarm::Equivocation(evidence)),
+            Change::Counted => self.note_missing(view),
+            Change::Nothing => {}
+        }
+    }
+
+    fn on_certificate(&mut self, effects: &mut Effects, certificate: Certificate) {
+        match certificate {
+            Certificate::Qc(qc) => self.observe_qc(effects, qc),
+            Certificate::Tc(tc) if tc.era == self.safety.era() => {
+                self.observe_qc(effects, tc.high_qc.clone());
+                self.observe_tc(effects, tc);
+            }
+            Certificate::Commit(cert) => self.observe_commit_cert(cert),
+            Certificate::Tc(_) => {}
+        }
+    }
+
+    fn on_reveal(&mut self, reveal: Reveal) {
+        let epoch = self.tree.root().epoch.epoch.get();
+        if (epoch..=epoch.saturating_add(4)).contains(&reveal.epoch.get()) {
+            self.reveals.insert((reveal.epoch, reveal.validator), reveal);
+        }
+    }
+
+    fn on_batch(&mut self, effects: &mut Effects, batch: Verified<SignedBatch>) {
+        let batch = Arc::new(batch.into_inner());
+        let header = *batch.header();
+        let digest = header.digest(&self.chain_id);
+        let is_own = self.me.is_some_and(|(_, key)| key == header.author);
+        let is_cited = self.is_wanted(&header.author, header.lane_seq);
+        let heads = &self.tree.root().lane_heads;
+        let accepted = self.lanes.accept(heads, &batch, is_cited);
+        if is_own {
+            self.lanes.on_own_batch_sent();
+        }
+        match accepted {
+            Accepted::Refused => return,
+            Accepted::Known => {}
+            Accepted::New if is_own => return,
+            Accepted::New => effects.persist.batches.push(batch),
+            Accepted::Equivocated(evidence) => {
+                effects.persist.batches.push(batch);
+                effects.alarms.push(Alarm::Equivocation(evidence));
+            }
+        }
+        if is_own {
+            return;
+        }
+        let ack = BatchAck { author: header.author, lane_seq: header.lane_seq, digest };
+        if let Some((me, _)) = self.me {
+            self.lanes.on_ack(&header.author, header.lane_seq, digest, me);
+        }
+        if self.lanes.is_withholding(&header.author, self.safety.view()) {
+            send_all(effects, Outgoing::BatchAck(ack));
+        } else if let Some(author) = self.committee.index_of(&header.author) {
+            send_one(effects, author, Outgoing::BatchAck(ack));
+        }
+    }
+
+    fn on_batch_ack(&mut self, ack: &From<BatchAck>) {
+        let BatchAck { author, lane_seq, digest } = ack.message;
+        self.lanes.on_ack(&author, lane_seq, digest, ack.sender);
+    }
+
+    fn on_batch_hint(&mut self, hint: &From<BatchHint>) {
+        let BatchHint { view, author, lane_seq, digest } = hint.message;
+        if view != self.safety.view() || self.committee.index_of(&author).is_none() {
+            return;
+        }
+        self.hints.insert(hint.sender);
+        if !self.lanes.has(&author, lane_seq, digest) && self.hinted.len() < self.committee.size() {
+            let head = self.tree.root().lane_heads.get(&author).copied().unwrap_or_default();
+            if lane_seq > head.0 {
+                let missing = MissingBatches { author, after: head.0, up_to: lane_seq, digest };
+                self.hinted.insert(missing, hint.sender);
+            }
+        }
+    }
+
+    fn on_executed(&mut self, block: BlockId, exec: ExecHash) {
+        // The block's fork may have been dropped meanwhile.
+        if let Some(node) = self.tree.get_mut(block) {
+            assert_eq!(node.execution, Execution::Running, "executed once, when asked");
+            node.execution = Execution::Done(exec);
+        }
+    }
+
+    // ---- certificates ----
+
+    fn observe_qc(&mut self, effects: &mut Effects, qc: Qc) {
+        if qc.vote.era != self.safety.era() {
+            return;
+        }
+        let before = self.safety.view();
+        for signer in qc.signers.iter() {
+            self.add_source(qc.vote.block, signer);
+        }
+        let block = qc.vote.block;
+        if self.safety.observe_qc(&qc) {
+            self.high_qc_at = self.now.time;
+            if let Some(node) = self.tree.get(block) {
+                effects.persist.blocks.push(node.block.clone());
+            }
+        }
+        if self.safety.view() > before {
+            self.enter_view(false);
+        }
+    }
+
+    /// The QC inside was observed before.
+    fn observe_tc(&mut self, effects: &mut Effects, tc: Tc) {
+        let before = self.safety.view();
+        self.safety.observe_tc(&tc);
+        if self.safety.view() == before {
+            return;
+        }
+        self.enter_view(true);
+        if self.me.is_some() {
+            // A QC higher than those of the TC goes along: the next leader may
+            // not know it, and leaders are read off the highest QC's block.
+            let high_qc = &self.safety.record().high_qc;
+            if high_qc.vote.view > tc.high_qc.vote.view
+                && let Some(leader) = self.known_leader()
+            {
+                send_one(effects, leader, Outgoing::Certificate(Certificate::Qc(high_qc.clone())));
+            }
+            send_all(effects, Outgoing::Certificate(Certificate::Tc(tc)));
+        }
+    }
+
+    fn observe_commit_cert(&mut self, cert: CommitCert) {
+        let known = self.tree.root().cert.as_ref().map(|cert| cert.rank()).unwrap_or_default();
+        if cert.vote.era != self.safety.era() || cert.rank() <= known {
+            return;
+        }
+        for signer in cert.signers.iter() {
+            self.add_source(cert.vote.block, signer);
+        }
+        self.pending_certs.insert(cert.vote.view, cert);
+        if self.pending_certs.len() > PENDING_CERTS_MAX {
+            // The highest is the goal; the lowest may be needed next. Of the
+            // rest any will do.
+            let middle = self.pending_certs.keys().nth(1).copied();
+            self.pending_certs.remove(&middle.expect("there are more than two"));
+        }
+    }
+
+    fn enter_view(&mut self, by_tc: bool) {
+        self.pacemaker.enter(self.now.time, by_tc);
+        self.votes.enter(self.safety.view());
+        self.proposals.clear();
+        self.hints.clear();
+        self.hint_at = None;
+        self.hinted.clear();
+    }
+
+    // ---- blocks ----
+
+    fn insert_block(
+        &mut self,
+        effects: &mut Effects,
+        block: Block,
+        proposer: Option<ValidatorIndex>,
+    ) {
+        let header = *block.header();
+        let id = block.id();
+        if self.tree.contains(id)
+            || header.era != self.safety.era()
+            || header.height <= self.tree.height()
+        {
+            return;
+        }
+        if proposer.is_none() {
+            self.observe_qc(effects, block.justify().clone());
+        }
+        let Some(parent) = self.tree.parent(header.parent) else {
+            if self.orphans.len() < ORPHANS_MAX {
+                self.orphans.insert(id, block);
+            }
+            return;
+        };
+        let is_certified = self.safety.record().high_qc.vote.block == id;
+        let node = self.make_node(&parent, block);
+        if is_certified {
+            effects.persist.blocks.push(node.block.clone());
+        }
+        self.tree.insert(node);
+        self.sources.remove(&header.parent);
+        let children: Vec<_> =
+            self.orphans.values().filter(|orphan| orphan.header().parent == id).cloned().collect();
+        for child in children {
+            self.orphans.remove(&child.id());
+            self.insert_block(effects, child, None);
+        }
+    }
+
+    /// Everything about a block that depends on its parent alone.
+    fn make_node(&mut self, parent: &Parent, block: Block) -> Node {
+        let header = *block.header();
+        let mut lane_heads: LaneHeads = (*parent.lane_heads).clone();
+        for citation in block.citations() {
+            lane_heads.insert(citation.author, (citation.up_to_seq, citation.digest));
+        }
+        let mut epoch: EpochState = (*parent.child_epoch).clone();
+        let mut rule = None;
+        if header.height != parent.header.height.next() {
+            rule = Some("its height is not one more than its parent's");
+        }
+        if header.timestamp_ms <= parent.header.timestamp_ms {
+            rule = Some("its time is not after its parent's");
+        }
+        if header.closes.is_some() {
+            rule = Some("a filler in an era that is not closing");
+        }
+        for reveal in block.reveals() {
+            let is_new = !epoch.reveals.contains_key(&reveal.validator);
+            if !is_new
+                || !self.schedule.is_reveal_good(&self.committee, &parent.child_epoch, reveal)
+            {
+                rule = Some("a reveal that is not good for its epoch, or was included before");
+            }
+        }
+        for reveal in block.reveals() {
+            epoch.reveals.insert(reveal.validator, reveal.output);
+        }
+        let child_epoch = epoch.enter(self.schedule.epoch_after(header.timestamp_ms));
+        Node {
+            body: rule.map_or(Body::Wanting, Body::Invalid),
+            execution: Execution::No,
+            lane_heads: Arc::new(lane_heads),
+            epoch: Arc::new(epoch),
+            child_epoch: Arc::new(child_epoch),
+            block,
+        }
+    }
+
+    /// Follows the citations of blocks that wait for batches; what is complete
+    /// gets executed, in any order that has parents first.
+    fn resolve_blocks(&mut self, effects: &mut Effects) -> BTreeSet<MissingBatches> {
+        let mut missing = BTreeSet::new();
+        let mut waiting: Vec<_> = self
+            .tree
+            .nodes()
+            .filter(|node| {
+                matches!(node.body, Body::Wanting)
+                    || (matches!(node.body, Body::Ready(_)) && node.execution == Execution::No)
+            })
+            .map(|node| (node.block.header().height, node.block.id()))
+            .collect();
+        waiting.sort_unstable();
+        for (_, id) in waiting {
+            let node = self.tree.get(id).expect("listed above");
+            let header = *node.block.header();
+            let parent = self.tree.parent(header.parent).expect("a node's parent is here");
+            if matches!(node.body, Body::Wanting) {
+                let body = match self.lanes.resolve(
+                    &parent.lane_heads,
+                    node.block.citations(),
+                    header.era,
+                    self.parameters.block_bytes_max,
+                ) {
+                    Resolution::Missing(gaps) => {
+                        missing.extend(gaps);
+                        continue;
+                    }
+                    Resolution::Invalid(rule) => Body::Invalid(rule),
+                    Resolution::Ready(batches)
+                        if batches
+                            .iter()
+                            .any(|batch| batch.header().newest_ms > header.timestamp_ms) =>
+                    {
+                        Body::Invalid("it cites a record admitted after its own time")
+                    }
+                    Resolution::Ready(batches) => Body::Ready(batches),
+                };
+                self.tree.get_mut(id).expect("listed above").body = body;
+            }
+            let node = self.tree.get_mut(id).expect("listed above");
+            if let Body::Ready(batches) = &node.body
+                && parent.exec.is_some()
+            {
+                node.execution = Execution::Running;
+                effects
+                    .execute
+                    .push(Execute { block: node.block.clone(), batches: batches.clone() });
+            }
+        }
+        missing
+    }
+
+    // ---- the rules, each asked in turn ----
+
+    fn progress(&mut self, effects: &mut Effects) {
+        let missing = self.resolve_blocks(effects);
+        self.try_commit(effects);
+        if !self.is_stopped && self.me.is_some() {
+            self.try_commit_vote(effects);
+            self.try_vote(effects);
+            self.try_propose(effects);
+            self.run_timers(effects);
+            self.close_batch(effects);
+            self.reveal(effects);
+        }
+        self.ask(effects, &missing);
+        if self.is_stopped {
+            self.repeat_at = None;
+        } else {
+            self.repeat(effects);
+        }
+    }
+
+    /// Rule 3: a commit certificate makes its block and all its ancestors
+    /// final, ascending, each once; nothing else does.
+    fn try_commit(&mut self, effects: &mut Effects) {
+        let Some(cert) = self
+            .pending_certs
+            .values()
+            .rev()
+            .find(|cert| {
+                self.tree.path(cert.vote.block).is_some_and(|path| {
+                    !path.is_empty() && path.iter().all(|id| self.tree.exec(*id).is_some())
+                })
+            })
+            .cloned()
+        else {
+            return;
+        };
+        let id = cert.vote.block;
+        let ours = self.tree.exec(id).expect("executed, as found above");
+        if ours != cert.vote.exec {
+            if !self.is_stopped {
+                self.is_stopped = true;
+                effects.alarms.push(Alarm::Diverged { block: id, theirs: cert.vote.exec, ours });
+            }
+            return;
+        }
+        let path = self.tree.path(id).expect("found above");
+        let mut blocks = Vec::with_capacity(path.len());
+        for (place, block) in path.iter().enumerate() {
+            let node = self.tree.get(*block).expect("on the path");
+            let height = self.tree.height().get() + place as u64 + 1;
+            assert_eq!(node.block.header().height.get(), height, "commits ascend by one");
+            blocks.push((node.block.clone(), self.tree.exec(*block).expect("executed")));
+        }
+        let node = self.tree.get(id).expect("on the path");
+        let root = Root {
+            header: *node.block.header(),
+            exec: ours,
+            lane_heads: (*node.lane_heads).clone(),
+            epoch: (*node.epoch).clone(),
+            cert: Some(cert.clone()),
+        };
+        effects.commit.push(Commit { blocks, cert: cert.clone(), root: root.clone() });
+        self.lanes.commit(&root.lane_heads);
+        let epoch = root.epoch.epoch;
+        self.tree.commit(root);
+        self.pacemaker.on_commit();
+        self.pending_certs = self.pending_certs.split_off(&cert.vote.view.next());
+        let height = self.tree.height();
+        self.orphans.retain(|_, orphan| orphan.header().height > height);
+        self.reveals = self.reveals.split_off(&(epoch, ValidatorIndex::ZERO));
+        for (ask, asked) in &mut self.asks {
+            if matches!(ask, Wanted::Chain(_)) {
+                asked.next = self.now.time;
+            }
+        }
+        let tree = &self.tree;
+        self.sources.retain(|block, _| !tree.contains(*block));
+    }
+
+    /// Rule 2.
+    fn try_commit_vote(&mut self, effects: &mut Effects) {
+        let vote = self.safety.record().high_qc.vote;
+        if vote.block == self.tree.root_id() || !self.safety.can_commit_vote(vote.view) {
+            return;
+        }
+        if let Some(node) = self.tree.get(vote.block)
+            && let Body::Invalid(rule) = node.body
+        {
+            self.is_stopped = true;
+            effects.alarms.push(Alarm::InvalidCertified { block: vote.block, rule });
+            return;
+        }
+        let Some(exec) = self.tree.exec(vote.block) else { return };
+        let vote = self.safety.commit_vote(vote.view, vote.block, exec);
+        send_all(effects, Outgoing::CommitVote(vote));
+        self.plan_repeat();
+    }
+
+    /// Rule 1, and rules 8 and 9 as far as they concern votes.
+    fn try_vote(&mut self, effects: &mut Effects) {
+        let Some(proposal) = self.current_proposal() else { return };
+        let (block, tc) = (proposal.block.clone(), proposal.tc.clone());
+        if !self.safety.can_vote(&block, tc.as_ref()) {
+            return;
+        }
+        let Some(node) = self.tree.get(block.id()) else { return };
+        let Body::Ready(batches) = &node.body else { return };
+        let header = block.header();
+        let parent = self.tree.parent(header.parent).expect("a node's parent is here");
+        if parent.exec.is_none()
+            || self.is_too_early(header.timestamp_ms, parent.header.timestamp_ms)
+        {
+            return;
+        }
+        let depth = self.tree.path(header.parent).map_or(0, |path| path.len() as u64);
+        if depth >= self.parameters.uncommitted_blocks_max && !batches.is_empty() {
+            return;
+        }
+        let vote = self.safety.vote(&block, tc.as_ref());
+        effects.persist.blocks.push(block);
+        send_all(effects, Outgoing::Vote(vote));
+    }
+
+    /// Rule 5.
+    fn try_propose(&mut self, effects: &mut Effects) {
+        let Some((me, _)) = self.me else { return };
+        if !self.safety.can_propose() {
+            return;
+        }
+        let justify = self.safety.record().high_qc.clone();
+        let view = self.safety.view();
+        if self.leader_on(justify.vote.block, view) != Some(me) {
+            return;
+        }
+        let Some(parent) = self.tree.parent(justify.vote.block) else { return };
+        if parent.exec.is_none() {
+            return;
+        }
+        let depth = self.tree.path(justify.vote.block).map_or(0, |path| path.len() as u64);
+        let citations = if depth >= self.parameters.uncommitted_blocks_max {
+            Vec::new()
+        } else {
+            self.lanes.citable(&parent.lane_heads, &self.citation_limits())
+        };
+        let tc = self.safety.entry_tc().cloned();
+        let now = self.now.time;
+        let is_due = !citations.is_empty()
+            || tc.is_some()
+            || self.hints.len() >= self.committee.one_honest()
+            || (self.has_unfinal_records() && now >= self.unfinal_time())
+            || now >= self.idle_time();
+        if !is_due {
+            return;
+        }
+        let newest = self.newest_cited(&parent, &citations);
+        let timestamp_ms = TimestampMs::new(
+            self.now.wall.get().max(parent.header.timestamp_ms.get() + 1).max(newest.get()),
+        );
+        let block = Block::new(BlockContent {
+            protocol_version: self.protocol_version,
+            chain_id: self.chain_id,
+            height: parent.header.height.next(),
+            view,
+            justify,
+            citations,
+            reveals: self.includable_reveals(&parent),
+            timestamp_ms,
+            proposer: me,
+            closes: None,
+        });
+        self.safety.propose(&block);
+        effects.persist.blocks.push(block.clone());
+        send_all(effects, Outgoing::Proposal { block, tc });
+    }
+
+    /// Rules 4, 6 and 7.
+    fn run_timers(&mut self, effects: &mut Effects) {
+        let now = self.now.time;
+        if !self.pacemaker.is_timer_running() {
+            let work = self.something_citable();
+            if work.is_some()
+                || (self.has_unfinal_records() && now >= self.unfinal_time())
+                || now >= self.idle_time()
+            {
+                self.pacemaker.start_timer(now);
+                self.hint_at = work.map(|_| now.plus_micros(self.pacemaker.round_trip_micros()));
+            }
+        }
+        if self.hint_at.is_some_and(|at| now >= at) {
+            self.hint_at = None;
+            self.send_hint(effects);
+        }
+        if !self.safety.can_time_out() {
+            return;
+        }
+        let view = self.safety.view();
+        let leader = self.known_leader();
+        let timer_ended = self.pacemaker.timer_end().is_some_and(|end| now >= end);
+        let leader_left = leader.is_some_and(|leader| {
+            self.votes.timeouts(view).any(|timeout| timeout.signer == leader)
+        });
+        let joins = self.votes.timeouts(view).count() >= self.committee.one_honest();
+        let skips = leader.is_some_and(|leader| self.pacemaker.can_skip(now, view, leader));
+        let stuck = self.is_stuck_leader(leader, now);
+        if timer_ended {
+            self.pacemaker.on_timer_end();
+        }
+        if timer_ended || leader_left || joins || skips || stuck {
+            self.safety.time_out();
+            self.send_timeout(effects);
+            self.plan_repeat();
+        }
+    }
+
+    /// Tells a leader that has proposed nothing what there is to propose.
+    fn send_hint(&self, effects: &mut Effects) {
+        let (Some(citation), Some(leader)) = (self.something_citable(), self.known_leader()) else {
+            return;
+        };
+        if self.proposals.is_empty() && self.me.is_some_and(|(me, _)| me != leader) {
+            let hint = BatchHint {
+                view: self.safety.view(),
+                author: citation.author,
+                lane_seq: citation.up_to_seq,
+                digest: citation.digest,
+            };
+            send_one(effects, leader, Outgoing::BatchHint(hint));
+        }
+    }
+
+    /// A leader that cannot get the parent of its proposal leaves its own view,
+    /// and the others follow.
+    fn is_stuck_leader(&self, leader: Option<ValidatorIndex>, now: Time) -> bool {
+        leader.is_some()
+            && leader == self.me.map(|(me, _)| me)
+            && self.safety.can_propose()
+            && !self.is_high_block_complete()
+            && now >= self.stuck_time()
+    }
+
+    fn stuck_time(&self) -> Time {
+        let patience = (4 * self.pacemaker.round_trip_micros()).max(STUCK_MICROS_MIN);
+        self.pacemaker.entered().plus_micros(patience)
+    }
+
+    /// Whether the block to build on is here with all its batches.
+    fn is_high_block_complete(&self) -> bool {
+        let high = self.safety.record().high_qc.vote.block;
+        high == self.tree.root_id()
+            || self.tree.get(high).is_some_and(|node| matches!(node.body, Body::Ready(_)))
+    }
+
+    fn close_batch(&mut self, effects: &mut Effects) {
+        let Some((_, key)) = self.me else { return };
+        let last = self.safety.record().last_batch.unwrap_or_default();
+        if let Some((header, records)) = self.lanes.close(self.safety.era(), key, last) {
+            self.safety.extend_lane(&header, header.digest(&self.chain_id));
+            effects.persist.own_batches.push((header, Arc::clone(&records)));
+            send_all(effects, Outgoing::Batch { header, records });
+            self.plan_repeat();
+        }
+    }
+
+    /// Publishes our VRF output once per epoch of the highest certified chain.
+    fn reveal(&mut self, effects: &mut Effects) {
+        let high = self.safety.record().high_qc.vote.block;
+        let Some(parent) = self.tree.parent(high) else { return };
+        let input = parent.child_epoch.reveal_input(self.chain_id);
+        if self.revealed != Some(input) {
+            self.revealed = Some(input);
+            send_all(effects, Outgoing::Reveal(input));
+        }
+    }
+
+    // ---- asking and repeating ----
+
+    fn ask(&mut self, effects: &mut Effects, missing: &BTreeSet<MissingBatches>) {
+        let now = self.now.time;
+        let wanted = self.wanted(missing);
+        self.asks.retain(|ask, _| wanted.contains_key(ask));
+        for (ask, peers) in wanted {
+            let first = match ask {
+                Wanted::Batches(_) => now
+                    .plus_micros(self.pacemaker.round_trip_micros().max(ASK_BATCHES_AFTER_MICROS)),
+                Wanted::Block(_) | Wanted::Chain(_) => now,
+            };
+            let asked = self.asks.entry(ask).or_insert(Asked { attempts: 0, next: first });
+            if now < asked.next || peers.is_empty() {
+                if peers.is_empty() {
+                    asked.next = now.plus_micros(REPEAT_MICROS_MIN);
+                }
+                continue;
+            }
+            let peer = peers[asked.attempts % peers.len()];
+            asked.attempts += 1;
+            asked.next =
+                now.plus_micros(REPEAT_MICROS_MIN.max(2 * self.pacemaker.round_trip_micros()));
+            effects.ask.push(match ask {
+                Wanted::Batches(MissingBatches { author, after, up_to, digest }) => {
+                    Ask::Batches { author, after, up_to, digest, peer }
+                }
+                Wanted::Block(block) => Ask::Block { block, peer },
+                Wanted::Chain(target) => Ask::Chain { target, above: self.tree.height(), peer },
+            });
+        }
+    }
+
+    /// What is missing, each with the peers that may have it.
+    fn wanted(&self, missing: &BTreeSet<MissingBatches>) -> BTreeMap<Wanted, Vec<ValidatorIndex>> {
+        let mut wanted = BTreeMap::new();
+        for gap in missing {
+            // The author first; whoever voted for a block that cites it has it too.
+            let mut peers: Vec<_> = self.committee.index_of(&gap.author).into_iter().collect();
+            peers.extend(self.proposals.keys());
+            peers.extend(self.others());
+            wanted.insert(Wanted::Batches(*gap), self.reachable(peers));
+        }
+        for (gap, hinter) in &self.hinted {
+            if !self.lanes.has(&gap.author, gap.up_to, gap.digest) {
+                wanted.insert(Wanted::Batches(*gap), self.reachable(vec![*hinter]));
+            }
+        }
+        let high = self.safety.record().high_qc.vote.block;
+        let mut blocks: BTreeSet<BlockId> = BTreeSet::from([high]);
+        blocks.extend(self.orphans.values().map(|orphan| orphan.header().parent));
+        blocks.retain(|block| !self.tree.contains(*block) && !self.orphans.contains_key(block));
+        let mut is_far = false;
+        for orphan in self.orphans.values() {
+            is_far |= orphan.header().height.get() > self.tree.height().get() + CHAIN_GAP_MIN;
+        }
+        if let Some((_, goal)) = self.pending_certs.last_key_value()
+            && !self.tree.contains(goal.vote.block)
+        {
+            blocks.remove(&goal.vote.block);
+            let peers = self.sources_of(goal.vote.block);
+            wanted.insert(Wanted::Chain(goal.vote.block), peers);
+        }
+        for block in blocks {
+            let peers = self.sources_of(block);
+            if is_far {
+                wanted.insert(Wanted::Chain(block), peers.clone());
+            }
+            wanted.insert(Wanted::Block(block), peers);
+        }
+        wanted
+    }
+
+    /// Sends what must not get lost again, until it is superseded.
+    fn repeat(&mut self, effects: &mut Effects) {
+        let Some(at) = self.repeat_at else { return };
+        if self.now.time < at {
+            return;
+        }
+        self.repeat_at = None;
+        self.resend(effects);
+    }
+
+    fn resend(&mut self, effects: &mut Effects) {
+        let Some((me, key)) = self.me else { return };
+        let record = self.safety.record().clone();
+        let mut again = false;
+        if let Some(vote) = record.last_commit_vote {
+            let committed = self.tree.root().cert.as_ref().map(|cert| cert.vote.view);
+            if committed.unwrap_or_default() < vote.view {
+                again = true;
+                send_all(effects, Outgoing::CommitVote(vote));
+            }
+        }
+        if self.safety.last_timeout_view() == record.current_view {
+            again = true;
+            self.send_timeout(effects);
+        } else {
+            if let Some(vote) = record.last_voted.filter(|vote| vote.view == record.current_view) {
+                again = true;
+                send_all(effects, Outgoing::Vote(vote));
+            }
+            if let Some((_, id)) = record.last_proposal.filter(|last| last.0 == record.current_view)
+                && let Some(node) = self.tree.get(id)
+            {
+                again = true;
+                let tc = self.safety.entry_tc().cloned();
+                send_all(effects, Outgoing::Proposal { block: node.block.clone(), tc });
+            }
+        }
+        let heads = &self.tree.root().lane_heads;
+        if let Some((batch, acks)) = self.lanes.oldest_unacknowledged(heads, &key) {
+            again = true;
+            let unaware: Vec<_> = self
+                .committee
+                .indices()
+                .filter(|peer| *peer != me && !acks.contains(peer))
+                .collect();
+            for peer in unaware {
+                let message = Outgoing::Batch {
+                    header: *batch.header(),
+                    records: Arc::clone(batch.records()),
+                };
+                send_one(effects, peer, message);
+            }
+        }
+        if again {
+            self.plan_repeat();
+        }
+    }
+
+    fn plan_repeat(&mut self) {
+        let wait = REPEAT_MICROS_MIN.max(2 * self.pacemaker.round_trip_micros());
+        self.repeat_at.get_or_insert(self.now.time.plus_micros(wait));
+    }
+
+    fn send_timeout(&self, effects: &mut Effects) {
+        let (timeout, high_qc) =
+            self.safety.record().last_timeout.clone().expect("a timeout was signed");
+        assert_eq!(timeout.view, self.safety.view(), "only the current view's is repeated");
+        // Beside the signed bytes goes the certificate by which the view was
+        // entered; without it nobody else could enter.
+        let entry_tc = if high_qc.vote.view.next() == timeout.view {
+            None
+        } else {
+            let tc = self.safety.record().high_tc.clone();
+            Some(tc.filter(|tc| tc.view.next() == timeout.view).expect("entered by TC"))
+        };
+        let missing = self.missing_authors();
+        send_all(effects, Outgoing::Timeout { timeout, high_qc, entry_tc, missing });
+    }
+
+    /// Authors whose batches keep the current proposal from our vote.
+    fn missing_authors(&self) -> Vec<PublicKey> {
+        let Some(proposal) = self.current_proposal() else { return Vec::new() };
+        let Some(parent) = self.tree.parent(proposal.block.header().parent) else {
+            return Vec::new();
+        };
+        let is_missing = |citation: &&Citation| {
+            let citation = core::slice::from_ref(*citation);
+            let era = self.safety.era();
+            let resolution = self.lanes.resolve(&parent.lane_heads, citation, era, u64::MAX);
+            matches!(resolution, Resolution::Missing(_))
+        };
+        let missing = proposal.block.citations().iter().filter(is_missing);
+        missing.map(|citation| citation.author).take(MISSING_AUTHORS_MAX).collect()
+    }
+
+    /// After f + 1 reports of a view, an author whose batches could not be had
+    /// is cited only with acknowledgements.
+    fn note_missing(&mut self, view: View) {
+        let mut reports: BTreeMap<PublicKey, usize> = BTreeMap::new();
+        for timeout in self.votes.timeouts(view) {
+            let authors: BTreeSet<_> = timeout.missing.iter().collect();
+            for author in authors {
+                *reports.entry(*author).or_default() += 1;
+            }
+        }
+        let until = View::new(view.get().saturating_add(self.parameters.withholding_views));
+        for (author, count) in reports {
+            if count >= self.committee.one_honest() && self.committee.index_of(&author).is_some() {
+                self.lanes.withhold(author, until);
+            }
+        }
+    }
+
+    /// Answers a message of an older view with the certificate by which ours
+    /// was entered.
+    fn answer(&mut self, effects: &mut Effects, peer: ValidatorIndex) {
+        let certificate = match self.safety.entry_tc() {
+            Some(tc) => Certificate::Tc(tc.clone()),
+            None => Certificate::Qc(self.safety.record().high_qc.clone()),
+        };
+        self.answer_with(effects, peer, certificate);
+    }
+
+    fn answer_with(
+        &mut self,
+        effects: &mut Effects,
+        peer: ValidatorIndex,
+        certificate: Certificate,
+    ) {
+        let now = self.now.time;
+        let wait = REPEAT_MICROS_MIN / 2;
+        if self.me.is_none_or(|(me, _)| me == peer)
+            || self.answered.get(&peer).is_some_and(|last| now.micros_since(*last) < wait)
+        {
+            return;
+        }
+        self.answered.insert(peer, now);
+        send_one(effects, peer, Outgoing::Certificate(certificate));
+    }
+
+    // ---- facts ----
+
+    /// Leader of `view` for a proposal on `parent`, if that is here.
+    fn leader_on(&self, parent: BlockId, view: View) -> Option<ValidatorIndex> {
+        let parent = self.tree.parent(parent)?;
+        Some(Schedule::leader(&self.committee, parent.child_epoch.seed, view))
+    }
+
+    /// Leader of the current view as read off the highest QC's block.
+    fn known_leader(&self) -> Option<ValidatorIndex> {
+        self.leader_on(self.safety.record().high_qc.vote.block, self.safety.view())
+    }
+
+    /// The proposal of the current view by whoever leads it.
+    fn current_proposal(&self) -> Option<&SignedProposal> {
+        self.proposals.values().find(|proposal| {
+            let header = proposal.block.header();
+            self.leader_on(header.parent, header.view) == Some(header.proposer)
+        })
+    }
+
+    fn citation_limits(&self) -> CitationLimits {
+        CitationLimits {
+            view: self.safety.view(),
+            era: self.safety.era(),
+            newest_ms_max: self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms),
+            bytes_max: self.parameters.block_bytes_max,
+            unacknowledged_bytes_max: self.parameters.unacknowledged_bytes_max,
+            quorum: self.committee.quorum(),
+            one_honest: self.committee.one_honest(),
+        }
+    }
+
+    /// The first thing that the leader of this view could cite.
+    fn something_citable(&self) -> Option<Citation> {
+        let parent = self.tree.parent(self.safety.record().high_qc.vote.block)?;
+        self.lanes.citable(&parent.lane_heads, &self.citation_limits()).first().copied()
+    }
+
+    fn newest_cited(&self, parent: &Parent, citations: &[Citation]) -> TimestampMs {
+        let era = self.safety.era();
+        match self.lanes.resolve(&parent.lane_heads, citations, era, u64::MAX) {
+            Resolution::Ready(batches) => {
+                batches.iter().map(|batch| batch.header().newest_ms).max().unwrap_or_default()
+            }
+            Resolution::Missing(_) | Resolution::Invalid(_) => {
+                unreachable!("a leader cites what is here and continues its lane")
+            }
+        }
+    }
+
+    /// Reveals for the parent's epoch that its chain does not have yet.
+    fn includable_reveals(&mut self, parent: &Parent) -> Vec<Reveal> {
+        let target = parent.child_epoch.epoch.next().next();
+        let candidates: Vec<Reveal> = self
+            .reveals
+            .range((target, ValidatorIndex::ZERO)..=(target, ValidatorIndex::MAX))
+            .map(|(_, reveal)| *reveal)
+            .filter(|reveal| !parent.child_epoch.reveals.contains_key(&reveal.validator))
+            .collect();
+        candidates
+            .into_iter()
+            .filter(|reveal| {
+                self.schedule.is_reveal_good(&self.committee, &parent.child_epoch, reveal)
+            })
+            .collect()
+    }
+
+    /// Rule 8: a block's time may be ahead of our clock only a little.
+    fn is_too_early(&self, timestamp_ms: TimestampMs, parent_ms: TimestampMs) -> bool {
+        let latest = self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms);
+        timestamp_ms > latest && timestamp_ms.get() > parent_ms.get() + 1
+    }
+
+    /// When a proposal that is too early for our clock may get our vote.
+    fn held_proposal_time(&self) -> Option<Time> {
+        let timestamp_ms = self.current_proposal()?.block.header().timestamp_ms;
+        let latest = self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms);
+        let wait_ms = timestamp_ms.saturating_ms_since(latest);
+        (wait_ms > 0).then(|| self.now.time.plus_ms(wait_ms))
+    }
+
+    fn idle_time(&self) -> Time {
+        self.pacemaker.entered().plus_ms(self.parameters.idle_block_ms)
+    }
+
+    /// When a certified block with records should have been final.
+    fn unfinal_time(&self) -> Time {
+        let patience = (2 * self.pacemaker.round_trip_micros()).max(UNFINAL_MICROS_MIN);
+        self.high_qc_at.plus_micros(patience)
+    }
+
+    /// Whether the highest certified chain orders records that are not final.
+    fn has_unfinal_records(&self) -> bool {
+        let high = self.safety.record().high_qc.vote.block;
+        self.tree.path(high).is_some_and(|path| {
+            path.iter()
+                .any(|id| self.tree.get(*id).is_some_and(|node| !node.block.citations().is_empty()))
+        })
+    }
+
+    /// Whether a block that waits cites this place of a lane.
+    fn is_wanted(&self, author: &PublicKey, seq: LaneSeq) -> bool {
+        self.asks.keys().any(|ask| match ask {
+            Wanted::Batches(gap) => gap.author == *author && gap.after < seq && seq <= gap.up_to,
+            Wanted::Block(_) | Wanted::Chain(_) => false,
+        })
+    }
+
+    fn add_source(&mut self, block: BlockId, peer: ValidatorIndex) {
+        if self.tree.contains(block) {
+            return;
+        }
+        if self.sources.len() >= ORPHANS_MAX && !self.sources.contains_key(&block) {
+            self.sources.pop_first();
+        }
+        let peers = self.sources.entry(block).or_default();
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
+
+    fn sources_of(&self, block: BlockId) -> Vec<ValidatorIndex> {
+        let mut peers = self.sources.get(&block).cloned().unwrap_or_default();
+        peers.extend(self.others());
+        self.reachable(peers)
+    }
+
+    fn others(&self) -> impl Iterator<Item = ValidatorIndex> + use<'_> {
+        self.committee.indices()
+    }
+
+    /// Each peer once, without this validator; those heard lately come first.
+    fn reachable(&self, peers: Vec<ValidatorIndex>) -> Vec<ValidatorIndex> {
+        let heard: BTreeSet<_> = self.pacemaker.heard_since(self.now.time).collect();
+        let mut near = Vec::new();
+        let mut far = Vec::new();
+        for peer in peers {
+            let list = if heard.contains(&peer) { &mut near } else { &mut far };
+            if Some(peer) != self.me.map(|(me, _)| me) && !list.contains(&peer) {
+                list.push(peer);
+            }
+        }
+        near.extend(far);
+        near
+    }
+
+    /// Puts the changed safety record among what must be durable.
+    fn finish(&mut self, effects: &mut Effects) {
+        effects.persist.safety = self.safety.take_changed();
+        if self.me.is_none() {
+            effects.persist.safety = None;
+        }
+    }
+}
+
+fn send_all(effects: &mut Effects, message: Outgoing) {
+    effects.send.push(Send { to: Recipients::All, message });
+}
+
+fn send_one(effects: &mut Effects, peer: ValidatorIndex, message: Outgoing) {
+    effects.send.push(Send { to: Recipients::One(peer), message });
+}

@@ -1,0 +1,46 @@
+//! What a certificate proves of the executed state.
+
+use crate::encode_fields;
+use crate::encoding::Encode;
+use crate::hash::{Context, ExecHash, Hash};
+
+/// Root of the state tree while it holds nothing: the empty root of a Jellyfish
+/// Merkle tree, so that the first entry needs no change of format.
+pub const EMPTY_STATE_ROOT: Hash = Hash(*b"SPARSE_MERKLE_PLACEHOLDER_HASH__");
+
+/// The fields of `exec`, the commitment to everything executed up to a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecFields {
+    /// `exec` of the parent block; zero at genesis.
+    pub parent: ExecHash,
+    /// RFC 9162 root of the log (SHA-256).
+    pub log_root: Hash,
+    /// Records in the log.
+    pub log_size: u64,
+    /// Root of the authenticated state tree.
+    pub state_root: Hash,
+    /// Digest of the plain families.
+    pub plain_digest: Hash,
+    /// Merkle root over the outcomes of this block's records.
+    pub outcomes_root: Hash,
+    /// Hash of the committee that takes over after this block; zero when unset.
+    pub next_committee: Hash,
+}
+
+impl ExecFields {
+    /// The commitment.
+    #[must_use]
+    pub fn hash(&self) -> ExecHash {
+        ExecHash(Context::Exec.hash(&[&self.to_bytes()]).0)
+    }
+}
+
+encode_fields!(ExecFields {
+    parent,
+    log_root,
+    log_size,
+    state_root,
+    plain_digest,
+    outcomes_root,
+    next_committee,
+});

@@ -1,0 +1,968 @@
+//! Strict JSON, and its canonical form of RFC 8785.
+//!
+//! What people sign is JSON, so two readers must never see two values in one
+//! text. [`parse`] refuses what others tolerate: duplicate keys, invalid UTF-8,
+//! a byte order mark, lone surrogates, leading zeros, trailing bytes, nesting
+//! beyond a limit, and numbers whose double lies beyond ±(2⁵³ − 1), however
+//! they are spelled. `-0` is 0, and what is too small for a double is 0.
+//!
+//! A [`Value`] is canonical from the moment it is read: objects are sorted by
+//! the UTF-16 code units of their keys, and a number carries its ECMAScript
+//! text. [`canonical`] therefore only writes, and its output always passes
+//! [`parse`] again (under a size limit that allows for it: `1e15` is shorter
+//! than its canonical spelling).
+//!
+//! [`Object`] reads a closed schema: members are taken by name, and
+//! [`Object::finish`] refuses whatever was not asked for.
+//!
+//! ```
+//! use bizra_types::json::{Limits, SchemaError, parse};
+//!
+//! let value = parse(br#"{"name":"alpha","weights":[1,2]}"#, Limits::ENVELOPE).unwrap();
+//! let mut object = value.object()?;
+//! let name = object.take("name")?.text(32)?;
+//! let weights = object.take("weights")?.items(7)?;
+//! let first = weights[0].unsigned()?;
+//! object.finish()?;
+//! assert_eq!((name, first), ("alpha", 1));
+//! # Ok::<(), SchemaError>(())
+//! ```
+
+use crate::hash::hex_array;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::fmt;
+use core::ops::Range;
+
+/// The largest magnitude a number may have: 2⁵³ − 1.
+pub const NUMBER_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// What [`parse`] puts up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the whole text.
+    pub size_max: usize,
+    /// Containers inside each other; the outermost counts as 1.
+    pub depth_max: usize,
+}
+
+/// A JSON value, ready to be written in canonical form.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number within ±(2⁵³ − 1).
+    Number(Number),
+    /// A string, unescaped.
+    String(String),
+    /// An array.
+    Array(Vec<Self>),
+    /// An object.
+    Object(Members),
+}
+
+/// A finite number within ±(2⁵³ − 1) and its canonical text.
+#[derive(Clone, PartialEq)]
+pub struct Number {
+    value: f64,
+    text: Box<str>,
+}
+
+/// The members of an object: keys unique, in canonical order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Members(Vec<(String, Value)>);
+
+/// Why a text is not JSON as we read it, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {fault}")]
+pub struct JsonError {
+    /// Byte of the text, from 0.
+    pub offset: usize,
+    /// What is wrong there.
+    pub fault: JsonFault,
+}
+
+/// What can be wrong with a text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    /// The text is longer than the limit.
+    #[error("the text has {size} bytes, where at most {limit} are allowed")]
+    TooLong {
+        /// Bytes of the text.
+        size: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The text begins with a byte order mark.
+    #[error("a byte order mark is not allowed")]
+    ByteOrderMark,
+    /// The text is not UTF-8.
+    #[error("the text is not valid UTF-8")]
+    NotUtf8,
+    /// The text ends too early.
+    #[error("the text ends where {0} was expected")]
+    End(&'static str),
+    /// Something else was expected.
+    #[error("found {found:?} where {expected} was expected")]
+    Unexpected {
+        /// The character that stands there.
+        found: char,
+        /// What would have been right.
+        expected: &'static str,
+    },
+    /// Something follows the value.
+    #[error("found {0:?} after the end of the value")]
+    Trailing(char),
+    /// Too many containers inside each other.
+    #[error("containers nest deeper than {0}")]
+    TooDeep(usize),
+    /// A key stands twice in one object.
+    #[error("the key {0:?} occurs twice in one object")]
+    DuplicateKey(String),
+    /// A control character stands in a string as it is.
+    #[error("the control character U+{0:04X} must be escaped in a string")]
+    ControlCharacter(u8),
+    /// A surrogate without its other half.
+    #[error("the surrogate \\u{0:04x} stands alone, so the string is not Unicode")]
+    LoneSurrogate(u16),
+    /// The digits go on after a leading zero.
+    #[error("a number must not begin with a needless zero")]
+    LeadingZero,
+    /// The number is too large for its double to be exact.
+    #[error("a number beyond ±9007199254740991 has no exact double")]
+    NumberTooLarge,
+}
+
+/// Why a JSON value does not fit its schema, and which member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaError {
+    /// The member, as `payload.data.parents[2]`; empty for the whole document.
+    pub path: String,
+    /// What is wrong with it, and what was expected.
+    pub detail: String,
+}
+
+/// Takes the members of an object by name and refuses those nobody asked for.
+#[derive(Debug)]
+#[must_use = "finish() refuses unknown members"]
+pub struct Object<'a> {
+    members: &'a Members,
+    path: String,
+    asked: Vec<&'a str>,
+}
+
+/// One value and the path that leads to it.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    value: &'a Value,
+    path: String,
+}
+
+impl Limits {
+    /// What an envelope may be: 64 KiB, depth 32.
+    pub const ENVELOPE: Self = Self { size_max: 64 * 1024, depth_max: 32 };
+}
+
+/// Reads one value that fills `text` to the end.
+///
+/// # Errors
+/// When the text is not strict JSON or exceeds a limit.
+pub fn parse(text: &[u8], limits: Limits) -> Result<Value, JsonError> {
+    let fail = |offset, fault| Err(JsonError { offset, fault });
+    if text.len() > limits.size_max {
+        return fail(
+            limits.size_max,
+            JsonFault::TooLong { size: text.len(), limit: limits.size_max },
+        );
+    }
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return fail(0, JsonFault::ByteOrderMark);
+    }
+    let text = match core::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => return fail(error.valid_up_to(), JsonFault::NotUtf8),
+    };
+    let mut parser = Parser { text, at: 0, depth: 0, depth_max: limits.depth_max };
+    parser.skip_space();
+    let value = parser.value()?;
+    parser.skip_space();
+    match parser.next_char() {
+        None => Ok(value),
+        Some(found) => fail(parser.at, JsonFault::Trailing(found)),
+    }
+}
+
+/// The canonical bytes of a value (RFC 8785).
+#[must_use]
+pub fn canonical(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_value(value, &mut out);
+    out
+}
+
+/// The canonical bytes of an object, and the range that holds the member
+/// `name` with one comma beside it: what is left without the range is the
+/// canonical form of the object without the member. The range is empty when
+/// there is no such member.
+#[must_use]
+pub fn canonical_around(members: &Members, name: &str) -> (Vec<u8>, Range<usize>) {
+    let mut out = Vec::new();
+    let range = write_members(members, Some(name), &mut out);
+    (out, range)
+}
+
+impl Value {
+    /// Begins to read an object as the whole document.
+    ///
+    /// # Errors
+    /// When the value is no object.
+    pub fn object(&self) -> Result<Object<'_>, SchemaError> {
+        Member { value: self, path: String::new() }.object()
+    }
+
+    /// The value as the whole document, for schemas that are no object.
+    #[must_use]
+    pub fn root(&self) -> Member<'_> {
+        Member { value: self, path: String::new() }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::String(_) => "a string",
+            Self::Array(_) => "an array",
+            Self::Object(_) => "an object",
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Number(Number::from_finite(value.into()))
+    }
+}
+
+impl Number {
+    /// The number for a double, or `None` if it is not finite or its magnitude
+    /// is above [`NUMBER_MAX`].
+    #[must_use]
+    pub fn new(value: f64) -> Option<Self> {
+        (value.abs() <= NUMBER_MAX).then(|| Self::from_finite(value))
+    }
+
+    /// The number for an integer up to 2⁵³ − 1, or `None` above.
+    #[must_use]
+    pub fn from_unsigned(value: u64) -> Option<Self> {
+        #[expect(clippy::cast_precision_loss, reason = "new() refuses what is not exact")]
+        let double = value as f64;
+        Self::new(double)
+    }
+
+    fn from_finite(value: f64) -> Self {
+        // Adding zero turns −0 into 0, which the canonical text cannot tell apart.
+        let value = value + 0.0;
+        Self { value, text: ryu_js::Buffer::new().format_finite(value).into() }
+    }
+
+    /// The double.
+    #[must_use]
+    pub const fn get(&self) -> f64 {
+        self.value
+    }
+
+    /// The canonical text, as ECMAScript prints the double.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The number as an unsigned integer, if it is one (`1.0` and `1e0` are).
+    #[must_use]
+    pub fn as_unsigned(&self) -> Option<u64> {
+        // Integers up to 2⁵³ − 1 are printed without an exponent.
+        self.text.bytes().all(|digit| digit.is_ascii_digit()).then(|| {
+            self.text.parse().expect("at most 16 digits, because numbers are at most 2^53 - 1")
+        })
+    }
+
+    /// A number in [0, 1] as parts per million, cut off from the canonical
+    /// decimal text, so that everyone computes the same; `None` outside [0, 1].
+    #[must_use]
+    pub fn parts_per_million(&self) -> Option<u32> {
+        match &*self.text {
+            "0" => return Some(0),
+            "1" => return Some(1_000_000),
+            // ECMAScript writes 1e-7 for what is below one part per million.
+            text if text.contains("e-") && !text.starts_with('-') => return Some(0),
+            _ => {}
+        }
+        let digits = self.text.strip_prefix("0.")?.as_bytes();
+        Some((0..6).fold(0, |parts, place| {
+            10 * parts + digits.get(place).map_or(0, |digit| u32::from(digit - b'0'))
+        }))
+    }
+}
+
+impl fmt::Debug for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Members {
+    /// Sorts members into canonical order.
+    ///
+    /// # Errors
+    /// When a key stands twice, that key.
+    pub fn new(mut members: Vec<(String, Value)>) -> Result<Self, String> {
+        members.sort_by(|(left, _), (right, _)| order(left, right));
+        for pair in members.windows(2) {
+            if pair[0].0 == pair[1].0 {
+                return Err(pair[0].0.clone());
+            }
+        }
+        Ok(Self(members))
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        let at = self.0.binary_search_by(|(key, _)| order(key, name)).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    /// Sets the value of a key, and gives back the one before.
+    pub fn insert(&mut self, name: &str, value: Value) -> Option<Value> {
+        match self.0.binary_search_by(|(key, _)| order(key, name)) {
+            Ok(at) => Some(core::mem::replace(&mut self.0[at].1, value)),
+            Err(at) => {
+                self.0.insert(at, (name.to_owned(), value));
+                None
+            }
+        }
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        let at = self.0.binary_search_by(|(key, _)| order(key, name)).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// The members in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl core::error::Error for SchemaError {}
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "the document {}", self.detail)
+        } else {
+            write!(f, "`{}` {}", self.path, self.detail)
+        }
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Takes a member that must be there.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn take(&mut self, name: &'a str) -> Result<Member<'a>, SchemaError> {
+        self.take_optional(name).ok_or_else(|| self.error(name, "is missing"))
+    }
+
+    /// Takes a member that may be absent. A `null` is a value, and no typed
+    /// accessor accepts it.
+    pub fn take_optional(&mut self, name: &'a str) -> Option<Member<'a>> {
+        self.asked.push(name);
+        let value = self.members.get(name)?;
+        Some(Member { value, path: self.path_of(name) })
+    }
+
+    /// Takes all members that were not asked for, in canonical order, for the
+    /// few schemas that leave room for them.
+    pub fn take_rest(&mut self) -> Vec<(&'a str, Member<'a>)> {
+        let members = self.members;
+        let mut rest = Vec::new();
+        for (name, value) in members.iter() {
+            if !self.asked.contains(&name) {
+                rest.push((name, Member { value, path: self.path_of(name) }));
+            }
+        }
+        self.asked.extend(rest.iter().map(|(name, _)| *name));
+        rest
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// When there is a member that was not asked for.
+    pub fn finish(self) -> Result<(), SchemaError> {
+        for (name, _) in self.members.iter() {
+            if !self.asked.contains(&name) {
+                let known = self.asked.join(", ");
+                return Err(self.error(name, format!("is an unknown member; known here: {known}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error that names a member of this object.
+    pub fn error(&self, name: &str, detail: impl Into<Cow<'static, str>>) -> SchemaError {
+        SchemaError { path: self.path_of(name), detail: detail.into().into_owned() }
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        let name = shortened(name);
+        if self.path.is_empty() { name } else { format!("{}.{name}", self.path) }
+    }
+}
+
+impl<'a> Member<'a> {
+    /// The bare value.
+    #[must_use]
+    pub const fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// The path that leads here.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// An error that names this member. `detail` continues the sentence that
+    /// begins with its name.
+    pub fn error(&self, detail: impl Into<Cow<'static, str>>) -> SchemaError {
+        SchemaError { path: self.path.clone(), detail: detail.into().into_owned() }
+    }
+
+    fn mismatch(&self, expected: &str) -> SchemaError {
+        let found = match self.value {
+            Value::String(text) => format!("{:?}", shortened(text)),
+            Value::Number(number) => number.text().to_owned(),
+            other => other.kind().to_owned(),
+        };
+        self.error(format!("must be {expected}, but is {found}"))
+    }
+
+    /// A string that is not empty.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn string(&self) -> Result<&'a str, SchemaError> {
+        match self.value {
+            Value::String(text) if !text.is_empty() => Ok(text),
+            _ => Err(self.mismatch("a string that is not empty")),
+        }
+    }
+
+    /// A string of 1 to `size_max` bytes of UTF-8.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn text(&self, size_max: usize) -> Result<&'a str, SchemaError> {
+        let text = self.string()?;
+        if text.len() > size_max {
+            return Err(
+                self.error(format!("must have at most {size_max} bytes, but has {}", text.len()))
+            );
+        }
+        Ok(text)
+    }
+
+    /// `2 N` lower-case hex digits.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn hex<const N: usize>(&self) -> Result<[u8; N], SchemaError> {
+        self.string()
+            .ok()
+            .and_then(hex_array)
+            .ok_or_else(|| self.mismatch(&format!("{} lower-case hex digits", 2 * N)))
+    }
+
+    /// One of a few strings, each with its meaning.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, SchemaError> {
+        if let Value::String(text) = self.value
+            && let Some((_, meaning)) = choices.iter().find(|(name, _)| name == text)
+        {
+            return Ok(*meaning);
+        }
+        let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+        Err(self.mismatch(&names.join(" or ")))
+    }
+
+    /// Exactly this string.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn literal(&self, text: &str) -> Result<(), SchemaError> {
+        self.one_of(&[(text, ())])
+    }
+
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn boolean(&self) -> Result<bool, SchemaError> {
+        match self.value {
+            Value::Bool(value) => Ok(*value),
+            _ => Err(self.mismatch("true or false")),
+        }
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn number(&self) -> Result<&'a Number, SchemaError> {
+        match self.value {
+            Value::Number(number) => Ok(number),
+            _ => Err(self.mismatch("a number")),
+        }
+    }
+
+    /// An integer from 0 to 2⁵³ − 1.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn unsigned(&self) -> Result<u64, SchemaError> {
+        match self.value {
+            Value::Number(number) => number.as_unsigned(),
+            _ => None,
+        }
+        .ok_or_else(|| self.mismatch("an integer from 0 to 9007199254740991"))
+    }
+
+    /// An integer from `range`, both ends included.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn unsigned_in(&self, range: core::ops::RangeInclusive<u64>) -> Result<u64, SchemaError> {
+        match self.value {
+            Value::Number(number) => number.as_unsigned().filter(|value| range.contains(value)),
+            _ => None,
+        }
+        .ok_or_else(|| {
+            self.mismatch(&format!("an integer from {} to {}", range.start(), range.end()))
+        })
+    }
+
+    /// A number from 0 to 1, in parts per million, cut off.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn parts_per_million(&self) -> Result<u32, SchemaError> {
+        match self.value {
+            Value::Number(number) => number.parts_per_million(),
+            _ => None,
+        }
+        .ok_or_else(|| self.mismatch("a number from 0 to 1"))
+    }
+
+    /// Begins to read an object.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn object(&self) -> Result<Object<'a>, SchemaError> {
+        match self.value {
+            Value::Object(members) => {
+                Ok(Object { members, path: self.path.clone(), asked: Vec::new() })
+            }
+            _ => Err(self.mismatch("an object")),
+        }
+    }
+
+    /// The items of an array of at most `count_max`.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn items(&self, count_max: usize) -> Result<Vec<Self>, SchemaError> {
+        let Value::Array(items) = self.value else {
+            return Err(self.mismatch("an array"));
+        };
+        if items.len() > count_max {
+            return Err(
+                self.error(format!("must have at most {count_max} items, but has {}", items.len()))
+            );
+        }
+        let item = |(at, value)| Self { value, path: format!("{}[{at}]", self.path) };
+        Ok(items.iter().enumerate().map(item).collect())
+    }
+}
+
+/// The order of RFC 8785: by UTF-16 code units.
+///
+/// UTF-8 bytes have that order too, but for the characters beyond U+FFFF: their
+/// surrogates come before U+E000, their leading bytes (0xf0 to 0xf4) after that
+/// of U+E000 to U+FFFF (0xee and 0xef).
+fn order(left: &str, right: &str) -> Ordering {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    match left.iter().zip(right).find(|(left, right)| left != right) {
+        None => left.len().cmp(&right.len()),
+        Some((0xee | 0xef, 0xf0..)) => Ordering::Greater,
+        Some((0xf0.., 0xee | 0xef)) => Ordering::Less,
+        Some((left, right)) => left.cmp(right),
+    }
+}
+
+/// What an error repeats of a hostile text: at most its first 64 characters.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(64) {
+        None => text.to_string(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    depth_max: usize,
+}
+
+impl Parser<'_> {
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn next_char(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn fail<T>(&self, offset: usize, fault: JsonFault) -> Result<T, JsonError> {
+        Err(JsonError { offset, fault })
+    }
+
+    /// What stands here is not `expected`.
+    fn unexpected<T>(&self, expected: &'static str) -> Result<T, JsonError> {
+        let fault = self
+            .next_char()
+            .map_or(JsonFault::End(expected), |found| JsonFault::Unexpected { found, expected });
+        self.fail(self.at, fault)
+    }
+
+    fn value(&mut self) -> Result<Value, JsonError> {
+        match self.byte() {
+            Some(b'{') => self.members(),
+            Some(b'[') => self.array(),
+            Some(b'"') => Ok(Value::String(self.string()?)),
+            Some(b'-' | b'0'..=b'9') => Ok(Value::Number(self.number()?)),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            _ => self.unexpected("a value"),
+        }
+    }
+
+    fn word(&mut self, word: &'static str, value: Value) -> Result<Value, JsonError> {
+        for expected in word.bytes() {
+            if self.byte() != Some(expected) {
+                return self.unexpected(word);
+            }
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    fn enter(&mut self) -> Result<(), JsonError> {
+        if self.depth == self.depth_max {
+            return self.fail(self.at, JsonFault::TooDeep(self.depth_max));
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.skip_space();
+        Ok(())
+    }
+
+    fn array(&mut self) -> Result<Value, JsonError> {
+        self.enter()?;
+        let mut items = Vec::new();
+        if self.byte() != Some(b']') {
+            loop {
+                items.push(self.value()?);
+                self.skip_space();
+                match self.byte() {
+                    Some(b',') => self.at += 1,
+                    Some(b']') => break,
+                    _ => return self.unexpected("`,` or `]`"),
+                }
+                self.skip_space();
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Ok(Value::Array(items))
+    }
+
+    fn members(&mut self) -> Result<Value, JsonError> {
+        self.enter()?;
+        let mut members: Vec<(String, usize, Value)> = Vec::new();
+        if self.byte() != Some(b'}') {
+            loop {
+                if self.byte() != Some(b'"') {
+                    return self.unexpected("a key");
+                }
+                let key_at = self.at;
+                let key = self.string()?;
+                self.skip_space();
+                if self.byte() != Some(b':') {
+                    return self.unexpected("`:`");
+                }
+                self.at += 1;
+                self.skip_space();
+                members.push((key, key_at, self.value()?));
+                self.skip_space();
+                match self.byte() {
+                    Some(b',') => self.at += 1,
+                    Some(b'}') => break,
+                    _ => return self.unexpected("`,` or `}`"),
+                }
+                self.skip_space();
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        // The sort is stable, so of two equal keys the later one stands second.
+        members.sort_by(|(left, ..), (right, ..)| order(left, right));
+        for pair in members.windows(2) {
+            if pair[0].0 == pair[1].0 {
+                return self.fail(pair[1].1, JsonFault::DuplicateKey(shortened(&pair[1].0)));
+            }
+        }
+        let members = members.into_iter().map(|(key, _, value)| (key, value)).collect();
+        Ok(Value::Object(Members(members)))
+    }
+
+    fn string(&mut self) -> Result<String, JsonError> {
+        self.at += 1;
+        let mut out = String::new();
+        loop {
+            let start = self.at;
+            while let Some(byte) = self.byte()
+                && byte >= 0x20
+                && byte != b'"'
+                && byte != b'\\'
+            {
+                self.at += 1;
+            }
+            out.push_str(&self.text[start..self.at]);
+            match self.byte() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(out);
+                }
+                Some(b'\\') => out.push(self.escape()?),
+                Some(control) => {
+                    return self.fail(self.at, JsonFault::ControlCharacter(control));
+                }
+                None => return self.unexpected("the end of a string"),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, JsonError> {
+        let start = self.at;
+        self.at += 1;
+        let plain = match self.byte() {
+            Some(same @ (b'"' | b'\\' | b'/')) => char::from(same),
+            Some(b'b') => '\u{8}',
+            Some(b't') => '\t',
+            Some(b'n') => '\n',
+            Some(b'f') => '\u{c}',
+            Some(b'r') => '\r',
+            Some(b'u') => {
+                self.at += 1;
+                let unit = self.code_unit()?;
+                let lone = JsonError { offset: start, fault: JsonFault::LoneSurrogate(unit) };
+                return match unit {
+                    0xd800..=0xdbff => {
+                        if !self.text[self.at..].starts_with("\\u") {
+                            return Err(lone);
+                        }
+                        self.at += 2;
+                        let low = self.code_unit()?;
+                        char::decode_utf16([unit, low]).next().and_then(Result::ok).ok_or(lone)
+                    }
+                    _ => char::from_u32(unit.into()).ok_or(lone),
+                };
+            }
+            _ => return self.unexpected("one of `\"\\/bfnrtu` after a backslash"),
+        };
+        self.at += 1;
+        Ok(plain)
+    }
+
+    fn code_unit(&mut self) -> Result<u16, JsonError> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            let Some(digit) = self.byte().and_then(|byte| char::from(byte).to_digit(16)) else {
+                return self.unexpected("a hex digit");
+            };
+            unit = unit << 4 | digit as u16;
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+
+    fn number(&mut self) -> Result<Number, JsonError> {
+        let start = self.at;
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        let integer_at = self.at;
+        self.digits()?;
+        if self.at > integer_at + 1 && self.text.as_bytes()[integer_at] == b'0' {
+            return self.fail(integer_at, JsonFault::LeadingZero);
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.byte() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        let double: f64 = self.text[start..self.at]
+            .parse()
+            .expect("JSON's numbers are a part of what Rust reads as numbers");
+        Number::new(double).ok_or(JsonError { offset: start, fault: JsonFault::NumberTooLarge })
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { self.unexpected("a digit") } else { Ok(()) }
+    }
+}
+
+fn write_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => out.extend_from_slice(number.text.as_bytes()),
+        Value::String(text) => write_string(text, out),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_value(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            write_members(members, None, out);
+        }
+    }
+}
+
+/// Writes an object and says which range to cut out to lose the member `cut`.
+fn write_members(members: &Members, cut: Option<&str>, out: &mut Vec<u8>) -> Range<usize> {
+    out.push(b'{');
+    let mut range = out.len()..out.len();
+    // Whether the member to cut stands first and so takes the comma behind it.
+    let mut is_first_cut = false;
+    for (at, (key, value)) in members.0.iter().enumerate() {
+        let comma_at = out.len();
+        if at > 0 {
+            out.push(b',');
+            if is_first_cut {
+                range.end = out.len();
+                is_first_cut = false;
+            }
+        }
+        write_string(key, out);
+        out.push(b':');
+        write_value(value, out);
+        if cut == Some(key) {
+            range = comma_at..out.len();
+            is_first_cut = at == 0;
+        }
+    }
+    out.push(b'}');
+    range
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut start = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let short = match byte {
+            b'"' | b'\\' => byte,
+            0x08 => b'b',
+            0x09 => b't',
+            0x0a => b'n',
+            0x0c => b'f',
+            0x0d => b'r',
+            0x00..0x20 => 0,
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[start..at]);
+        if short == 0 {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            out.extend_from_slice(&[b'\\', short]);
+        }
+        start = at + 1;
+    }
+    out.extend_from_slice(&bytes[start..]);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! Encodings: golden vectors, and properties that hold for all values.
+
+mod proofs;
+mod properties;
+mod samples;
+mod vectors;

@@ -1,0 +1,197 @@
+//! Requests and gossip.
+
+mod common;
+
+use bizra_gossip::{
+    Event, Fault, GOSSIP_SIZE_MAX, GossipId, Keypair, PublishError, REQUEST_SIZE_MAX,
+    RESPONSE_SIZE_MAX, Reply, RequestError, Topic, TransportKind, Verdict,
+};
+use bizra_types::hash::ChainId;
+use bytes::Bytes;
+use common::{Node, config, keys, mesh, run};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+async fn next_request(node: &mut Node) -> (Bytes, Reply) {
+    node.wait(|event| match event {
+        Event::Request { bytes, reply, .. } => Some((bytes, reply)),
+        _ => None,
+    })
+    .await
+}
+
+#[test]
+fn requests_are_answered_up_to_their_limits() {
+    run(async {
+        let mut nodes = mesh(&keys(2), |_| {}).await;
+        let peer = nodes[1].peer();
+        let asker = nodes[0].network.clone();
+        for (request, response) in [(0, 0), (10, 1000), (REQUEST_SIZE_MAX, RESPONSE_SIZE_MAX)] {
+            let network = asker.clone();
+            let answer =
+                tokio::spawn(
+                    async move { network.request(peer, vec![1; request].into(), LONG).await },
+                );
+            let (bytes, reply) = next_request(&mut nodes[1]).await;
+            assert_eq!(bytes, vec![1; request]);
+            reply.send(vec![2; response].into());
+            assert_eq!(answer.await.unwrap().unwrap(), vec![2; response]);
+        }
+        let size = REQUEST_SIZE_MAX + 1;
+        let error = asker.request(peer, vec![0; size].into(), LONG).await.unwrap_err();
+        assert_eq!(error, RequestError::TooLarge { size, limit: REQUEST_SIZE_MAX });
+    });
+}
+
+#[test]
+fn a_request_without_an_answer_says_why() {
+    run(async {
+        let keys = keys(3);
+        let mut nodes = mesh(&keys[..2], |config| {
+            config.limits.requests_per_peer_max = 2;
+        })
+        .await;
+        let (peer, asker) = (nodes[1].peer(), nodes[0].network.clone());
+        let absent = common::peer_id(&keys[2]);
+        let error = asker.request(absent, Bytes::new(), LONG).await.unwrap_err();
+        assert_eq!(error, RequestError::NotConnected);
+
+        let network = asker.clone();
+        let answer = tokio::spawn(async move { network.request(peer, Bytes::new(), LONG).await });
+        drop(next_request(&mut nodes[1]).await.1);
+        assert_eq!(answer.await.unwrap().unwrap_err(), RequestError::NoAnswer);
+
+        let short = Duration::from_millis(50);
+        let error = asker.request(peer, Bytes::new(), short).await.unwrap_err();
+        assert_eq!(error, RequestError::Timeout(short));
+    });
+}
+
+#[test]
+fn requests_of_one_peer_are_bounded_at_both_ends() {
+    run(async {
+        let keys = keys(2);
+        let mut nodes = mesh(&keys, |config| {
+            // The first node asks more at once than the second serves.
+            let first = config.identity.public() == keys[0].public();
+            config.limits.requests_per_peer_max = if first { 3 } else { 2 };
+        })
+        .await;
+        let (peer, asker) = (nodes[1].peer(), nodes[0].network.clone());
+        let mut asked = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let network = asker.clone();
+            asked.spawn(async move { network.request(peer, Bytes::new(), LONG).await });
+        }
+        // Two are held by the owner, so the third finds no place.
+        let held = [next_request(&mut nodes[1]).await, next_request(&mut nodes[1]).await];
+        assert_eq!(asked.join_next().await.unwrap().unwrap(), Err(RequestError::Busy));
+        for (_, reply) in held {
+            reply.send(Bytes::from_static(b"done"));
+        }
+        while let Some(answer) = asked.join_next().await {
+            assert_eq!(answer.unwrap().unwrap(), "done");
+        }
+    });
+}
+
+#[test]
+fn nodes_of_another_chain_cannot_ask() {
+    run(async {
+        let keys = keys(2);
+        let mut other = config(&keys[1], &keys);
+        other.hello.chain_id = ChainId([8; 32]);
+        let mut nodes = [Node::start(config(&keys[0], &keys)).await, Node::start(other).await];
+        common::introduce(&nodes).await;
+        nodes[0].wait(|event| matches!(event, Event::Incompatible { .. }).then_some(())).await;
+        let error = nodes[0].network.request(nodes[1].peer(), Bytes::new(), LONG).await;
+        assert!(matches!(error, Err(RequestError::Unsupported(_))), "{error:?}");
+    });
+}
+
+async fn next_gossip(node: &mut Node) -> (GossipId, Topic, Bytes) {
+    node.wait(|event| match event {
+        Event::Gossip { id, topic, bytes } => Some((id, topic, bytes)),
+        _ => None,
+    })
+    .await
+}
+
+/// Publishes as soon as a peer has told us that it listens.
+async fn publish(node: &Node, topic: Topic, message: &'static [u8]) {
+    loop {
+        match node.network.publish(topic, Bytes::from_static(message)).await {
+            Ok(()) => return,
+            Err(PublishError::NoPeers(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn gossip_is_passed_on_only_when_it_was_accepted() {
+    run(async {
+        // A line: the first and the third know only the second.
+        let keys: Vec<Keypair> = keys(3);
+        let mut nodes = Vec::new();
+        for key in &keys {
+            let mut config = config(key, std::slice::from_ref(&keys[1]));
+            config.followers_allowed = true;
+            nodes.push(Node::start(config).await);
+        }
+        let middle = nodes[1].address(TransportKind::Tcp);
+        nodes[0].network.update_peers(vec![middle.clone()]);
+        nodes[2].network.update_peers(vec![middle]);
+        let first = nodes[0].peer();
+
+        // What the third publishes follows the list of topics that it listens
+        // to, so from here on the second passes messages on to it.
+        publish(&nodes[2], Topic::Heads, b"from the third").await;
+        let (id, ..) = next_gossip(&mut nodes[1]).await;
+        nodes[1].network.report(id, Verdict::Ignore);
+
+        publish(&nodes[0], Topic::Evidence, b"bad").await;
+        let (id, topic, bytes) = next_gossip(&mut nodes[1]).await;
+        assert_eq!((id.source(), topic, &bytes[..]), (first, Topic::Evidence, &b"bad"[..]));
+        nodes[1].network.report(id, Verdict::Reject);
+        let fault = nodes[1]
+            .wait(|event| match event {
+                Event::Fault { peer, fault, .. } => Some((peer, fault)),
+                _ => None,
+            })
+            .await;
+        assert_eq!(fault, (first, Fault::Gossip));
+
+        publish(&nodes[0], Topic::Patterns, b"useless").await;
+        let (id, ..) = next_gossip(&mut nodes[1]).await;
+        nodes[1].network.report(id, Verdict::Ignore);
+
+        publish(&nodes[0], Topic::Heads, b"good").await;
+        let (id, ..) = next_gossip(&mut nodes[1]).await;
+        nodes[1].network.report(id, Verdict::Accept);
+        let (id, topic, bytes) = next_gossip(&mut nodes[2]).await;
+        assert_eq!((topic, &bytes[..]), (Topic::Heads, &b"good"[..]));
+        assert_eq!(id.source(), nodes[1].peer());
+
+        let again = nodes[0].network.publish(Topic::Heads, Bytes::from_static(b"good")).await;
+        assert_eq!(again, Err(PublishError::Duplicate));
+    });
+}
+
+#[test]
+fn validators_gossip_to_each_other_and_large_messages_pass() {
+    run(async {
+        let mut nodes = mesh(&keys(4), |_| {}).await;
+        let message: &'static [u8] = vec![9; GOSSIP_SIZE_MAX].leak();
+        publish(&nodes[0], Topic::Patterns, message).await;
+        for node in &mut nodes[1..] {
+            let (id, topic, bytes) = next_gossip(node).await;
+            assert_eq!((topic, bytes.len()), (Topic::Patterns, GOSSIP_SIZE_MAX));
+            node.network.report(id, Verdict::Accept);
+        }
+        let size = GOSSIP_SIZE_MAX + 1;
+        let error = nodes[0].network.publish(Topic::Heads, vec![0; size].into()).await;
+        assert_eq!(error, Err(PublishError::TooLarge { size, limit: GOSSIP_SIZE_MAX }));
+    });
+}

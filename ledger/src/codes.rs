@@ -1,0 +1,169 @@
+//! Outcome codes, and the sentence that goes with a rejection.
+
+use bizra_types::json::{JsonError, SchemaError};
+use core::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal,)*) => {
+        /// What became of a record. The numbers and names are part of the format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Code {
+            $($(#[$doc])* $variant = $number,)*
+        }
+
+        impl Code {
+            /// Every code, ascending.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name that answers and metrics show.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The code of a number.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The record passed every gate and is in the log.
+    Success = 0 "SUCCESS",
+    /// The bytes are not a canonical envelope of a known form.
+    Schema = 1 "SCHEMA",
+    /// The signature is not good, or the key is of small order.
+    Signature = 2 "SIGNATURE",
+    /// The sender used the nonce for another envelope a short while ago.
+    NonceReplay = 3 "NONCE_REPLAY",
+    /// The timestamp is too old.
+    Stale = 4 "STALE",
+    /// The timestamp is too far ahead.
+    Future = 5 "FUTURE",
+    /// The Ihsān score is too low.
+    Ihsan = 6 "IHSAN",
+    /// The signal-to-noise score is missing or too low.
+    Snr = 7 "SNR",
+    /// A gate ran out of time; at admission only.
+    Budget = 8 "BUDGET",
+    /// The policy is not in force or does not allow the record.
+    Policy = 9 "POLICY",
+    /// The ledger's state does not allow the record.
+    State = 10 "STATE",
+    /// The sender's role does not allow the action.
+    Role = 11 "ROLE",
+    /// Too few validators agree.
+    Quorum = 12 "QUORUM",
+    /// The FATE composite is too low.
+    Fate = 13 "FATE",
+    /// An invariant would break.
+    Invariant = 14 "INVARIANT",
+    /// Too many records from one sender; at admission only.
+    Rate = 15 "RATE",
+    /// A fault of the validator; at admission only.
+    Internal = 99 "INTERNAL",
+    /// Holdings would become too unequal.
+    Gini = 100 "GINI",
+    /// The sum of all balances would change.
+    Conservation = 101 "CONSERVATION",
+    /// A balance would become negative.
+    Negative = 102 "NEGATIVE",
+    /// The market transaction makes no sense.
+    InvalidTransaction = 103 "INVALID_TX",
+    /// The amount is too small.
+    Dust = 104 "DUST",
+    /// The digest is in the log already, so the copy changes nothing.
+    Skipped = 255 "SKIPPED",
+}
+
+impl Code {
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a gate refused a record: the code, the member and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The code.
+    pub code: Code,
+    /// The member at fault, as `payload.data.model.digest`; empty for the whole record.
+    pub member: String,
+    /// What is wrong with it, and what was expected; continues a sentence that begins with the
+    /// member.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// A rejection of one member.
+    #[must_use]
+    pub fn new(code: Code, member: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { code, member: member.into(), detail: detail.into() }
+    }
+}
+
+impl core::error::Error for Rejection {}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.member.is_empty() {
+            write!(f, "{}: the record {}", self.code, self.detail)
+        } else {
+            write!(f, "{}: `{}` {}", self.code, self.member, self.detail)
+        }
+    }
+}
+
+impl From<SchemaError> for Rejection {
+    fn from(error: SchemaError) -> Self {
+        Self { code: Code::Schema, member: error.path, detail: error.detail }
+    }
+}
+
+impl From<JsonError> for Rejection {
+    fn from(error: JsonError) -> Self {
+        Self::new(Code::Schema, "", format!("is not strict JSON: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_codes_are_the_same_thing() {
+        for number in 0..=u8::MAX {
+            match Code::from_number(number) {
+                Some(code) => assert_eq!(code.number(), number),
+                None => assert!(Code::ALL.iter().all(|code| code.number() != number)),
+            }
+        }
+        assert_eq!(Code::ALL.len(), 23);
+        assert!(Code::ALL.is_sorted());
+    }
+
+    #[test]
+    fn a_rejection_is_a_sentence() {
+        let whole = Rejection::new(Code::Schema, "", "is not canonical");
+        assert_eq!(whole.to_string(), "SCHEMA: the record is not canonical");
+        let member = Rejection::new(Code::Role, "sender.agent_type", "must be \"PAT\"");
+        assert_eq!(member.to_string(), "ROLE: `sender.agent_type` must be \"PAT\"");
+    }
+}

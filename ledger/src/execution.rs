@@ -1,0 +1,405 @@
+//! Blocks become outcomes, a longer log and an [`ExecHash`].
+//!
+//! Execution is speculative and total. It reads what is committed ([`Base`]) and
+//! the overlays of the uncommitted ancestors ([`Parent`]), and leaves an
+//! [`Overlay`] of its own that holds everything that a commit has to write.
+//! Nothing is changed before that, so a fork is undone by dropping its overlays.
+//!
+//! Upon a block, for each record in block order:
+//! 1. A record with a bad static verdict has that code as its outcome, and
+//!    nothing else happens: bytes that nobody vouches for do not touch the
+//!    status of the digest they claim.
+//! 2. Else, if its digest is in the log, because of an earlier block or an
+//!    earlier record of this one, the outcome is [`Code::Skipped`]. The first
+//!    occurrence in block order is the record, whatever signature it carries.
+//! 3. Else the remaining gates judge it. If one refuses it, its code is the
+//!    outcome; a record that was refused before is judged afresh.
+//! 4. Else its bytes are appended to the log, and the outcome is
+//!    [`Code::Success`].
+//!
+//! After 3 and 4 the outcome becomes the digest's entry in the plain family
+//! [`Family::Outcome`]; 2 leaves the entry as it is.
+//!
+//! The state tree holds nothing yet, and the committee never changes, so
+//! `state_root` and `next_committee` are constants.
+
+use crate::codes::Code;
+use crate::gates::{Verdict, check_role};
+use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
+use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
+use crate::plain::{Family, LtHash, OutcomeEntry};
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use bizra_types::crypto::PublicKey;
+use bizra_types::encoding::{Decode, Encode};
+use bizra_types::execution::{EMPTY_STATE_ROOT, ExecFields};
+use bizra_types::hash::{ExecHash, Hash, RecordDigest};
+use bizra_types::numbers::{Height, LogIndex, TimestampMs};
+
+/// What is committed.
+///
+/// Reads must stay consistent while one block is executed, with one exception:
+/// an overlay of the [`Parent`] may be flushed meanwhile, because it hides
+/// exactly what flushing it changes.
+pub trait Base: LogHashes {
+    /// The last committed block and what it left.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn head(&self) -> Result<Head, StorageError>;
+
+    /// An entry of a plain family.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+}
+
+/// What a block leaves to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The block's height.
+    pub height: Height,
+    /// The commitment to everything executed up to it.
+    pub exec: ExecHash,
+    /// Records in the log.
+    pub log_size: u64,
+    /// Homomorphic hash of the plain families.
+    pub plain: LtHash,
+}
+
+/// The ledger as a parent block leaves it.
+pub struct Parent<'a> {
+    base: &'a dyn Base,
+    pending: Vec<Arc<Overlay>>,
+    head: Head,
+}
+
+/// What of a block is executed.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockInput<'a> {
+    /// One more than the parent's.
+    pub height: Height,
+    /// The block's time, the only clock of execution.
+    pub timestamp: TimestampMs,
+    /// Keys of the validators of the block's era.
+    pub committee: &'a [PublicKey],
+    /// The records of the cited batches, in the order of the citations.
+    pub records: &'a [BlockRecord],
+}
+
+/// A record of a block.
+#[derive(Clone, Debug)]
+pub struct BlockRecord {
+    /// The bytes as they stand in their batch.
+    pub bytes: Arc<[u8]>,
+    /// What their receipt found out.
+    pub verdict: Verdict,
+}
+
+/// The result of executing one block: everything that its commit has to write.
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    fields: ExecFields,
+    head: Head,
+    timestamp: TimestampMs,
+    first_log_hash: u64,
+    log_hashes: Vec<Hash>,
+    plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    outcomes: Vec<Outcome>,
+}
+
+/// The fields of `exec` at height 0: an empty log, an empty state tree, no
+/// plain entries, no outcomes, and the committee of the genesis file.
+#[must_use]
+pub fn genesis_fields() -> ExecFields {
+    ExecFields {
+        parent: ExecHash::ZERO,
+        log_root: log::EMPTY_ROOT,
+        log_size: 0,
+        state_root: EMPTY_STATE_ROOT,
+        plain_digest: LtHash::new().digest(),
+        outcomes_root: outcomes::EMPTY_ROOT,
+        next_committee: Hash::ZERO,
+    }
+}
+
+/// `exec` at height 0.
+#[must_use]
+pub fn genesis_exec() -> ExecHash {
+    genesis_fields().hash()
+}
+
+/// Executes a block on its parent.
+///
+/// # Errors
+/// When the store fails. There is no other failure: a bad record has a code.
+///
+/// # Panics
+/// When the block's height is not one more than the parent's.
+pub fn execute(parent: &Parent<'_>, block: &BlockInput<'_>) -> Result<Overlay, StorageError> {
+    assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
+    let mut draft = Draft {
+        parent,
+        log: Appended::new(parent.head.log_size, parent),
+        plain: BTreeMap::new(),
+        plain_hash: parent.head.plain.clone(),
+    };
+    let mut outcomes = Vec::with_capacity(block.records.len());
+    for record in block.records {
+        outcomes.push(draft.judge(record, block)?);
+    }
+    let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
+    let fields = ExecFields {
+        parent: parent.head.exec,
+        log_root: draft.log.root()?,
+        log_size: draft.log.size(),
+        state_root: EMPTY_STATE_ROOT,
+        plain_digest: draft.plain_hash.digest(),
+        outcomes_root: outcomes::root(&leaves),
+        next_committee: Hash::ZERO,
+    };
+    let Draft { log, plain, plain_hash, .. } = draft;
+    let (first_log_hash, log_hashes) = log.into_hashes();
+    let head = Head {
+        height: block.height,
+        exec: fields.hash(),
+        log_size: fields.log_size,
+        plain: plain_hash,
+    };
+    Ok(Overlay {
+        fields,
+        head,
+        timestamp: block.timestamp,
+        first_log_hash,
+        log_hashes,
+        plain,
+        outcomes,
+    })
+}
+
+impl Head {
+    /// The head of a chain that has its genesis block alone.
+    #[must_use]
+    pub fn genesis() -> Self {
+        Self { height: Height::ZERO, exec: genesis_exec(), log_size: 0, plain: LtHash::new() }
+    }
+}
+
+impl<'a> Parent<'a> {
+    /// The ledger after `pending`, the uncommitted ancestors from the oldest to
+    /// the parent, on top of what is committed. Ancestors that were committed
+    /// since may still be among them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    ///
+    /// # Panics
+    /// When `pending` is not a chain, or does not continue what is committed.
+    pub fn new(base: &'a dyn Base, pending: Vec<Arc<Overlay>>) -> Result<Self, StorageError> {
+        for pair in pending.windows(2) {
+            assert_eq!(pair[1].fields.parent, pair[0].head.exec, "pending overlays are a chain");
+        }
+        let committed = base.head()?;
+        let head = match pending.as_slice() {
+            [] => committed,
+            [oldest, .., newest] | [oldest @ newest] => {
+                let continues = oldest.fields.parent == committed.exec
+                    || pending.iter().any(|overlay| overlay.head.exec == committed.exec);
+                assert!(continues, "pending overlays continue what is committed");
+                newest.head.clone()
+            }
+        };
+        Ok(Self { base, pending, head })
+    }
+
+    /// What the parent block leaves.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// An entry of a plain family.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let key = (family, key.to_vec());
+        for overlay in self.pending.iter().rev() {
+            if let Some(value) = overlay.plain.get(&key) {
+                return Ok(value.clone());
+            }
+        }
+        self.base.plain(key.0, &key.1)
+    }
+
+    /// The latest judgement of a record.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn outcome(&self, digest: &RecordDigest) -> Result<Option<OutcomeEntry>, StorageError> {
+        let bytes = self.plain(Family::Outcome, OutcomeEntry::key(digest))?;
+        bytes.map(|bytes| read_outcome(&bytes)).transpose()
+    }
+}
+
+impl LogHashes for Parent<'_> {
+    fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
+        read_through(&self.pending, self.base, numbers)
+    }
+}
+
+impl core::fmt::Debug for Parent<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Parent")
+            .field("pending", &self.pending.len())
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Overlay {
+    /// The fields of `exec`.
+    #[must_use]
+    pub const fn fields(&self) -> &ExecFields {
+        &self.fields
+    }
+
+    /// `exec` of the block.
+    #[must_use]
+    pub const fn exec(&self) -> ExecHash {
+        self.head.exec
+    }
+
+    /// What the block leaves to the next, to be written at commit.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The block's time.
+    #[must_use]
+    pub const fn timestamp(&self) -> TimestampMs {
+        self.timestamp
+    }
+
+    /// The outcome of each record, in block order.
+    #[must_use]
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    /// The outcomes that a commit writes under the hash of the signed bytes: all
+    /// but those that were skipped, because the bytes that came first may be
+    /// the same.
+    pub fn judged(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().filter(|outcome| outcome.code != Code::Skipped)
+    }
+
+    /// The records that this block puts into the log: their place in the block,
+    /// and in the log, ascending.
+    pub fn logged(&self) -> impl Iterator<Item = (usize, LogIndex)> {
+        self.outcomes.iter().enumerate().filter_map(|(at, outcome)| {
+            (outcome.code == Code::Success).then_some(())?;
+            Some((at, outcome.log_index?))
+        })
+    }
+
+    /// The proof that the outcome at this place belongs to `outcomes_root`.
+    #[must_use]
+    pub fn outcome_proof(&self, at: usize) -> Option<Vec<Hash>> {
+        let leaves: Vec<Hash> = self.outcomes.iter().map(Outcome::leaf).collect();
+        outcomes::inclusion_proof(&leaves, at)
+    }
+
+    /// New stored hashes of the log with their numbers.
+    pub fn log_hashes(&self) -> impl Iterator<Item = (u64, &Hash)> {
+        (self.first_log_hash..).zip(&self.log_hashes)
+    }
+
+    /// Entries of plain families to put, or to delete where there is no value.
+    pub fn plain_writes(&self) -> impl Iterator<Item = (Family, &[u8], Option<&[u8]>)> {
+        self.plain.iter().map(|((family, key), value)| (*family, key.as_slice(), value.as_deref()))
+    }
+}
+
+/// A block in the middle of its execution.
+struct Draft<'a> {
+    parent: &'a Parent<'a>,
+    log: Appended<'a, Parent<'a>>,
+    plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    plain_hash: LtHash,
+}
+
+impl Draft<'_> {
+    fn judge(
+        &mut self,
+        record: &BlockRecord,
+        block: &BlockInput<'_>,
+    ) -> Result<Outcome, StorageError> {
+        let signed_bytes = signed_bytes_hash(&record.bytes);
+        let flags = OutcomeFlags::default();
+        let envelope = match &record.verdict {
+            Verdict::Bad(rejection) => {
+                let code = rejection.code;
+                return Ok(Outcome { signed_bytes, digest: None, code, flags, log_index: None });
+            }
+            Verdict::Good(envelope) => envelope,
+        };
+        let digest = Some(envelope.digest);
+        let key = OutcomeEntry::key(&envelope.digest);
+        if let Some(bytes) = self.plain(Family::Outcome, key)? {
+            let known = read_outcome(&bytes)?;
+            if known.code == Code::Success {
+                let (code, log_index) = (Code::Skipped, known.log_index);
+                return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
+            }
+        }
+        let (code, log_index) = match check_role(envelope, block.committee) {
+            Err(rejection) => (rejection.code, None),
+            Ok(()) => (Code::Success, Some(LogIndex::new(self.log.push(&record.bytes)?))),
+        };
+        let entry = OutcomeEntry { code, flags, height: block.height, log_index };
+        self.put(Family::Outcome, key, entry.to_bytes())?;
+        Ok(Outcome { signed_bytes, digest, code, flags, log_index })
+    }
+
+    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        match self.plain.get(&(family, key.to_vec())) {
+            Some(value) => Ok(value.clone()),
+            None => self.parent.plain(family, key),
+        }
+    }
+
+    fn put(&mut self, family: Family, key: &[u8], value: Vec<u8>) -> Result<(), StorageError> {
+        if let Some(old) = self.plain(family, key)? {
+            self.plain_hash.remove(family, key, &old);
+        }
+        self.plain_hash.add(family, key, &value);
+        self.plain.insert((family, key.to_vec()), Some(value));
+        Ok(())
+    }
+}
+
+fn read_through(
+    pending: &[Arc<Overlay>],
+    base: &dyn Base,
+    numbers: &[u64],
+) -> Result<Vec<Hash>, StorageError> {
+    match pending.split_last() {
+        None => base.log_hashes(numbers),
+        Some((newest, older)) => {
+            read_layered(numbers, newest.first_log_hash, &newest.log_hashes, |numbers| {
+                read_through(older, base, numbers)
+            })
+        }
+    }
+}
+
+fn read_outcome(bytes: &[u8]) -> Result<OutcomeEntry, StorageError> {
+    OutcomeEntry::from_bytes(bytes)
+        .map_err(|error| StorageError(format!("an entry of the outcome family {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,482 @@
+use super::*;
+use crate::codes::Rejection;
+use crate::envelope::Envelope;
+use crate::memory::MemoryLedger;
+use crate::testing::{TIMESTAMP_MS, edit, unsigned, with_signature};
+use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use proptest::prelude::*;
+use sha2::Sha256;
+
+/// A record whose signature, good or not, consists of `signature`; receipt is
+/// taken to have found it good.
+fn good(nonce: u64, signature: u8) -> BlockRecord {
+    judged(with_signature(&unsigned(7, nonce), signature))
+}
+
+/// A system agent that proposes an inference.
+fn wrong_role(nonce: u64) -> BlockRecord {
+    let mut members = unsigned(7, nonce);
+    edit(&mut members, "sender.agent_type", Some("SAT".into()));
+    judged(with_signature(&members, 0))
+}
+
+fn judged(bytes: Arc<[u8]>) -> BlockRecord {
+    let envelope = Envelope::parse_canonical(&bytes).expect("the form is right");
+    BlockRecord { bytes, verdict: Verdict::Good(Arc::new(envelope)) }
+}
+
+/// A copy of a good record that receipt refused.
+fn forged(nonce: u64, signature: u8) -> BlockRecord {
+    let rejection = Rejection::new(Code::Signature, "signature.value", "is forged");
+    BlockRecord { verdict: Verdict::Bad(rejection), ..good(nonce, signature) }
+}
+
+fn digest(record: &BlockRecord) -> RecordDigest {
+    Envelope::parse_canonical(&record.bytes).expect("the form is right").digest
+}
+
+fn block(height: u64, records: &[BlockRecord]) -> BlockInput<'_> {
+    let timestamp = TimestampMs::new(TIMESTAMP_MS + height);
+    BlockInput { height: Height::new(height), timestamp, committee: &[], records }
+}
+
+fn run(
+    base: &MemoryLedger,
+    pending: &[Arc<Overlay>],
+    height: u64,
+    records: &[BlockRecord],
+) -> Arc<Overlay> {
+    let parent = Parent::new(base, pending.to_vec()).expect("memory does not fail");
+    Arc::new(execute(&parent, &block(height, records)).expect("memory does not fail"))
+}
+
+fn codes(overlay: &Overlay) -> Vec<Code> {
+    overlay.outcomes().iter().map(|outcome| outcome.code).collect()
+}
+
+#[test]
+fn genesis_is_pinned() {
+    let fields = genesis_fields();
+    assert_eq!(
+        fields.log_root.to_string(),
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    );
+    assert_eq!(fields.state_root.as_bytes(), b"SPARSE_MERKLE_PLACEHOLDER_HASH__");
+    assert_eq!(
+        fields.plain_digest.as_bytes(),
+        &blake3::derive_key("bizra 2026 plain digest v1", &[0; 2_048])
+    );
+    let zero = [0; 32];
+    assert_eq!(
+        (fields.parent.0, fields.outcomes_root.0, fields.next_committee.0),
+        (zero, zero, zero)
+    );
+    assert_eq!(fields.log_size, 0);
+    let mut bytes = Vec::new();
+    for part in [
+        fields.parent.0,
+        fields.log_root.0,
+        [0; 32],
+        fields.state_root.0,
+        fields.plain_digest.0,
+        fields.outcomes_root.0,
+        fields.next_committee.0,
+    ] {
+        bytes.extend_from_slice(&part);
+    }
+    // The log's size is a u64 after its root.
+    bytes.drain(64..64 + 24);
+    assert_eq!(genesis_exec().0, blake3::derive_key("bizra 2026 exec v1", &bytes));
+    assert_eq!(
+        genesis_exec().to_string(),
+        "d07c09d4d15adb92bbad4c1b523e8176fa1f1ee9cd42c0ee2f1c51a3803c03ad"
+    );
+    assert_eq!(Head::genesis().exec, genesis_exec());
+}
+
+#[test]
+fn an_empty_block_changes_nothing_but_its_place() {
+    let base = MemoryLedger::genesis();
+    let overlay = run(&base, &[], 1, &[]);
+    assert_eq!(*overlay.fields(), ExecFields { parent: genesis_exec(), ..genesis_fields() });
+    assert_ne!(overlay.exec(), genesis_exec());
+    assert_eq!(overlay.exec(), overlay.fields().hash());
+    assert_eq!(overlay.head().height, Height::new(1));
+    assert_eq!(overlay.timestamp().get(), TIMESTAMP_MS + 1);
+    assert_eq!(overlay.log_hashes().count(), 0);
+    assert_eq!(overlay.plain_writes().count(), 0);
+    assert_eq!(overlay.outcome_proof(0), None);
+}
+
+#[test]
+fn the_first_occurrence_in_block_order_is_the_record() {
+    let base = MemoryLedger::genesis();
+    let records = [forged(1, 9), good(1, 2), good(1, 3), good(1, 2), good(2, 0)];
+    let overlay = run(&base, &[], 1, &records);
+    use Code::{Signature, Skipped, Success};
+    assert_eq!(codes(&overlay), [Signature, Success, Skipped, Skipped, Success]);
+    let places: Vec<Option<u64>> =
+        overlay.outcomes().iter().map(|outcome| outcome.log_index.map(LogIndex::get)).collect();
+    assert_eq!(places, [None, Some(0), Some(0), Some(0), Some(1)]);
+    let logged: Vec<(usize, u64)> = overlay.logged().map(|(at, index)| (at, index.get())).collect();
+    assert_eq!(logged, [(1, 0), (4, 1)]);
+    let judged: Vec<Code> = overlay.judged().map(|outcome| outcome.code).collect();
+    assert_eq!(judged, [Signature, Success, Success]);
+
+    let next =
+        run(&base, core::slice::from_ref(&overlay), 2, &[good(2, 8), good(1, 3), good(3, 0)]);
+    assert_eq!(codes(&next), [Skipped, Skipped, Success]);
+
+    // The leaf of the log is the copy that came first.
+    let parent = Parent::new(&base, vec![overlay, next.clone()]).expect("memory does not fail");
+    for (index, record) in [(0, good(1, 2)), (1, good(2, 0)), (2, good(3, 0))] {
+        let proof = log::inclusion_proof(3, index, &parent).expect("memory does not fail");
+        let leaf = log::leaf_hash(&record.bytes);
+        assert!(log::is_included(&proof, 3, next.fields().log_root, index, leaf));
+    }
+}
+
+#[test]
+fn a_forged_copy_does_not_touch_the_status_of_its_digest() {
+    let base = MemoryLedger::genesis();
+    let status = |pending: &[Arc<Overlay>]| {
+        let parent = Parent::new(&base, pending.to_vec()).expect("memory does not fail");
+        parent.outcome(&digest(&good(1, 0))).expect("memory does not fail")
+    };
+    let first = run(&base, &[], 1, &[forged(1, 0)]);
+    assert_eq!(first.outcomes()[0].digest, None);
+    assert_eq!(status(core::slice::from_ref(&first)), None);
+    assert_eq!(first.fields().plain_digest, genesis_fields().plain_digest);
+
+    // The very bytes that were refused may come again with a good verdict,
+    // because another validator admitted them at another time.
+    let second = run(&base, core::slice::from_ref(&first), 2, &[good(1, 0)]);
+    let entry = OutcomeEntry {
+        code: Code::Success,
+        flags: OutcomeFlags(0),
+        height: Height::new(2),
+        log_index: Some(LogIndex::new(0)),
+    };
+    assert_eq!(codes(&second), [Code::Success]);
+    let third = run(&base, &[first.clone(), second.clone()], 3, &[forged(1, 0), good(1, 1)]);
+    assert_eq!(codes(&third), [Code::Signature, Code::Skipped]);
+    assert_eq!(status(&[first, second, third]), Some(entry));
+}
+
+#[test]
+fn a_rejected_record_is_stored_with_its_code_and_judged_afresh() {
+    let mut base = MemoryLedger::genesis();
+    let record = wrong_role(1);
+    for height in 1..4 {
+        let overlay = run(&base, &[], height, &[record.clone(), good(height, 0)]);
+        assert_eq!(codes(&overlay), [Code::Role, Code::Success]);
+        base.commit(&overlay);
+        let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+        let entry = parent.outcome(&digest(&record)).expect("memory does not fail");
+        let expected = OutcomeEntry {
+            code: Code::Role,
+            flags: OutcomeFlags(0),
+            height: Height::new(height),
+            log_index: None,
+        };
+        assert_eq!(entry, Some(expected));
+        assert_eq!(base.recomputed_plain(), parent.head().plain);
+        assert_eq!(parent.head().log_size, height);
+    }
+    assert_eq!(base.plain_entries().count(), 4);
+}
+
+#[test]
+fn outcomes_prove_themselves() {
+    let base = MemoryLedger::genesis();
+    let records = [good(1, 0), forged(2, 0), wrong_role(3), good(1, 1), good(4, 0)];
+    let overlay = run(&base, &[], 1, &records);
+    for (at, record) in records.iter().enumerate() {
+        let outcome = &overlay.outcomes()[at];
+        assert_eq!(outcome.signed_bytes, signed_bytes_hash(&record.bytes));
+        let proof = overlay.outcome_proof(at).expect("a record of the block");
+        let root = overlay.fields().outcomes_root;
+        assert!(outcomes::is_included(&proof, records.len(), root, at, outcome.leaf()));
+    }
+}
+
+/// A store that can be read no more, after its head.
+struct Broken;
+
+impl LogHashes for Broken {
+    fn log_hashes(&self, _numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
+        Err(StorageError("the disk is gone".into()))
+    }
+}
+
+impl Base for Broken {
+    fn head(&self) -> Result<Head, StorageError> {
+        Ok(Head { log_size: 3, ..Head::genesis() })
+    }
+
+    fn plain(&self, _family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let is_known = key == digest(&good(1, 0)).as_bytes();
+        Ok(is_known.then(|| vec![16]))
+    }
+}
+
+#[test]
+fn a_failing_store_is_no_outcome() {
+    let parent = Parent::new(&Broken, vec![]).expect("the head can be read");
+    let gone = Err(StorageError("the disk is gone".into()));
+    assert_eq!(execute(&parent, &block(1, &[good(2, 0)])).map(drop), gone);
+    assert_eq!(execute(&parent, &block(1, &[])).map(drop), gone);
+    assert_eq!(
+        execute(&parent, &block(1, &[good(1, 0)])).expect_err("a damaged entry").to_string(),
+        "the ledger's storage failed: an entry of the outcome family outcome code is not valid: 16"
+    );
+}
+
+#[test]
+#[should_panic(expected = "a block follows its parent")]
+fn a_block_of_another_height_is_our_own_fault() {
+    run(&MemoryLedger::genesis(), &[], 2, &[]);
+}
+
+#[test]
+#[should_panic(expected = "pending overlays are a chain")]
+fn overlays_of_two_forks_are_our_own_fault() {
+    let base = MemoryLedger::genesis();
+    let one = run(&base, &[], 1, &[good(1, 0)]);
+    let other = run(&base, &[], 1, &[good(2, 0)]);
+    run(&base, &[one, other], 2, &[]);
+}
+
+#[test]
+#[should_panic(expected = "pending overlays continue what is committed")]
+fn overlays_of_a_dropped_fork_are_our_own_fault() {
+    let mut base = MemoryLedger::genesis();
+    let one = run(&base, &[], 1, &[good(1, 0)]);
+    let other = run(&base, &[], 1, &[good(2, 0)]);
+    base.commit(&one);
+    run(&base, &[other], 2, &[]);
+}
+
+/// What the rules say, replayed from genesis along one branch, with no overlay,
+/// no incremental hash and no code of ours but the encodings.
+#[derive(Clone, Default)]
+struct Model {
+    leaves: Vec<Arc<[u8]>>,
+    /// Code, height and place in the log by digest.
+    status: BTreeMap<RecordDigest, (u8, u64, Option<u64>)>,
+    codes: Vec<u8>,
+    exec: Option<ExecHash>,
+}
+
+impl Model {
+    fn step(&mut self, height: u64, records: &[BlockRecord]) -> ExecFields {
+        self.codes.clear();
+        for record in records {
+            let code = match &record.verdict {
+                Verdict::Bad(rejection) => rejection.code.number(),
+                Verdict::Good(envelope) => {
+                    let is_logged = matches!(self.status.get(&envelope.digest), Some((0, ..)));
+                    let is_system = record.bytes.windows(5).any(|text| text == b"\"SAT\"");
+                    match (is_logged, is_system) {
+                        (true, _) => 255,
+                        (false, true) => {
+                            self.status.insert(envelope.digest, (11, height, None));
+                            11
+                        }
+                        (false, false) => {
+                            let index = self.leaves.len() as u64;
+                            self.status.insert(envelope.digest, (0, height, Some(index)));
+                            self.leaves.push(record.bytes.clone());
+                            0
+                        }
+                    }
+                }
+            };
+            self.codes.push(code);
+        }
+        let fields = ExecFields {
+            parent: self.exec.unwrap_or_else(genesis_exec),
+            log_root: self.log_root(),
+            log_size: self.leaves.len() as u64,
+            state_root: EMPTY_STATE_ROOT,
+            plain_digest: self.plain_digest(),
+            outcomes_root: self.outcomes_root(records),
+            next_committee: Hash::ZERO,
+        };
+        self.exec = Some(fields.hash());
+        fields
+    }
+
+    fn log_root(&self) -> Hash {
+        if self.leaves.is_empty() {
+            return log::EMPTY_ROOT;
+        }
+        let mut tree = MemoryBackedTree::<Sha256, Arc<[u8]>>::new();
+        for leaf in &self.leaves {
+            tree.push(leaf.clone());
+        }
+        Hash(tree.root().as_bytes()[..].try_into().expect("32 bytes"))
+    }
+
+    fn plain_digest(&self) -> Hash {
+        let mut lanes = [0u16; 1_024];
+        for (digest, (code, height, index)) in &self.status {
+            let mut element = vec![1, 32, 0, 0, 0];
+            element.extend_from_slice(&digest.0);
+            element.extend_from_slice(&[*code, 0]);
+            element.extend_from_slice(&height.to_le_bytes());
+            element.push(u8::from(index.is_some()));
+            element.extend(index.iter().flat_map(|index| index.to_le_bytes()));
+            let mut hasher = blake3::Hasher::new_derive_key("bizra 2026 plain element v1");
+            hasher.update(&element);
+            let mut stream = hasher.finalize_xof();
+            for lane in &mut lanes {
+                let mut bytes = [0; 2];
+                stream.fill(&mut bytes);
+                *lane = lane.wrapping_add(u16::from_le_bytes(bytes));
+            }
+        }
+        let bytes: Vec<u8> = lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+        Hash(blake3::derive_key("bizra 2026 plain digest v1", &bytes))
+    }
+
+    /// The tree from the leaves up: pairs are joined, and an odd last one moves up.
+    fn outcomes_root(&self, records: &[BlockRecord]) -> Hash {
+        let derive = |context, parts: &[u8]| blake3::derive_key(context, parts);
+        let mut level: Vec<[u8; 32]> = records
+            .iter()
+            .zip(&self.codes)
+            .map(|(record, code)| {
+                let key = derive("bizra 2026 signed bytes v1", &record.bytes);
+                derive("bizra 2026 outcome leaf v1", &[&key[..], &[*code, 0]].concat())
+            })
+            .collect();
+        while level.len() > 1 {
+            level = level
+                .chunks(2)
+                .map(|pair| match pair {
+                    [left, right] => {
+                        derive("bizra 2026 outcome node v1", &[*left, *right].concat())
+                    }
+                    odd => odd[0],
+                })
+                .collect();
+        }
+        Hash(level.first().copied().unwrap_or([0; 32]))
+    }
+}
+
+/// A block of the tree of forks.
+struct Node {
+    parent: Option<usize>,
+    overlay: Arc<Overlay>,
+    model: Model,
+    records: Vec<BlockRecord>,
+}
+
+/// One step of a generated history.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Execute a block on one of the live blocks.
+    Extend { parent: prop::sample::Index, records: Vec<(u8, u64, u8)> },
+    /// Commit the next block on the way to one of the live blocks, and drop
+    /// every fork that is not on it.
+    Commit { towards: prop::sample::Index },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let record = (0u8..8, 0u64..6, 0u8..3);
+    prop_oneof![
+        3 => (any::<prop::sample::Index>(), prop::collection::vec(record, 0..6))
+            .prop_map(|(parent, records)| Step::Extend { parent, records }),
+        1 => any::<prop::sample::Index>().prop_map(|towards| Step::Commit { towards }),
+    ]
+}
+
+/// Blocks from genesis, which is left out, to `node`.
+fn path(nodes: &[Node], node: Option<usize>) -> Vec<usize> {
+    let mut path = Vec::new();
+    let mut at = node;
+    while let Some(node) = at {
+        path.push(node);
+        at = nodes[node].parent;
+    }
+    path.reverse();
+    path
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn overlays_are_the_linear_replay_and_forks_leave_no_trace(
+        steps in prop::collection::vec(any_step(), 1..24)
+    ) {
+        let mut ledger = MemoryLedger::genesis();
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut committed: Vec<usize> = Vec::new();
+        // Live blocks: the last committed one and what descends from it.
+        let mut live: Vec<Option<usize>> = vec![None];
+        for step in steps {
+            match step {
+                Step::Extend { parent, records } => {
+                    let parent = *parent.get(&live);
+                    let records: Vec<BlockRecord> = records
+                        .into_iter()
+                        .map(|(kind, nonce, signature)| match kind {
+                            0 => forged(nonce, signature),
+                            1 => wrong_role(nonce),
+                            _ => good(nonce, signature),
+                        })
+                        .collect();
+                    let path = path(&nodes, parent);
+                    let height = path.len() as u64 + 1;
+                    let all: Vec<Arc<Overlay>> =
+                        path.iter().map(|node| nodes[*node].overlay.clone()).collect();
+                    let overlay = run(&ledger, &all[committed.len()..], height, &records);
+                    // Ancestors that were flushed meanwhile do not disturb.
+                    let again = run(&ledger, &all, height, &records);
+                    prop_assert_eq!(overlay.fields(), again.fields());
+
+                    let mut model = parent.map_or_else(Model::default, |at| nodes[at].model.clone());
+                    let fields = model.step(height, &records);
+                    prop_assert_eq!(*overlay.fields(), fields);
+                    let codes: Vec<u8> = codes(&overlay).into_iter().map(Code::number).collect();
+                    prop_assert_eq!(&codes, &model.codes);
+                    for (digest, (code, height, index)) in &model.status {
+                        let parent = Parent::new(&ledger, [all.clone(), vec![overlay.clone()]].concat())
+                            .expect("memory does not fail");
+                        let entry = parent.outcome(digest).expect("memory does not fail");
+                        prop_assert_eq!(entry, Some(OutcomeEntry {
+                            code: Code::from_number(*code).expect("a code"),
+                            flags: OutcomeFlags(0),
+                            height: Height::new(*height),
+                            log_index: index.map(LogIndex::new),
+                        }));
+                    }
+                    live.push(Some(nodes.len()));
+                    nodes.push(Node { parent, overlay, model, records });
+                }
+                Step::Commit { towards } => {
+                    let path = path(&nodes, *towards.get(&live));
+                    let Some(next) = path.get(committed.len()).copied() else { continue };
+                    ledger.commit(&nodes[next].overlay);
+                    committed.push(next);
+                    live.retain(|node| {
+                        self::path(&nodes, *node).get(committed.len() - 1) == Some(&next)
+                    });
+
+                    // The same blocks without any fork, each on what is committed.
+                    let mut straight = MemoryLedger::genesis();
+                    for (height, node) in (1..).zip(&committed) {
+                        let overlay = run(&straight, &[], height, &nodes[*node].records);
+                        straight.commit(&overlay);
+                    }
+                    prop_assert_eq!(&ledger, &straight);
+                    let head = ledger.head().expect("memory does not fail");
+                    prop_assert_eq!(ledger.recomputed_plain(), head.plain);
+                }
+            }
+        }
+    }
+}

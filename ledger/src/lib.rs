@@ -1,0 +1,41 @@
+//! What the federation agrees on: which records count, and what they change.
+//!
+//! Everything here is a pure function of its arguments. The crate reads no
+//! clock, disk, socket or randomness, decides nothing by floating point, and
+//! does not know the consensus engine; the driver hands blocks in and flushes
+//! what comes out.
+//!
+//! A record is a signed PCI envelope. It meets the [`gates`] three times: at
+//! admission (one validator, its own clock, an answer to the submitter), at the
+//! receipt of a batch (every validator, static, a [`gates::Verdict`] per record)
+//! and at [`execution`] (every validator, from those verdicts and the ledger
+//! alone, a [`codes::Code`] per record).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`forms`] | UUIDs, timestamps and scores as envelopes spell them |
+//! | [`codes`] | reject codes, [`codes::Rejection`] |
+//! | [`envelope`] | the PCI envelope, its digest and signature |
+//! | [`inference`] | the closed schema of `inference/commit` |
+//! | [`gates`] | admission and receipt, the nonce cache |
+//! | [`log`] | the RFC 9162 record log over stored hashes |
+//! | [`outcomes`] | the tree over a block's outcomes |
+//! | [`plain`] | plain families and their homomorphic hash |
+//! | [`execution`] | blocks on overlays |
+//! | [`memory`] | a ledger held in memory |
+
+extern crate alloc;
+
+pub mod codes;
+pub mod envelope;
+pub mod execution;
+pub mod forms;
+pub mod gates;
+pub mod inference;
+pub mod log;
+pub mod memory;
+pub mod outcomes;
+pub mod plain;
+
+#[cfg(test)]
+mod testing;

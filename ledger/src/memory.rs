@@ -1,0 +1,80 @@
+//! A ledger held in memory, for simulations, tests and tools.
+
+use crate::execution::{Base, Head, Overlay};
+use crate::log::{LogHashes, StorageError};
+use crate::plain::{Family, LtHash};
+use alloc::collections::BTreeMap;
+use bizra_types::hash::Hash;
+
+/// What is committed, in maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryLedger {
+    head: Head,
+    log_hashes: Vec<Hash>,
+    plain: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
+}
+
+impl MemoryLedger {
+    /// The ledger at genesis.
+    #[must_use]
+    pub fn genesis() -> Self {
+        Self { head: Head::genesis(), log_hashes: Vec::new(), plain: BTreeMap::new() }
+    }
+
+    /// Writes what a block left.
+    ///
+    /// # Panics
+    /// When the block does not follow the last one.
+    pub fn commit(&mut self, overlay: &Overlay) {
+        assert_eq!(overlay.fields().parent, self.head.exec, "blocks are committed in order");
+        for (number, hash) in overlay.log_hashes() {
+            assert_eq!(number, self.log_hashes.len() as u64, "stored hashes are dense");
+            self.log_hashes.push(*hash);
+        }
+        for (family, key, value) in overlay.plain_writes() {
+            match value {
+                Some(value) => self.plain.insert((family, key.to_vec()), value.to_vec()),
+                None => self.plain.remove(&(family, key.to_vec())),
+            };
+        }
+        self.head = overlay.head().clone();
+    }
+
+    /// The hash of the plain families, computed anew from all their entries.
+    #[must_use]
+    pub fn recomputed_plain(&self) -> LtHash {
+        let mut hash = LtHash::new();
+        for ((family, key), value) in &self.plain {
+            hash.add(*family, key, value);
+        }
+        hash
+    }
+
+    /// The entries of the plain families, by family and key.
+    pub fn plain_entries(&self) -> impl Iterator<Item = (Family, &[u8], &[u8])> {
+        self.plain.iter().map(|((family, key), value)| (*family, key.as_slice(), value.as_slice()))
+    }
+}
+
+impl LogHashes for MemoryLedger {
+    fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
+        numbers
+            .iter()
+            .map(|number| {
+                let hash = usize::try_from(*number).ok().and_then(|at| self.log_hashes.get(at));
+                hash.copied()
+                    .ok_or_else(|| StorageError(format!("stored hash {number} is missing")))
+            })
+            .collect()
+    }
+}
+
+impl Base for MemoryLedger {
+    fn head(&self) -> Result<Head, StorageError> {
+        Ok(self.head.clone())
+    }
+
+    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.plain.get(&(family, key.to_vec())).cloned())
+    }
+}

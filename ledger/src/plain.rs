@@ -1,0 +1,238 @@
+//! Plain families: what changes with every record, outside the state tree.
+//!
+//! Their entries are bound by one homomorphic hash, so that a put costs two
+//! expansions and not a path of a tree, a divergence shows in the next `exec`,
+//! and a snapshot can be verified whole.
+//!
+//! It is LtHash with 1,024 lanes of 16 bits: each entry is expanded by BLAKE3
+//! to 2,048 bytes, little-endian lanes are added, and wrap. The order of
+//! changes does not matter, and what is taken out leaves no trace.
+
+use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_bytes};
+use bizra_types::hash::{Context, Hash, RecordDigest};
+use bizra_types::numbers::{Height, LogIndex};
+use core::fmt;
+
+use crate::codes::Code;
+use crate::outcomes::OutcomeFlags;
+
+/// Lanes of an [`LtHash`].
+const LANES: usize = 1_024;
+
+/// Bytes of an [`LtHash`].
+pub const LT_HASH_SIZE: usize = 2 * LANES;
+
+/// The plain families; each has a number that is part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    /// [`OutcomeEntry`] by record digest: the latest judgement of each record
+    /// that passed the static gates, and with [`Code::Success`] its place in
+    /// the log.
+    Outcome = 1,
+}
+
+/// Homomorphic hash of a set of entries.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LtHash(Box<[u16; LANES]>);
+
+/// Value of [`Family::Outcome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutcomeEntry {
+    /// What became of the record.
+    pub code: Code,
+    /// What else was noted.
+    pub flags: OutcomeFlags,
+    /// The block that said so.
+    pub height: Height,
+    /// Its place in the log, if it is there.
+    pub log_index: Option<LogIndex>,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 1] = [Self::Outcome];
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl LtHash {
+    /// The hash of no entries: all lanes 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Box::new([0; LANES]))
+    }
+
+    /// Puts an entry in that is not there.
+    pub fn add(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.each_lane(family, key, value, u16::wrapping_add);
+    }
+
+    /// Takes an entry out that is there.
+    pub fn remove(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.each_lane(family, key, value, u16::wrapping_sub);
+    }
+
+    /// The `plain_digest` of `exec`: a hash of the 2,048 bytes.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        Context::PlainDigest.hash(&[&self.to_bytes()])
+    }
+
+    fn each_lane(&mut self, family: Family, key: &[u8], value: &[u8], change: fn(u16, u16) -> u16) {
+        let mut prefix = vec![family.number()];
+        encode_bytes(key, &mut prefix);
+        let mut element = [0; LT_HASH_SIZE];
+        let mut hasher = Context::PlainElement.hasher();
+        hasher.update(&prefix).update(value);
+        hasher.finalize_xof().fill(&mut element);
+        for (lane, bytes) in self.0.iter_mut().zip(element.chunks_exact(2)) {
+            *lane = change(*lane, u16::from_le_bytes([bytes[0], bytes[1]]));
+        }
+    }
+}
+
+impl Default for LtHash {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for LtHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LtHash({:?})", self.digest())
+    }
+}
+
+impl Encode for LtHash {
+    fn encode(&self, out: &mut Vec<u8>) {
+        for lane in self.0.iter() {
+            out.extend_from_slice(&lane.to_le_bytes());
+        }
+    }
+}
+
+impl Decode for LtHash {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let bytes = reader.take(LT_HASH_SIZE)?;
+        let mut hash = Self::new();
+        for (lane, bytes) in hash.0.iter_mut().zip(bytes.chunks_exact(2)) {
+            *lane = u16::from_le_bytes([bytes[0], bytes[1]]);
+        }
+        Ok(hash)
+    }
+}
+
+impl OutcomeEntry {
+    /// The key of a record.
+    #[must_use]
+    pub const fn key(digest: &RecordDigest) -> &[u8; 32] {
+        digest.as_bytes()
+    }
+}
+
+impl Encode for OutcomeEntry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[self.code.number(), self.flags.0]);
+        self.height.encode(out);
+        self.log_index.encode(out);
+    }
+}
+
+impl Decode for OutcomeEntry {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let number = u8::decode(reader)?;
+        let code = Code::from_number(number)
+            .ok_or(DecodeError::Invalid { what: "outcome code", value: number.into() })?;
+        Ok(Self {
+            code,
+            flags: OutcomeFlags(u8::decode(reader)?),
+            height: Decode::decode(reader)?,
+            log_index: Decode::decode(reader)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_element_is_bound_to_key_and_value() {
+        let hash_of = |key: &[u8], value: &[u8]| {
+            let mut hash = LtHash::new();
+            hash.add(Family::Outcome, key, value);
+            hash.digest()
+        };
+        let digests = [hash_of(b"ab", b"c"), hash_of(b"a", b"bc"), hash_of(b"", b"abc")];
+        assert_ne!(digests[0], digests[1]);
+        assert_ne!(digests[1], digests[2]);
+        assert_ne!(LtHash::new().digest(), hash_of(b"", b""));
+    }
+
+    #[test]
+    fn the_element_is_the_xof_of_family_key_and_value() {
+        let mut hasher = blake3::Hasher::new_derive_key("bizra 2026 plain element v1");
+        hasher.update(b"\x01\x03\x00\x00\x00keyvalue");
+        let mut element = [0; 2_048];
+        hasher.finalize_xof().fill(&mut element);
+        let mut hash = LtHash::new();
+        hash.add(Family::Outcome, b"key", b"value");
+        assert_eq!(hash.to_bytes(), element);
+        assert_eq!(
+            hash.digest().as_bytes(),
+            &blake3::derive_key("bizra 2026 plain digest v1", &element)
+        );
+    }
+
+    #[test]
+    fn an_entry_with_an_unknown_code_is_refused() {
+        let entry = OutcomeEntry {
+            code: Code::Success,
+            flags: OutcomeFlags(0),
+            height: Height::new(7),
+            log_index: Some(LogIndex::new(3)),
+        };
+        let mut bytes = entry.to_bytes();
+        assert_eq!(OutcomeEntry::from_bytes(&bytes), Ok(entry));
+        bytes[0] = 16;
+        assert_eq!(
+            OutcomeEntry::from_bytes(&bytes),
+            Err(DecodeError::Invalid { what: "outcome code", value: 16 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_hash_knows_the_set_and_not_its_history(
+            keys in prop::collection::btree_set(any::<u16>(), 0..12),
+            gone in prop::collection::btree_set(any::<u16>(), 0..6),
+        ) {
+            let add = |hash: &mut LtHash, key: u16| {
+                hash.add(Family::Outcome, &key.to_le_bytes(), b"value");
+            };
+            let mut straight = LtHash::new();
+            for key in &keys {
+                add(&mut straight, *key);
+            }
+            let mut detour = LtHash::new();
+            for key in &gone {
+                detour.add(Family::Outcome, &key.to_le_bytes(), b"older");
+            }
+            for key in keys.iter().rev() {
+                add(&mut detour, *key);
+            }
+            prop_assert_eq!(straight == detour, gone.is_empty());
+            for key in &gone {
+                detour.remove(Family::Outcome, &key.to_le_bytes(), b"older");
+            }
+            prop_assert_eq!(&straight, &detour);
+            prop_assert_eq!(LtHash::from_bytes(&straight.to_bytes()), Ok(straight));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The HTTP API: the public port and the admin port.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `server` | connections, their time limits and bounds |
+//! | `request` | queries, content types and bodies, read strictly |
+//! | `error` | every answer that says no |
+//! | `admission` | the gates, off the async threads |
+//! | `pending` | records between acceptance and their block |
+//! | `records` | submitting and reading records |
+//! | `receipt` | the receipt of a final record |
+//! | `chain` | parameters, blocks, status, log proofs |
+//! | `events` | committed blocks as a stream |
+//! | `admin` | probes, metrics, log level |
+
+mod admin;
+mod admission;
+mod chain;
+mod error;
+mod events;
+mod pending;
+mod receipt;
+mod records;
+mod request;
+mod server;
+
+pub use admin::LogLevel;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bizra_types::batch::RECORD_BYTES_MAX;
+use bizra_types::numbers::Era;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::shared::{Mode, Shared};
+use crate::storage::{StorageError, Store};
+use admission::Admission;
+use error::Refusal;
+use pending::Pending;
+use server::ConnectionLimits;
+
+/// Where the two ports are, and how they are bounded.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The public port.
+    pub listen: SocketAddr,
+    /// The admin port; beyond loopback only with a token.
+    pub admin_listen: SocketAddr,
+    /// What callers of the admin port must show.
+    pub admin_token: Option<String>,
+    /// The bounds of the public port.
+    pub limits: Limits,
+}
+
+/// The bounds of the public port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one submitted envelope.
+    pub record_bytes_max: usize,
+    /// Bytes of one submitted batch.
+    pub batch_bytes_max: usize,
+    /// Lines of one submitted batch.
+    pub batch_lines_max: usize,
+    /// Time for a request's header.
+    pub header_time: Duration,
+    /// Time for a request's body.
+    pub body_time: Duration,
+    /// How long a submission may wait for what it asked for.
+    pub wait_time: Duration,
+    /// Time for which a reader may take nothing before it is dropped.
+    pub stalled_time: Duration,
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Requests being answered at once.
+    pub requests_max: usize,
+    /// Submissions that wait at once to become final.
+    pub waiters_max: usize,
+    /// Event streams open at once.
+    pub streams_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            record_bytes_max: RECORD_BYTES_MAX,
+            batch_bytes_max: 4 * 1024 * 1024,
+            batch_lines_max: 1_000,
+            header_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(10),
+            wait_time: Duration::from_secs(30),
+            stalled_time: Duration::from_secs(30),
+            connections_max: 4_096,
+            requests_max: 4_096,
+            waiters_max: 2_048,
+            streams_max: 256,
+        }
+    }
+}
+
+/// Why the API did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Others could reach the admin port, and nothing would stop them.
+    #[error(
+        "the admin port would listen at {0}, which others can reach, without a token: set a token \
+         or listen on loopback"
+    )]
+    AdminWithoutToken(SocketAddr),
+    /// A port cannot be had.
+    #[error("cannot listen at {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// No thread for admission.
+    #[error("cannot start the admission thread: {0}")]
+    Thread(io::Error),
+    /// The records that were accepted before the last stop cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// The running API.
+#[derive(Debug)]
+pub struct Running {
+    /// Where the public port listens.
+    pub address: SocketAddr,
+    /// Where the admin port listens.
+    pub admin_address: SocketAddr,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Resolves when both ports are closed and every open request is answered,
+    /// after `shutdown` has turned true.
+    pub async fn stopped(mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                error!(%error, "a task of the API ended badly");
+            }
+        }
+    }
+}
+
+/// Opens both ports and serves until `shutdown` turns true.
+///
+/// # Errors
+/// When the admin port would be open to others, a port is taken, or the store
+/// cannot be read.
+pub async fn start(
+    options: Options,
+    shared: Shared,
+    log_level: LogLevel,
+    shutdown: watch::Receiver<bool>,
+) -> Result<Running, ApiError> {
+    let Options { listen, admin_listen, admin_token, limits } = options;
+    if !admin_listen.ip().is_loopback() && admin_token.is_none() {
+        return Err(ApiError::AdminWithoutToken(admin_listen));
+    }
+    let (listener, address) = bind(listen).await?;
+    let (admin_listener, admin_address) = bind(admin_listen).await?;
+    let pending = Pending::new(limits.waiters_max);
+    pending.restore(&shared)?;
+    let admission =
+        Admission::start(shared.clone(), pending.clone()).map_err(ApiError::Thread)?;
+    let api = Api(Arc::new(Inner {
+        shared: shared.clone(),
+        limits,
+        admission,
+        pending: pending.clone(),
+        requests: Semaphore::new(limits.requests_max),
+        streams: Arc::new(Semaphore::new(limits.streams_max)),
+        shutdown: shutdown.clone(),
+    }));
+    let connections = ConnectionLimits {
+        header_time: limits.header_time,
+        stalled_time: limits.stalled_time,
+        connections_max: limits.connections_max,
+    };
+    let admin_connections = ConnectionLimits { connections_max: 64, ..connections };
+    let admin = admin::router(shared.clone(), log_level, admin_token);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(pending.follow(shared, shutdown.clone()));
+    tasks.spawn(server::serve(listener, router(api), connections, shutdown.clone()));
+    tasks.spawn(server::serve(admin_listener, admin, admin_connections, shutdown));
+    info!(%address, %admin_address, "the API listens");
+    Ok(Running { address, admin_address, tasks })
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ApiError> {
+    let fail = |error| ApiError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    Ok((listener, address))
+}
+
+/// What the handlers of the public port work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Inner>);
+
+/// See [`Api`].
+pub(crate) struct Inner {
+    pub(crate) shared: Shared,
+    pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
+    pub(crate) pending: Pending,
+    pub(crate) requests: Semaphore,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+impl Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Inner {
+    /// Reads the store off the async threads.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = self.shared.store.clone();
+        match tokio::task::spawn_blocking(move || read(&store)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.storage_failure(&error)),
+            Err(error) => Err(self.failure("panic", &error)),
+        }
+    }
+
+    /// 500 for a store that cannot be read.
+    pub(crate) fn storage_failure(&self, error: &StorageError) -> Refusal {
+        self.failure("storage_read", error)
+    }
+
+    /// 500 for what should not have happened; counted and logged.
+    pub(crate) fn failure(&self, kind: &'static str, error: &dyn fmt::Display) -> Refusal {
+        self.shared.metrics.error(kind);
+        error!(%error, kind, "a request could not be answered");
+        Refusal::internal()
+    }
+
+    /// How the node is connected right now.
+    pub(crate) fn mode(&self) -> Mode {
+        self.shared.status.borrow().mode
+    }
+
+    /// The era of the committed head.
+    pub(crate) fn era(&self) -> u64 {
+        let era: Era = self.shared.store.head().root.header.era;
+        era.get()
+    }
+}
+
+fn router(api: Api) -> Router {
+    Router::new()
+        .route("/v1/records", post(records::submit).get(records::search))
+        .route("/v1/records:batch", post(records::submit_batch))
+        .route("/v1/records/{digest}", get(records::get))
+        .route("/v1/records/{digest}/proof", get(records::proof))
+        .route("/v1/params", get(chain::params))
+        .route("/v1/blocks/{height}", get(chain::block))
+        .route("/v1/status", get(chain::status))
+        .route("/v1/committee", get(chain::committee))
+        .route("/v1/log/checkpoint", get(chain::checkpoint))
+        .route("/v1/log/consistency", get(chain::consistency))
+        .route("/v1/events", get(events::stream))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(api.clone(), bounded))
+        .with_state(api)
+}
+
+/// Bounds the requests in work, and counts and times them.
+async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let begun = Instant::now();
+    let response = match api.requests.try_acquire() {
+        Ok(_permit) => next.run(request).await,
+        Err(_) => {
+            let detail = "too many requests are being answered; try again";
+            Refusal::unavailable("OVERLOADED", detail).into_response()
+        }
+    };
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    api.shared.metrics.request(route, response.status().as_u16(), begun.elapsed());
+    response
+}
+
+async fn no_such_path(uri: Uri) -> Refusal {
+    Refusal::not_found(format!("there is nothing at {}; the API begins with /v1/", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+    let detail = format!("{method} is not possible at {}; the allow header says what is", uri.path());
+    Refusal::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+}

@@ -1,0 +1,192 @@
+//! The gates of admission, off the async threads.
+//!
+//! One thread reads submitted texts, as many at once as have come, because
+//! signatures are cheaper to verify together. It alone decides whether a digest
+//! is new, so two submissions of one record in the same moment are one record
+//! with one ticket.
+
+use bizra_ledger::codes::Rejection;
+use bizra_ledger::gates::{Admitted, NonceCache, Submission as Submitted};
+use bizra_types::crypto::PublicKey;
+use bizra_types::hash::RecordDigest;
+use bizra_types::numbers::TimestampMs;
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::pending::{Pending, Progress};
+use crate::metrics::RecordOutcome;
+use crate::shared::{NotAccepted, Shared, Submission};
+use crate::storage::{StorageError, StoredRecord};
+
+/// Texts that may wait for the thread.
+const JOBS_MAX: usize = 4_096;
+/// Texts whose signatures are verified together.
+const BATCH_MAX: usize = 64;
+/// Nonces remembered; about 250 bytes each.
+const NONCES_MAX: usize = 100_000;
+/// The driver has gone away.
+const STOPPING: NotAccepted = NotAccepted::NotAValidator("it is stopping");
+
+/// What became of a submitted text.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// A gate refused it.
+    Rejected(Rejection),
+    /// It has been executed.
+    Known(RecordDigest, StoredRecord),
+    /// It is on its way into the lane, or there already.
+    Submitted(RecordDigest, watch::Receiver<Progress>),
+    /// The store could not be asked.
+    Failed(StorageError),
+}
+
+/// There is no room for another text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Busy;
+
+/// The door to the thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    jobs: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    text: Bytes,
+    reply: oneshot::Sender<Decision>,
+}
+
+/// What the thread works with.
+struct Worker {
+    shared: Shared,
+    pending: Pending,
+    runtime: Handle,
+    committee: Vec<PublicKey>,
+    nonces: NonceCache,
+}
+
+impl Admission {
+    /// Starts the thread; it ends with the last clone of the door.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn start(shared: Shared, pending: Pending) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(JOBS_MAX);
+        let committee = &shared.genesis.committee;
+        let worker = Worker {
+            committee: committee.iter().map(|(_, validator)| validator.consensus_key).collect(),
+            shared,
+            pending,
+            runtime: Handle::current(),
+            nonces: NonceCache::new(NONCES_MAX),
+        };
+        thread::Builder::new().name("admission".to_owned()).spawn(move || worker.run(queue))?;
+        Ok(Self { jobs })
+    }
+
+    /// Hands a text to the gates, if there is room.
+    pub(crate) async fn decide(&self, text: Bytes) -> Result<Decision, Busy> {
+        let (reply, decision) = oneshot::channel();
+        self.jobs.try_send(Job { text, reply }).map_err(|_| Busy)?;
+        decision.await.map_err(|_| Busy)
+    }
+
+    /// Hands a text to the gates once there is room. Texts are decided in the
+    /// order in which this is awaited; the decision comes later.
+    pub(crate) async fn enqueue(&self, text: Bytes) -> oneshot::Receiver<Decision> {
+        let (reply, decision) = oneshot::channel();
+        // Without a thread the receiver finds its sender dropped, and says so.
+        drop(self.jobs.send(Job { text, reply }).await);
+        decision
+    }
+}
+
+impl Worker {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(BATCH_MAX);
+        while queue.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
+            let texts: Vec<&[u8]> = jobs.iter().map(|job: &Job| &*job.text).collect();
+            let submitted = Submitted::parse_each(&texts, &self.shared.genesis.chain_id());
+            for (job, submitted) in jobs.drain(..).zip(submitted) {
+                let decision = self.decide(submitted);
+                if let Decision::Rejected(_) = decision {
+                    self.shared.metrics.record(RecordOutcome::Refused);
+                }
+                // The client may be gone; its record goes its way all the same.
+                drop(job.reply.send(decision));
+            }
+        }
+    }
+
+    fn decide(&mut self, submitted: Result<Submitted, Rejection>) -> Decision {
+        let submitted = match submitted {
+            Ok(submitted) => submitted,
+            Err(rejection) => return Decision::Rejected(rejection),
+        };
+        let digest = submitted.digest();
+        // In this order: a record stops being pending only when the store knows it.
+        if let Some(pending) = self.pending.get(&digest) {
+            return Decision::Submitted(digest, pending.progress);
+        }
+        match self.shared.store.record(&digest) {
+            // A rejected digest is judged afresh when it comes again.
+            Ok(Some(record)) if record.outcome.log_index.is_some() => {
+                return Decision::Known(digest, record);
+            }
+            Ok(_) => {}
+            Err(error) => return Decision::Failed(error),
+        }
+        match submitted.admit(now(), &mut self.nonces, &self.committee) {
+            Ok(admitted) => Decision::Submitted(digest, self.submit(digest, admitted)),
+            Err(rejection) => Decision::Rejected(rejection),
+        }
+    }
+
+    /// Hands a record to the driver and sees to it that its answer reaches
+    /// everyone who asked, also when the first client hangs up.
+    fn submit(&self, digest: RecordDigest, admitted: Admitted) -> watch::Receiver<Progress> {
+        let (reply, answer) = oneshot::channel();
+        let (publish, progress) = watch::channel(Progress::Submitted);
+        let Admitted { bytes, admitted_at, .. } = admitted;
+        self.pending.insert(digest, Arc::clone(&bytes), progress.clone());
+        let submission = Submission { bytes, digest, admitted_at_ms: admitted_at, reply };
+        if let Err(error) = self.shared.submissions.try_send(submission) {
+            self.pending.remove(&digest);
+            publish.send_replace(Progress::Refused(match error {
+                TrySendError::Full(_) => NotAccepted::LaneFull,
+                TrySendError::Closed(_) => STOPPING,
+            }));
+            return progress;
+        }
+        let pending = self.pending.clone();
+        let metrics = Arc::clone(&self.shared.metrics);
+        self.runtime.spawn(async move {
+            match answer.await.unwrap_or(Err(STOPPING)) {
+                Ok(ticket) => {
+                    metrics.record(RecordOutcome::Accepted);
+                    publish.send_replace(Progress::Accepted(Some(ticket)));
+                }
+                Err(refused) => {
+                    pending.remove(&digest);
+                    publish.send_replace(Progress::Refused(refused));
+                }
+            }
+        });
+        progress
+    }
+}
+
+/// This node's clock.
+pub(crate) fn now() -> TimestampMs {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimestampMs::new(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,216 @@
+//! What the chain is, and how far it is.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use bizra_ledger::gates::TIMESTAMP_TOLERANCE_MS;
+use bizra_ledger::log::LogError;
+use bizra_types::block::Header;
+use bizra_types::hash::{BlockId, ExecHash, hex};
+use bizra_types::json::Limits as JsonLimits;
+use bizra_types::numbers::Height;
+use serde_json::{Map, Value, json};
+
+use super::Api;
+use super::error::Refusal;
+use super::records::{answer, object, spliced};
+use super::request::{Parameters, PathText, unsigned};
+use crate::metrics::mode_name;
+
+/// What is read of a block at once.
+type BlockPart = (Header, BlockId, ExecHash, Vec<Value>);
+
+/// `GET /v1/params`: what a client needs to sign a record.
+pub(crate) async fn params(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let genesis = &api.shared.genesis;
+    let parameters: Map<String, Value> =
+        genesis.parameters.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    let policies: Vec<Value> = genesis
+        .policies
+        .iter()
+        .map(|policy| {
+            let hash = hex(blake3::hash(policy.rego.as_bytes()).as_bytes());
+            json!({ "name": policy.name, "policy_hash": hash })
+        })
+        .collect();
+    let limits = &api.limits;
+    Ok(Json(json!({
+        "chain_id": genesis.chain_id().to_string(),
+        "name": genesis.name,
+        "protocol_version": genesis.protocol_version.get(),
+        "era": api.era(),
+        "policies": policies,
+        "limits": {
+            "record_bytes_max": limits.record_bytes_max,
+            "json_depth_max": JsonLimits::ENVELOPE.depth_max,
+            "timestamp_tolerance_ms": TIMESTAMP_TOLERANCE_MS,
+            "batch_bytes_max": limits.batch_bytes_max,
+            "batch_lines_max": limits.batch_lines_max,
+            "wait_ms_max": u64::try_from(limits.wait_time.as_millis()).unwrap_or(u64::MAX),
+        },
+        "parameters": parameters,
+    })))
+}
+
+/// `GET /v1/blocks/{height}`: a final block.
+pub(crate) async fn block(
+    State(api): State<Api>,
+    path: PathText,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let height = Height::new(unsigned("height", &path.0)?);
+    if height == Height::ZERO {
+        let header = api.shared.genesis.header();
+        let exec = bizra_ledger::execution::genesis_exec();
+        return Ok(answer(StatusCode::OK, block_json(&header, header.id(), exec, Vec::new())));
+    }
+    let read = api.read(move |store| {
+        let (Some(block), Some(fields), Some(committed)) =
+            (store.block_at(height)?, store.exec_at(height)?, store.committed_at(height)?)
+        else {
+            return Ok(None);
+        };
+        let records = super::events::records_json(&committed);
+        Ok::<Option<BlockPart>, _>(Some((*block.header(), block.id(), fields.hash(), records)))
+    });
+    match read.await? {
+        Some((header, id, exec, records)) => {
+            Ok(answer(StatusCode::OK, block_json(&header, id, exec, records)))
+        }
+        None => Err(Refusal::not_found(format!(
+            "block {height} is not final here; the head is at height {}",
+            api.shared.store.head().height()
+        ))),
+    }
+}
+
+/// `GET /v1/status`: this node, for people and scripts.
+pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let head = api.shared.store.head();
+    let genesis = &api.shared.genesis;
+    let status = api.shared.status.borrow().clone();
+    let name = |index| genesis.committee.get(index).map(|validator| validator.name.clone());
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "chain_id": genesis.chain_id().to_string(),
+        "chain": genesis.name,
+        "validator": status.me.and_then(name),
+        "mode": mode_name(status.mode),
+        "height": head.height().get(),
+        "block_id": head.root.header.id().to_string(),
+        "exec": head.root.exec.to_string(),
+        "timestamp_ms": head.root.header.timestamp_ms.get(),
+        "log_size": head.fields.log_size,
+        "era": api.era(),
+        "view": status.view.get(),
+        "leader": status.leader.and_then(name),
+        "heard": status.heard.iter().copied().filter_map(name).collect::<Vec<_>>(),
+        "validators": genesis.committee.size(),
+        "quorum": genesis.committee.quorum(),
+        "peers": status.peers,
+        "lane_bytes": status.lane_bytes,
+        "catching_up": status.catching_up,
+        "diverged": status.diverged,
+        "disk_unwritable": status.disk_unwritable,
+        "waiting_for": status.waiting_for,
+    })))
+}
+
+/// `GET /v1/committee`: the validators of the current era.
+pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let committee = &api.shared.genesis.committee;
+    let validators: Vec<Value> = committee
+        .iter()
+        .map(|(index, validator)| {
+            json!({
+                "index": index.get(),
+                "name": validator.name,
+                "peer_id": validator.peer_id,
+                "consensus_key": validator.consensus_key.to_string(),
+                "vrf_key": hex(&validator.vrf_key),
+                "kem_key": hex(&validator.kem_key),
+            })
+        })
+        .collect();
+    Ok(Json(json!({
+        "era": api.era(),
+        "hash": committee.hash().to_string(),
+        "quorum": committee.quorum(),
+        "validators": validators,
+    })))
+}
+
+/// `GET /v1/log/checkpoint`: the newest certified head of the log, with the
+/// proof that its block is final.
+pub(crate) async fn checkpoint(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let read = api.read(move |store| {
+        let height = store.head().height();
+        store.final_head(height)
+    });
+    let Some(head) = read.await? else {
+        let detail = "nothing but the genesis block is final here yet; ask again";
+        return Err(Refusal::not_found(detail).retry_after(1));
+    };
+    let proof = head.to_json().map_err(|error| api.failure("proof_form", &error))?;
+    let body = object(json!({
+        "log_size": head.exec.log_size,
+        "log_root": head.exec.log_root.to_string(),
+        "height": head.header.height.get(),
+        "block_id": head.header.id().to_string(),
+        "timestamp_ms": head.header.timestamp_ms.get(),
+    }));
+    Ok(spliced(StatusCode::OK, body, "final_head", &proof))
+}
+
+/// `GET /v1/log/consistency?from=&to=`: the RFC 9162 proof that the log of `to`
+/// records continues the one of `from`. Without `to` it is the log of the head.
+pub(crate) async fn consistency(
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<Json<Value>, Refusal> {
+    let parameters = Parameters::read(&uri, &["from", "to"])?;
+    let Some(from) = parameters.unsigned("from")? else {
+        let detail = "`from` is missing: give the size of the older log";
+        return Err(Refusal::bad_request("BAD_QUERY", detail));
+    };
+    let to = parameters.unsigned("to")?.unwrap_or(api.shared.store.head().fields.log_size);
+    match api.read(move |store| Ok(store.consistency(from, to))).await? {
+        Ok(proof) => {
+            let proof: Vec<String> = proof.iter().map(ToString::to_string).collect();
+            Ok(Json(json!({ "from": from, "to": to, "proof": proof })))
+        }
+        Err(LogError::Storage(error)) => Err(api.failure("storage_read", &error)),
+        Err(LogError::NotInLog { size, .. }) => Err(Refusal::not_found(format!(
+            "the log has {size} records here, fewer than {to}; ask for a smaller `to`"
+        ))),
+        Err(error @ LogError::Shrinks { .. }) => {
+            let detail = format!("{error}; `from` must be at most `to`");
+            Err(Refusal::bad_request("BAD_QUERY", detail))
+        }
+    }
+}
+
+fn block_json(
+    header: &Header,
+    id: BlockId,
+    exec: ExecHash,
+    records: Vec<Value>,
+) -> Map<String, Value> {
+    object(json!({
+        "height": header.height.get(),
+        "block_id": id.to_string(),
+        "era": header.era.get(),
+        "view": header.view.get(),
+        "parent": header.parent.to_string(),
+        "timestamp_ms": header.timestamp_ms.get(),
+        "proposer": header.proposer.get(),
+        "records": records,
+        "exec": exec.to_string(),
+    }))
+}

@@ -1,0 +1,152 @@
+//! `proof get` and `proof verify`.
+
+use super::http::{DEFAULT_ENDPOINT, Endpoint, client, refusal, send};
+use super::output::{Answer, line, print};
+use anyhow::{Context as _, Result, bail};
+use bizra_light_client::Client;
+use bizra_types::hash::RecordDigest;
+use clap::Args;
+use reqwest::StatusCode;
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Args)]
+pub(crate) struct Get {
+    /// The record, as 64 hex digits.
+    #[arg(value_parser = parse_digest)]
+    digest: RecordDigest,
+    /// The node.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ENDPOINT)]
+    endpoint: Endpoint,
+    /// Where to write the compact form (CBOR); JSON goes to standard output if absent.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write JSON, also to a file.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The proof, in either form.
+    file: PathBuf,
+    /// The chain's genesis file: all that is trusted.
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn get(arguments: &Get) -> Result<Answer> {
+    let as_json = arguments.json || arguments.out.is_none();
+    let proof = fetch(&arguments.endpoint, &arguments.digest, as_json).await?;
+    match &arguments.out {
+        Some(path) => {
+            write(path, &proof)?;
+            line(&format!("{}: {} bytes", path.display(), proof.len()))?;
+        }
+        None => line(&String::from_utf8(proof).context("the proof is not UTF-8")?)?,
+    }
+    Ok(Answer::True)
+}
+
+/// Fetches a proof, as JSON or in its compact form.
+pub(crate) async fn fetch(
+    endpoint: &Endpoint,
+    digest: &RecordDigest,
+    as_json: bool,
+) -> Result<Vec<u8>> {
+    let url = endpoint.url(&format!("/v1/records/{digest}/proof"));
+    let accept = if as_json { "application/json" } else { "application/cbor" };
+    let request = client()?.get(&url).header("Accept", accept).timeout(Duration::from_secs(30));
+    match send(request).await? {
+        (StatusCode::OK, body) => Ok(body),
+        (status, body) => bail!("{url}: {}", refusal(status, &body)),
+    }
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
+}
+
+pub(crate) fn verify(arguments: &Verify) -> Result<Answer> {
+    let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
+    let proof = read(&arguments.file)?;
+    let client = Client::from_genesis(&read(&arguments.genesis)?)
+        .with_context(|| arguments.genesis.display().to_string())?;
+    match client.verify_bytes(&proof) {
+        Ok(record) => {
+            let facts = json!({
+                "verified": true,
+                "chain_id": client.chain_id().to_string(),
+                "digest": record.digest.to_string(),
+                "public_key": record.public_key.to_string(),
+                "log_index": record.log_index.get(),
+                "height": record.head.height.get(),
+                "block_id": record.head.block.to_string(),
+                "timestamp_ms": record.head.timestamp_ms.get(),
+            });
+            let text = format!(
+                "verified: record {}\nis final, at index {} of the log of chain {}, by block {} \
+                 at height {}\nsigned by {}",
+                record.digest,
+                record.log_index,
+                client.chain_id(),
+                record.head.block,
+                record.head.height,
+                record.public_key,
+            );
+            print(arguments.json, &facts, &text)?;
+            Ok(Answer::True)
+        }
+        Err(error) => {
+            let facts = json!({ "verified": false, "reason": error.to_string() });
+            print(arguments.json, &facts, &format!("not verified: {error}"))?;
+            Ok(Answer::False)
+        }
+    }
+}
+
+fn parse_digest(text: &str) -> Result<RecordDigest, String> {
+    RecordDigest::from_hex(text)
+        .ok_or_else(|| "a digest is 64 lower-case hex digits".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_proof_does_not_verify() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let genesis = super::super::testnet::write(&super::super::testnet::Init {
+            validators: 1,
+            followers: 0,
+            dir: folder.path().join("net"),
+            base_port: 20_000,
+            ip: [127, 0, 0, 1].into(),
+            name: "unit".to_owned(),
+            json: false,
+        });
+        genesis.expect("written");
+        let verify_file = |bytes: &[u8]| {
+            let file = folder.path().join("proof");
+            write(&file, bytes).expect("written");
+            let genesis = folder.path().join("net/genesis.json");
+            verify(&Verify { file, genesis, json: true }).expect("judged")
+        };
+        assert_eq!(verify_file(b""), Answer::False);
+        assert_eq!(verify_file(b"{}"), Answer::False);
+        assert_eq!(verify_file(&[0x89, 1, 2, 3]), Answer::False);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error_and_no_verdict() {
+        let file = PathBuf::from("/nonexistent/proof");
+        let genesis = PathBuf::from("/nonexistent/genesis.json");
+        assert!(verify(&Verify { file, genesis, json: false }).is_err());
+    }
+}

@@ -1,0 +1,497 @@
+//! The one event loop: inputs to the engine, effects to those who carry them out.
+//!
+//! ```text
+//! network ─▶ inbox (decode, verify) ─▶ ┌────────┐ ─▶ outbox (write, sync, sign, send) ─▶ network
+//! API ─▶ submissions ────────────────▶ │ driver │ ─▶ executor (overlays, commits)
+//! executor, outbox, fetch ───────────▶ └────────┘ ─▶ fetch (ask peers)
+//! ```
+//!
+//! The driver's thread owns the replica and waits for nothing but its queue:
+//! disk, signatures and network are other threads'. The outbox takes jobs in
+//! order and sends nothing of a job before that job is on disk, so a vote that
+//! is not durable has no signature. All queues are bounded; when the disk
+//! stalls, the outbox's queue fills and the driver waits with it.
+
+mod fetch;
+mod inbox;
+mod outbox;
+
+use crate::executor::{Executor, Job, Report, VERDICTS_SIZE_MAX, Verdicts};
+use crate::metrics::Metrics;
+use crate::shared::{Committed, Mode, NodeStatus, NotAccepted, SUBMISSIONS_MAX, Submission};
+use crate::storage::{StorageError, Store};
+use bizra_consensus::{Alarm, Effects, Input, Now, Replica, ReplicaConfig, Restored, Time};
+use bizra_gossip::{EventReceiver, Network, PeerId};
+use bizra_keys::KeyRing;
+use bizra_types::batch::{BatchRecord, SignedTicket};
+use bizra_types::committee::Committee;
+use bizra_types::crypto::SignatureMemo;
+use bizra_types::genesis::Genesis;
+use bizra_types::numbers::{TimestampMs, ValidatorIndex};
+use bizra_types::verify::Verifier;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+/// Inputs that may wait for the engine.
+const INPUTS_MAX: usize = 16_384;
+/// Jobs that may wait for the disk.
+const OUTBOX_JOBS_MAX: usize = 1_024;
+/// Good signatures that are remembered.
+const SIGNATURE_MEMO_SIZE: usize = 65_536;
+/// The driver's state is published at most so often.
+const STATUS_INTERVAL: Duration = Duration::from_millis(20);
+/// Inputs handled between two looks at the clock for timers and status.
+const INPUTS_PER_TURN_MAX: usize = 256;
+
+/// What a node is made of before it runs.
+pub struct DriverParts {
+    /// The chain.
+    pub genesis: Arc<Genesis>,
+    /// This validator's place in the committee; none for a follower.
+    pub me: Option<ValidatorIndex>,
+    /// The node's keys.
+    pub keys: Arc<KeyRing>,
+    /// The disk.
+    pub store: Store,
+    /// What the disk held when it was opened.
+    pub restored: Restored,
+    /// Where committed blocks are announced.
+    pub committed: broadcast::Sender<Arc<Committed>>,
+    /// The network.
+    pub network: Network,
+    /// What the network hears.
+    pub events: EventReceiver,
+    /// Records that passed admission.
+    pub submissions: mpsc::Receiver<Submission>,
+    /// Where the state is published.
+    pub status: watch::Sender<NodeStatus>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A running driver. It stops when [`Driver::stop`] is called or its disk fails.
+pub struct Driver {
+    events: Sender<Event>,
+    thread: std::thread::JoinHandle<()>,
+    outbox: std::thread::JoinHandle<()>,
+}
+
+/// What reaches the driver's thread.
+enum Event {
+    Input(Box<Input>),
+    Submission(Submission),
+    Stop,
+}
+
+/// What the driver's helpers share.
+struct Context {
+    genesis: Arc<Genesis>,
+    me: Option<ValidatorIndex>,
+    keys: Arc<KeyRing>,
+    store: Store,
+    network: Network,
+    verifier: Mutex<Verifier>,
+    verdicts: Arc<Verdicts>,
+    peers: Peers,
+    metrics: Arc<Metrics>,
+    events: Sender<Event>,
+    disk_unwritable: AtomicBool,
+}
+
+/// Committee places and peer ids.
+struct Peers {
+    by_index: BTreeMap<ValidatorIndex, PeerId>,
+    by_peer: BTreeMap<PeerId, ValidatorIndex>,
+}
+
+/// A submitter that waits for its ticket.
+struct Waiter {
+    digest: bizra_types::hash::RecordDigest,
+    admitted_at_ms: TimestampMs,
+    reply: oneshot::Sender<Result<SignedTicket, NotAccepted>>,
+}
+
+impl Driver {
+    /// Starts the driver's threads and tasks.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, or when the system gives no thread.
+    #[must_use]
+    pub fn start(parts: DriverParts) -> Self {
+        let DriverParts { genesis, me, keys, store, restored, .. } = parts;
+        let (events, queue) = crossbeam_channel::bounded(INPUTS_MAX);
+        let verifier = Verifier::new(genesis.chain(), SignatureMemo::new(SIGNATURE_MEMO_SIZE));
+        let context = Arc::new(Context {
+            peers: Peers::new(&genesis.committee),
+            genesis: Arc::clone(&genesis),
+            me,
+            keys,
+            store,
+            network: parts.network,
+            verifier: Mutex::new(verifier),
+            verdicts: Arc::new(Verdicts::new(genesis.chain_id(), VERDICTS_SIZE_MAX)),
+            metrics: parts.metrics,
+            events: events.clone(),
+            disk_unwritable: AtomicBool::new(false),
+        });
+        let (jobs, outbox_queue) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX);
+        let outbox = spawn("outbox", {
+            let context = Arc::clone(&context);
+            move || outbox::run(&context, &outbox_queue)
+        });
+        let fetcher = fetch::Fetcher::start(&context);
+        inbox::start(&context, parts.events);
+        forward(&context, parts.submissions);
+        let executor = Executor::start(
+            context.store.clone(),
+            &genesis,
+            Arc::clone(&context.verdicts),
+            parts.committed,
+            {
+                let context = Arc::clone(&context);
+                move |report| on_report(&context, report)
+            },
+        );
+
+        let clock = Clock::start();
+        let config = ReplicaConfig { genesis, me };
+        let thread = spawn("driver", move || {
+            let (replica, effects) = Replica::new(&config, restored, clock.now());
+            let mut turn = Loop {
+                replica,
+                clock,
+                context,
+                jobs,
+                executor,
+                fetcher,
+                status: parts.status,
+                published: Instant::now(),
+                waiters: VecDeque::new(),
+            };
+            turn.carry_out(effects);
+            turn.run(&queue);
+        });
+        Self { events, thread, outbox }
+    }
+
+    /// Stops the engine and writes out what is queued.
+    pub fn stop(self) {
+        // A full queue means that it is busy; the stop waits its turn.
+        let _ = self.events.send(Event::Stop);
+        let _ = self.thread.join();
+        let _ = self.outbox.join();
+    }
+}
+
+struct Loop {
+    replica: Replica,
+    clock: Clock,
+    context: Arc<Context>,
+    jobs: Sender<outbox::Job>,
+    executor: Executor,
+    fetcher: fetch::Fetcher,
+    status: watch::Sender<NodeStatus>,
+    published: Instant,
+    /// Submitters whose record waits for its batch, in the order of the lane.
+    waiters: VecDeque<Waiter>,
+}
+
+impl Loop {
+    fn run(&mut self, queue: &Receiver<Event>) {
+        loop {
+            let event = match self.replica.deadline() {
+                Some(deadline) => {
+                    let wait = deadline.micros_since(self.clock.now().time);
+                    queue.recv_timeout(Duration::from_micros(wait))
+                }
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match event {
+                Ok(event) => {
+                    if self.handle(event).is_stop() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.step(Input::Wake),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for event in queue.try_iter().take(INPUTS_PER_TURN_MAX) {
+                if self.handle(event).is_stop() {
+                    return;
+                }
+            }
+            self.publish();
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Turn {
+        match event {
+            Event::Input(input) => self.step(*input),
+            Event::Submission(submission) => self.submit(submission),
+            Event::Stop => return Turn::Stop,
+        }
+        Turn::GoOn
+    }
+
+    fn step(&mut self, input: Input) {
+        let effects = self.replica.step(self.clock.now(), input);
+        self.carry_out(effects);
+    }
+
+    fn submit(&mut self, submission: Submission) {
+        let Submission { bytes, digest, admitted_at_ms, reply } = submission;
+        let refusal = if self.context.me.is_none() {
+            Some(NotAccepted::NotAValidator("it is not in the committee"))
+        } else if self.context.disk_unwritable.load(Ordering::Relaxed) {
+            Some(NotAccepted::DiskUnwritable)
+        } else if self.replica.status().is_stopped {
+            Some(NotAccepted::NotAValidator("it executed a block differently from the others"))
+        } else if !self.replica.can_admit(bytes.len()) {
+            Some(NotAccepted::LaneFull)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        self.waiters.push_back(Waiter { digest, admitted_at_ms, reply });
+        self.step(Input::Record(BatchRecord { admitted_at_ms, bytes }));
+    }
+
+    /// Hands effects on, in the order of their fields.
+    fn carry_out(&mut self, effects: Effects) {
+        let Effects { persist, send, execute, commit, ask, alarms } = effects;
+        let in_batches = persist.own_batches.iter().map(|(_, records)| records.len()).sum();
+        // After a restart a batch can hold records that nobody waits for.
+        let waiters = self.waiters.drain(..self.waiters.len().min(in_batches)).collect();
+        let job = outbox::Job { persist, send, waiters };
+        if !job.is_empty() && self.jobs.send(job).is_err() {
+            // The outbox ends only with the process.
+            return;
+        }
+        for block in execute {
+            self.executor.submit(Job::Execute(block));
+        }
+        for commit in commit {
+            self.context.metrics.block_committed(
+                commit.root.header.height,
+                commit.root.epoch.epoch.get(),
+                commit.blocks.iter().map(|(block, _)| block.reveals().len()).sum(),
+            );
+            self.executor.submit(Job::Commit(commit));
+        }
+        for ask in ask {
+            self.fetcher.ask(ask);
+        }
+        for alarm in alarms {
+            self.raise(&alarm);
+        }
+    }
+
+    fn raise(&self, alarm: &Alarm) {
+        match alarm {
+            Alarm::Equivocation(evidence) => {
+                self.context.metrics.equivocation();
+                tracing::error!(?evidence, "a validator signed two things that exclude each other");
+                if let Err(error) = self.context.store.store_evidence(evidence) {
+                    tracing::error!(%error, "the evidence could not be stored");
+                }
+            }
+            Alarm::Diverged { block, theirs, ours } => {
+                self.context.metrics.error("diverged");
+                tracing::error!(
+                    %block, %theirs, %ours,
+                    "a quorum executed this block to another result: this node signs nothing \
+                     more; stop it, keep its data folder for the post-mortem, and bring it back \
+                     with an empty one"
+                );
+            }
+            Alarm::InvalidCertified { block, rule } => {
+                self.context.metrics.error("invalid_certified");
+                tracing::error!(%block, rule, "a certified block breaks a rule: signing nothing more");
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let status = self.replica.status();
+        let is_news = self.status.borrow().height != status.height;
+        if !is_news && self.published.elapsed() < STATUS_INTERVAL {
+            return;
+        }
+        self.published = Instant::now();
+        let me = self.context.me;
+        let heard = status.heard.iter().copied().chain(me).collect();
+        let mode = match () {
+            () if status.is_quorum_heard => Mode::Federated,
+            () if status.heard.is_empty() => Mode::Offline,
+            () => Mode::LocalOnly,
+        };
+        let waiting_for = waiting_for(&status, &self.context.genesis.committee);
+        let status = NodeStatus {
+            me,
+            era: status.era,
+            view: status.view,
+            leader: status.leader,
+            height: status.height,
+            block: status.block,
+            exec: status.exec,
+            high_qc_view: status.high_qc_view,
+            voted: status.voted,
+            timed_out: status.timed_out,
+            heard,
+            peers: self.context.network.status().len(),
+            mode,
+            waiting_for,
+            diverged: status.is_stopped,
+            disk_unwritable: self.context.disk_unwritable.load(Ordering::Relaxed),
+            catching_up: status.is_behind,
+            lane_bytes: status.lane_bytes,
+        };
+        self.context.metrics.status(&status, &self.context.genesis.committee);
+        self.status.send_replace(status);
+    }
+}
+
+fn waiting_for(status: &bizra_consensus::Status, committee: &Committee) -> String {
+    let name = |index: ValidatorIndex| {
+        committee.get(index).map_or_else(|| index.to_string(), |member| member.name.clone())
+    };
+    if status.is_stopped {
+        return "an operator: this node signs nothing more".to_owned();
+    }
+    if !status.is_quorum_heard {
+        let heard = status.heard.len() + 1;
+        return format!("a quorum: {heard} of the {} needed are heard", committee.quorum());
+    }
+    if status.is_behind {
+        return "final blocks that others have".to_owned();
+    }
+    match status.leader {
+        None => "the block that the highest certificate names".to_owned(),
+        Some(leader) if status.voted.is_empty() => format!("a proposal of {}", name(leader)),
+        Some(_) => format!("votes: {} of {}", status.voted.len(), committee.quorum()),
+    }
+}
+
+enum Turn {
+    GoOn,
+    Stop,
+}
+
+impl Turn {
+    const fn is_stop(&self) -> bool {
+        matches!(self, Self::Stop)
+    }
+}
+
+impl Context {
+    /// Hands an input to the engine; waits while its queue is full. Not to be
+    /// called on the driver's own thread.
+    fn input(&self, input: Input) {
+        // The queue closes only when the node stops.
+        let _ = self.events.send(Event::Input(Box::new(input)));
+    }
+
+    /// As [`Self::input`] for what may be lost under overload.
+    fn try_input(&self, input: Input) {
+        if let Err(TrySendError::Full(_)) = self.events.try_send(Event::Input(Box::new(input))) {
+            self.metrics.error("input_queue_full");
+        }
+    }
+
+    fn verifier(&self) -> MutexGuard<'_, Verifier> {
+        // A panic inside leaves only the memo half filled, which is harmless.
+        self.verifier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Peers {
+    fn new(committee: &Committee) -> Self {
+        let by_index: BTreeMap<_, _> = committee
+            .iter()
+            .filter_map(|(index, validator)| Some((index, validator.peer_id.parse().ok()?)))
+            .collect();
+        let by_peer = by_index.iter().map(|(index, peer)| (*peer, *index)).collect();
+        Self { by_index, by_peer }
+    }
+}
+
+/// The node's two clocks.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn now(self) -> Now {
+        let micros = u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { time: Time::from_micros(micros), wall: wall_clock() }
+    }
+}
+
+/// Milliseconds since the Unix epoch by the system's clock.
+#[must_use]
+pub fn wall_clock() -> TimestampMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimestampMs::new(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Brings what the executor says to where it belongs.
+fn on_report(context: &Context, report: Report) {
+    match report {
+        Report::Executed { block, exec } => context.input(Input::Executed { block, exec }),
+        // Those who wait for a record listen on the broadcast channel.
+        Report::Committed(_) => {}
+        Report::DiskFull(error) => {
+            context.metrics.error("disk_full");
+            context.disk_unwritable.store(true, Ordering::Relaxed);
+            tracing::error!(%error, "final blocks wait for room on the disk");
+        }
+        Report::DiskWritable => {
+            context.disk_unwritable.store(false, Ordering::Relaxed);
+            tracing::warn!("the disk has room again");
+        }
+        Report::Failed(error) => stop_for_good(&error),
+        Report::Panicked => {
+            tracing::error!("stopping: the executor met a bug of ours; its log says which");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Nobody knows what is on a disk that failed a write: going on could sign
+/// something twice.
+fn stop_for_good(error: &StorageError) -> ! {
+    tracing::error!(%error, "stopping: check the disk, then start the node again");
+    std::process::exit(1);
+}
+
+/// Brings the API's submissions into the one queue.
+fn forward(context: &Arc<Context>, mut submissions: mpsc::Receiver<Submission>) {
+    spawn("submissions", {
+        let events = context.events.clone();
+        move || {
+            while let Some(submission) = submissions.blocking_recv() {
+                if events.send(Event::Submission(submission)).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    const { assert!(SUBMISSIONS_MAX <= INPUTS_MAX, "submissions fit into the engine's queue") };
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .expect("the system has room for a node's few threads")
+}

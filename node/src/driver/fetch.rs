@@ -1,0 +1,114 @@
+//! Asks peers for what the engine misses and brings the answers in.
+//!
+//! The engine asks again, and somebody else, until it has what it wants: here
+//! a failure is only noted.
+
+use super::Context;
+use bizra_consensus::{Ask, Input};
+use bizra_gossip::PeerId;
+use bizra_gossip::wire::{Request, Response};
+use bizra_types::batch::SignedBatch;
+use bizra_types::certificate::Certificate;
+use bizra_types::numbers::ValidatorIndex;
+use bizra_types::verify::Fault;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Questions under way at once.
+const QUESTIONS_MAX: usize = 32;
+/// Time for an answer; the engine will have asked somebody else long before.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks on behalf of the driver's thread, which never waits.
+pub(super) struct Fetcher {
+    context: Arc<Context>,
+    runtime: tokio::runtime::Handle,
+    room: Arc<Semaphore>,
+}
+
+impl Fetcher {
+    pub(super) fn start(context: &Arc<Context>) -> Self {
+        Self {
+            context: Arc::clone(context),
+            runtime: tokio::runtime::Handle::current(),
+            room: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+        }
+    }
+
+    /// Asks, unless too many questions are under way.
+    pub(super) fn ask(&self, ask: Ask) {
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        let (index, request) = match ask {
+            Ask::Batches { author, after, up_to, digest, peer } => {
+                (peer, Request::Batches { author, after, up_to, digest })
+            }
+            Ask::Block { block, peer } => (peer, Request::Block { block }),
+            Ask::Chain { target, above, peer } => (peer, Request::Chain { target, above }),
+        };
+        let Some(peer) = self.context.peers.by_index.get(&index).copied() else { return };
+        let context = Arc::clone(&self.context);
+        self.runtime.spawn(async move {
+            let answer = context.network.request(peer, request.encode(), ANSWER_TIMEOUT).await;
+            drop(room);
+            match answer {
+                Ok(bytes) => {
+                    let taken = tokio::task::spawn_blocking(move || {
+                        take(&context, peer, index, &bytes);
+                    });
+                    if taken.await.is_err() {
+                        tracing::error!(%peer, "an answer could not be taken in");
+                    }
+                }
+                Err(error) => tracing::debug!(%peer, %error, ?request, "no answer"),
+            }
+        });
+    }
+}
+
+fn take(context: &Context, peer: PeerId, index: ValidatorIndex, bytes: &[u8]) {
+    let response = match Response::decode(bytes) {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::warn!(%peer, %error, "an answer that cannot be read");
+            context.network.report_fault(peer, "an answer that cannot be read");
+            return;
+        }
+    };
+    if let Err(fault) = bring_in(context, response) {
+        tracing::warn!(%peer, validator = %index, %fault, "an answer that does not verify");
+        if fault.is_misbehaviour() {
+            context.network.report_fault(peer, "an answer that does not verify");
+        }
+    }
+}
+
+fn bring_in(context: &Context, response: Response) -> Result<(), Fault> {
+    match response {
+        Response::Batches(batches) => bring_batches(context, batches),
+        Response::Block(block) => {
+            let block = context.verifier().block(block)?;
+            context.input(Input::Block(block));
+            Ok(())
+        }
+        Response::Chain(part) => {
+            // Blocks before their batches: the engine takes in what a block cites.
+            let cert = context.verifier().certificate(Certificate::Commit(part.cert))?;
+            for (block, batches) in part.blocks {
+                let block = context.verifier().block(block)?;
+                context.input(Input::Block(block));
+                bring_batches(context, batches)?;
+            }
+            context.input(Input::Certificate(cert));
+            Ok(())
+        }
+    }
+}
+
+fn bring_batches(context: &Context, batches: Vec<SignedBatch>) -> Result<(), Fault> {
+    for batch in batches {
+        let batch = context.verifier().batch(batch)?;
+        context.input(Input::Batch(batch));
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! From the network's events to verified inputs, off the driver's thread.
+//!
+//! Votes and certificates have a thread of their own, so that a megabyte of
+//! batches never delays them. What peers ask for is read from disk and
+//! answered here, without the engine.
+
+use super::{Context, spawn};
+use bizra_consensus::Input;
+use bizra_gossip::wire::{ChainPart, Message, Request, Response};
+use bizra_gossip::{Channel, Event, EventReceiver, PeerId, RESPONSE_SIZE_MAX, Reply};
+use bizra_types::numbers::{Era, ValidatorIndex};
+use bizra_types::verify::Fault;
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Messages of each class that may wait to be verified.
+const MESSAGES_MAX: usize = 8_192;
+/// A peer that sends messages is noted as heard at most so often.
+const HEARD_INTERVAL: Duration = Duration::from_millis(50);
+/// Most bytes of records in one answer; leaves room for blocks and certificates.
+const ANSWER_BYTES_MAX: usize = RESPONSE_SIZE_MAX / 2;
+
+/// Starts the inbox's task and threads.
+pub(super) fn start(context: &Arc<Context>, mut events: EventReceiver) {
+    let (urgent, urgent_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
+    let (bulk, bulk_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
+    for (name, queue) in [("verify", urgent_queue), ("verify-bulk", bulk_queue)] {
+        let context = Arc::clone(context);
+        spawn(name, move || verify_messages(&context, &queue));
+    }
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Message { peer, channel, bytes } => {
+                    let queue = match channel {
+                        Channel::Consensus => &urgent,
+                        Channel::Bulk => &bulk,
+                    };
+                    enqueue(&context, queue, (peer, bytes));
+                }
+                Event::Heard { peer, round_trip } => {
+                    if let Some(index) = context.peers.by_peer.get(&peer) {
+                        let micros = round_trip
+                            .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+                        context.try_input(Input::Heard { peer: *index, round_trip_micros: micros });
+                    }
+                }
+                Event::Request { bytes, reply, .. } => {
+                    let context = Arc::clone(&context);
+                    tokio::task::spawn_blocking(move || serve(&context, &bytes, reply));
+                }
+                Event::Opened { peer, hello } => {
+                    tracing::info!(%peer, height = %hello.height, "a validator is connected");
+                }
+                Event::Closed { peer } => tracing::info!(%peer, "a validator is gone"),
+                Event::Fault { peer, fault, banned } => {
+                    context.metrics.error("peer_fault");
+                    tracing::warn!(%peer, ?fault, banned, "a peer did what only a faulty one does");
+                }
+                Event::Incompatible { peer, reason } => {
+                    tracing::error!(%peer, %reason, "a validator's stream was refused");
+                }
+                Event::Gossip { id, .. } => {
+                    context.network.report(id, bizra_gossip::Verdict::Ignore);
+                }
+                other => tracing::debug!(?other, "an event of the network that means nothing here"),
+            }
+        }
+    });
+}
+
+fn enqueue(context: &Context, queue: &Sender<(PeerId, Bytes)>, message: (PeerId, Bytes)) {
+    if let Err(TrySendError::Full(_)) = queue.try_send(message) {
+        context.metrics.error("verify_queue_full");
+    }
+}
+
+fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
+    let mut heard: BTreeMap<ValidatorIndex, Instant> = BTreeMap::new();
+    for (peer, bytes) in queue {
+        let Some(sender) = context.peers.by_peer.get(&peer).copied() else { continue };
+        if heard.get(&sender).is_none_or(|last| last.elapsed() >= HEARD_INTERVAL) {
+            heard.insert(sender, Instant::now());
+            context.try_input(Input::Heard { peer: sender, round_trip_micros: None });
+        }
+        let message = match Message::decode(&bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a message that cannot be read");
+                context.network.report_fault(peer, "a message that cannot be read");
+                continue;
+            }
+        };
+        match context.verify(sender, message) {
+            Ok(Some(input)) => {
+                if let Input::Batch(batch) = &input {
+                    // Here, where nobody waits: the executor finds the verdicts ready.
+                    let _ = context.verdicts.check_batch(batch.get());
+                }
+                context.input(input);
+            }
+            Ok(None) => {}
+            Err(fault) => {
+                tracing::debug!(%peer, %fault, "a message was refused");
+                if fault.is_misbehaviour() {
+                    context.network.report_fault(peer, "a message that does not verify");
+                }
+            }
+        }
+    }
+}
+
+impl Context {
+    /// Checks a message of `sender`; none if it is well formed but tells the
+    /// engine nothing.
+    pub(super) fn verify(
+        &self,
+        sender: ValidatorIndex,
+        message: Message,
+    ) -> Result<Option<Input>, Fault> {
+        let era = Era::new(1);
+        let mut verifier = self.verifier();
+        Ok(Some(match message {
+            Message::Proposal(proposal) => Input::Proposal(verifier.proposal(proposal)?),
+            Message::Vote(vote) => Input::Vote(verifier.vote(vote)?),
+            Message::CommitVote(vote) => {
+                let vote = verifier.commit_vote(vote)?;
+                self.metrics.signed(vote.get());
+                Input::CommitVote(vote)
+            }
+            Message::Timeout(timeout) => Input::Timeout(verifier.timeout(timeout)?),
+            Message::Certificate(certificate) => {
+                Input::Certificate(verifier.certificate(certificate)?)
+            }
+            Message::Reveal(reveal) if reveal.validator != sender => return Ok(None),
+            Message::Reveal(reveal) => Input::Reveal(verifier.reveal(era, reveal)?),
+            Message::Batch(batch) => Input::Batch(verifier.batch(batch)?),
+            Message::BatchAck(ack) => Input::BatchAck(verifier.batch_ack(era, sender, ack)?),
+            Message::BatchHint(hint) => Input::BatchHint(verifier.batch_hint(era, sender, hint)?),
+        }))
+    }
+}
+
+/// Answers a peer from disk; dropping `reply` tells it that there is nothing.
+fn serve(context: &Context, bytes: &Bytes, reply: Reply) {
+    let request = match Request::decode(bytes) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::debug!(%error, "a question that cannot be read");
+            return;
+        }
+    };
+    let response = match request {
+        Request::Batches { author, after, up_to, digest } => context
+            .store
+            .batches(author, after, up_to, digest, ANSWER_BYTES_MAX)
+            .map(|batches| (!batches.is_empty()).then_some(Response::Batches(batches))),
+        Request::Block { block } => {
+            context.store.block(block).map(|block| block.map(Response::Block))
+        }
+        Request::Chain { target, above } => {
+            context.store.chain_from(above, target, ANSWER_BYTES_MAX).map(|part| {
+                part.map(|part| Response::Chain(ChainPart { blocks: part.blocks, cert: part.cert }))
+            })
+        }
+    };
+    match response {
+        Ok(Some(response)) => reply.send(response.encode()),
+        Ok(None) => {}
+        Err(error) => {
+            context.metrics.error("storage_read");
+            tracing::error!(%error, "a peer's question could not be answered from disk");
+        }
+    }
+}

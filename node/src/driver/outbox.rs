@@ -1,0 +1,218 @@
+//! Write, sync, sign, send: in this order, one job after the other.
+//!
+//! Jobs that wait are written together, so the disk is synced once for all of
+//! them. A full disk makes the node silent, not dead: the jobs stay in line
+//! until space returns. Any other failed write ends the process, because
+//! nobody knows what is on the disk then.
+
+use super::{Context, Waiter};
+use crate::shared::NotAccepted;
+use crate::storage::StorageError;
+use bizra_consensus::{Input, Outgoing, Persist, Recipients, Send};
+use bizra_gossip::wire::Message;
+use bizra_gossip::{Channel, SendError};
+use bizra_types::batch::{SignedBatch, SignedTicket, Ticket};
+use bizra_types::block::{Reveal, SignedProposal, proposal_signed_bytes};
+use bizra_types::crypto::{Signature, SignatureCheck};
+use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
+use bizra_types::numbers::ValidatorIndex;
+use crossbeam_channel::Receiver;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Jobs written with one sync.
+const JOBS_PER_SYNC_MAX: usize = 128;
+/// Pause between two attempts to write to a full disk.
+const DISK_RETRY: Duration = Duration::from_millis(500);
+
+/// What one step of the engine wants done.
+pub(super) struct Job {
+    pub(super) persist: Persist,
+    pub(super) send: Vec<Send>,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+impl Job {
+    pub(super) fn is_empty(&self) -> bool {
+        self.persist.is_empty() && self.send.is_empty() && self.waiters.is_empty()
+    }
+}
+
+/// Works until the driver is gone and the queue is empty.
+pub(super) fn run(context: &Context, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let mut jobs = vec![first];
+        jobs.extend(queue.try_iter().take(JOBS_PER_SYNC_MAX - 1));
+        let mut whole = Persist::default();
+        for job in &mut jobs {
+            let persist = core::mem::take(&mut job.persist);
+            whole.safety = persist.safety.or(whole.safety);
+            whole.blocks.extend(persist.blocks);
+            whole.batches.extend(persist.batches);
+            whole.own_batches.extend(persist.own_batches);
+        }
+        write(context, &whole);
+        for job in jobs {
+            for message in job.send {
+                deliver(context, message);
+            }
+            for waiter in job.waiters {
+                answer(context, waiter);
+            }
+        }
+    }
+}
+
+/// Returns when all of it is on disk.
+fn write(context: &Context, persist: &Persist) {
+    if persist.is_empty() {
+        return;
+    }
+    loop {
+        let started = Instant::now();
+        match context.store.persist(persist) {
+            Ok(()) => {
+                context.metrics.fsync(started.elapsed());
+                if context.disk_unwritable.swap(false, Ordering::Relaxed) {
+                    tracing::warn!("the disk has room again: signing goes on");
+                }
+                return;
+            }
+            Err(error @ StorageError::Full { .. }) => {
+                if !context.disk_unwritable.swap(true, Ordering::Relaxed) {
+                    context.metrics.error("disk_full");
+                    tracing::error!(%error, "signing nothing until there is room on the disk");
+                }
+                std::thread::sleep(DISK_RETRY);
+            }
+            Err(error) => super::stop_for_good(&error),
+        }
+    }
+}
+
+fn deliver(context: &Context, send: Send) {
+    let Some(message) = sign(context, send.message) else { return };
+    let channel = message.channel();
+    let bytes = message.encode();
+    match send.to {
+        Recipients::One(index) => {
+            if let Some(peer) = context.peers.by_index.get(&index) {
+                count(context, context.network.send(peer, channel, bytes).err().as_ref());
+            }
+        }
+        Recipients::All => {
+            for (_, error) in context.network.broadcast(channel, &bytes) {
+                count(context, Some(&error));
+            }
+            if let Some(input) = own_input(context, message) {
+                context.input(input);
+            }
+        }
+    }
+}
+
+fn count(context: &Context, error: Option<&SendError>) {
+    match error {
+        Some(SendError::Full { .. }) => context.metrics.error("peer_queue_full"),
+        Some(SendError::TooLarge { .. }) => context.metrics.error("message_too_large"),
+        // Whoever is not connected asks when it comes back.
+        Some(SendError::NoStream) | None => {}
+    }
+}
+
+fn sign(context: &Context, message: Outgoing) -> Option<Message> {
+    let signer = context.me?;
+    let chain_id = context.genesis.chain_id();
+    Some(match message {
+        Outgoing::Proposal { block, tc } => {
+            let signature = sign_bytes(context, &proposal_signed_bytes(block.header()));
+            Message::Proposal(SignedProposal { block, tc, signature })
+        }
+        Outgoing::Vote(vote) => {
+            let signature = sign_bytes(context, &vote.signed_bytes(&chain_id));
+            Message::Vote(SignedVote { vote, signer, signature })
+        }
+        Outgoing::CommitVote(vote) => {
+            let signature = sign_bytes(context, &vote.signed_bytes(&chain_id));
+            Message::CommitVote(SignedCommitVote { vote, signer, signature })
+        }
+        Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
+            context.metrics.timeout_signed();
+            let signature = sign_bytes(context, &timeout.signed_bytes(&chain_id));
+            Message::Timeout(SignedTimeout {
+                timeout,
+                signer,
+                signature,
+                high_qc,
+                entry_tc,
+                missing,
+            })
+        }
+        Outgoing::Batch { header, records } => {
+            let signature = sign_bytes(context, &header.signed_bytes(&chain_id));
+            let batch = SignedBatch::new(header, signature, records)
+                .expect("the header was made of these records");
+            if let Err(error) = context.store.store_signature(&batch) {
+                tracing::warn!(%error, "a batch's signature was not kept and will be made again");
+            }
+            Message::Batch(batch)
+        }
+        Outgoing::Reveal(input) => {
+            let (output, proof) = context.keys.vrf.evaluate(&input);
+            Message::Reveal(Reveal { validator: signer, epoch: input.epoch, output, proof })
+        }
+        Outgoing::Certificate(certificate) => Message::Certificate(certificate),
+        Outgoing::BatchAck(ack) => Message::BatchAck(ack),
+        Outgoing::BatchHint(hint) => Message::BatchHint(hint),
+    })
+}
+
+/// Signs, and notes the signature as good so that it is never verified here.
+fn sign_bytes(context: &Context, message: &[u8]) -> Signature {
+    let signature = context.keys.consensus.sign(message);
+    let key = context.keys.consensus.public();
+    context.verifier().memo().remember(&SignatureCheck { key, message, signature });
+    signature
+}
+
+/// What we send to all comes back to us through the same door.
+fn own_input(context: &Context, message: Message) -> Option<Input> {
+    let me: ValidatorIndex = context.me?;
+    match context.verify(me, message) {
+        Ok(input) => input,
+        Err(fault) => panic!("this node sent what it would not accept: {fault}"),
+    }
+}
+
+fn answer(context: &Context, waiter: Waiter) {
+    let Some(signer) = context.me else {
+        let _ = waiter.reply.send(Err(NotAccepted::NotAValidator("it is not in the committee")));
+        return;
+    };
+    let ticket = Ticket {
+        digest: waiter.digest,
+        admitted_at_ms: waiter.admitted_at_ms,
+        deadline_ms: waiter
+            .admitted_at_ms
+            .saturating_add_ms(context.genesis.parameters.ticket_deadline_ms),
+    };
+    let era = bizra_types::numbers::Era::new(1);
+    let bytes = ticket.signed_bytes(&context.genesis.chain_id(), era);
+    let signature = context.keys.consensus.sign(&bytes);
+    // A submitter that has gone away still finds its record by digest.
+    let _ = waiter.reply.send(Ok(SignedTicket { ticket, era, signer, signature }));
+}
+
+/// Which stream a message takes.
+trait MessageChannel {
+    fn channel(&self) -> Channel;
+}
+
+impl MessageChannel for Message {
+    fn channel(&self) -> Channel {
+        match self {
+            Self::Batch(_) => Channel::Bulk,
+            _ => Channel::Consensus,
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! The thread that runs blocks: it owns the ledger's overlays.
+//!
+//! The driver hands it [`Job`]s in the order in which the engine emitted them
+//! and hears [`Report`]s. A block is executed on its parent's overlay, or on
+//! what is committed if the parent is the head; a commit flushes overlays
+//! through [`Store::commit`] and drops those of forks.
+//!
+//! After a start there are no overlays: the engine asks again for every block
+//! that was not committed, and the execution is a function of blocks and head,
+//! so the answers are the same. For the same reason a commit that a crash undid
+//! is simply made again.
+//!
+//! Signatures and schemas of records are checked once, by whoever holds a batch
+//! first, in [`Verdicts`]; the executor checks what nobody has checked yet.
+
+use crate::shared::Committed;
+use crate::storage::{CommittedBlock, StorageError, Store};
+use bizra_consensus::{Commit, Execute};
+use bizra_ledger::execution::{BlockInput, BlockRecord, Overlay, Parent, execute};
+use bizra_ledger::gates::{Verdict, check_records};
+use bizra_ledger::log::StorageError as LedgerError;
+use bizra_types::batch::SignedBatch;
+use bizra_types::block::Block;
+use bizra_types::crypto::PublicKey;
+use bizra_types::genesis::Genesis;
+use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
+use crossbeam_channel::{Receiver, Sender};
+use lru::LruCache;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// Jobs that may wait. The engine has far fewer uncommitted blocks.
+pub const JOBS_MAX: usize = 1_024;
+/// Bytes of records whose verdicts are remembered.
+pub const VERDICTS_SIZE_MAX: usize = 64 << 20;
+/// How long a full disk gets before the same write is tried again.
+const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// What the executor is asked to do.
+#[derive(Debug)]
+pub enum Job {
+    /// Run a block; answered by [`Report::Executed`].
+    Execute(Execute),
+    /// Flush blocks that were run before; answered by [`Report::Committed`].
+    Commit(Commit),
+}
+
+/// What the executor has to say, in the order of the jobs.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// A block was run.
+    Executed {
+        /// The block.
+        block: BlockId,
+        /// What it came to.
+        exec: ExecHash,
+    },
+    /// A block is in the store; each once, ascending. Those who listen on the
+    /// broadcast channel hear the same.
+    Committed(Arc<Committed>),
+    /// The disk is full: the executor waits for space and takes no more jobs
+    /// until then. Said once per outage.
+    DiskFull(StorageError),
+    /// The write that the full disk refused went through.
+    DiskWritable,
+    /// The store failed for good and the thread has ended: the process must stop.
+    Failed(StorageError),
+    /// The thread has come upon a bug of ours and ended: the process must stop.
+    Panicked,
+}
+
+/// A running executor. Dropping it ends the thread after the job at hand.
+#[derive(Debug)]
+pub struct Executor {
+    jobs: Option<Sender<Job>>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Static verdicts on the records of batches, computed once per node and
+/// remembered for the batches that were used last. Shared by all threads.
+#[derive(Debug)]
+pub struct Verdicts {
+    chain_id: ChainId,
+    size_max: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    batches: LruCache<BatchDigest, (Arc<[Verdict]>, usize)>,
+    size: usize,
+}
+
+impl Executor {
+    /// Starts the thread. `report` is called on it and must not block for long.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(
+        store: Store,
+        genesis: &Genesis,
+        verdicts: Arc<Verdicts>,
+        committed: broadcast::Sender<Arc<Committed>>,
+        report: impl FnMut(Report) + Send + 'static,
+    ) -> Self {
+        let (jobs, queue) = crossbeam_channel::bounded(JOBS_MAX);
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let committee =
+            genesis.committee.iter().map(|(_, validator)| validator.consensus_key).collect();
+        let worker = Worker {
+            store,
+            committee,
+            verdicts,
+            committed,
+            report: Box::new(report),
+            executed: BTreeMap::new(),
+            stopped,
+        };
+        let thread = thread::Builder::new()
+            .name("executor".to_string())
+            .spawn(move || worker.run(&queue))
+            .expect("the system gives a thread at start");
+        Self { jobs: Some(jobs), stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Hands in a job. Blocks only when [`JOBS_MAX`] jobs wait, which happens
+    /// only while the disk is full. After [`Report::Failed`] or
+    /// [`Report::Panicked`] jobs are ignored.
+    pub fn submit(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // The thread ends early only with a report why.
+            drop(jobs.send(job));
+        }
+    }
+
+    /// Whether [`Executor::submit`] would not block.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.jobs.as_ref().is_some_and(|jobs| !jobs.is_full())
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.stop = None;
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !thread::panicking()
+        {
+            panic!("the executor thread panicked");
+        }
+    }
+}
+
+impl Verdicts {
+    /// An empty memory for a chain, of at most `size_max` bytes of records.
+    #[must_use]
+    pub fn new(chain_id: ChainId, size_max: usize) -> Self {
+        let known = Known { batches: LruCache::unbounded(), size: 0 };
+        Self { chain_id, size_max, known: Mutex::new(known) }
+    }
+
+    /// The verdicts on a batch's records, in their order: remembered, or
+    /// computed now, which takes tens of microseconds per record.
+    pub fn check_batch(&self, batch: &SignedBatch) -> Arc<[Verdict]> {
+        let digest = batch.header().digest(&self.chain_id);
+        if let Some((verdicts, _)) = self.known().batches.get(&digest) {
+            return Arc::clone(verdicts);
+        }
+        // Not under the lock: two threads may do the same work, with the same result.
+        let records: Vec<_> = batch
+            .records()
+            .iter()
+            .map(|record| (record.admitted_at_ms, &record.bytes[..]))
+            .collect();
+        let verdicts: Arc<[Verdict]> = check_records(&records, &self.chain_id).into();
+        self.remember(digest, Arc::clone(&verdicts), batch.header().records_bytes as usize);
+        verdicts
+    }
+
+    fn remember(&self, digest: BatchDigest, verdicts: Arc<[Verdict]>, size: usize) {
+        let mut known = self.known();
+        if let Some((_, replaced)) = known.batches.put(digest, (verdicts, size)) {
+            known.size -= replaced;
+        }
+        known.size += size;
+        while known.size > self.size_max {
+            match known.batches.pop_lru() {
+                Some((_, (_, size))) => known.size -= size,
+                None => break,
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A block that was run and is not committed.
+struct Executed {
+    block: Block,
+    batches: Vec<Arc<SignedBatch>>,
+    verdicts: Vec<Arc<[Verdict]>>,
+    overlay: Arc<Overlay>,
+}
+
+struct Worker {
+    store: Store,
+    committee: Vec<PublicKey>,
+    verdicts: Arc<Verdicts>,
+    committed: broadcast::Sender<Arc<Committed>>,
+    report: Box<dyn FnMut(Report) + Send>,
+    executed: BTreeMap<BlockId, Executed>,
+    /// Closed when nobody needs the thread any more.
+    stopped: Receiver<()>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            (self.report)(Report::Panicked);
+        }
+    }
+}
+
+/// Why the thread ends.
+enum End {
+    Stopped,
+    Failed(StorageError),
+}
+
+impl Worker {
+    fn run(mut self, queue: &Receiver<Job>) {
+        for job in queue {
+            let done = match job {
+                Job::Execute(job) => self.execute(job),
+                Job::Commit(job) => self.commit(&job),
+            };
+            match done {
+                Ok(()) => {}
+                Err(End::Stopped) => return,
+                Err(End::Failed(error)) => return (self.report)(Report::Failed(error)),
+            }
+        }
+    }
+
+    fn execute(&mut self, job: Execute) -> Result<(), End> {
+        let Execute { block, batches } = job;
+        let id = block.id();
+        if let Some(known) = self.executed.get(&id) {
+            let exec = known.overlay.exec();
+            (self.report)(Report::Executed { block: id, exec });
+            return Ok(());
+        }
+        let header = block.header();
+        let head = self.store.head();
+        if header.height <= head.height() {
+            return self.answer_from_store(&block);
+        }
+        let pending = self.ancestors(header.parent, head.root.header.id());
+        let verdicts: Vec<_> = batches.iter().map(|it| self.verdicts.check_batch(it)).collect();
+        let records: Vec<BlockRecord> = batches
+            .iter()
+            .zip(&verdicts)
+            .flat_map(|(batch, verdicts)| batch.records().iter().zip(verdicts.iter()))
+            .map(|(record, verdict)| BlockRecord {
+                bytes: Arc::clone(&record.bytes),
+                verdict: verdict.clone(),
+            })
+            .collect();
+        let input = BlockInput {
+            height: header.height,
+            timestamp: header.timestamp_ms,
+            committee: &self.committee,
+            records: &records,
+        };
+        let overlay = Parent::new(&self.store, pending)
+            .and_then(|parent| execute(&parent, &input))
+            .map_err(|error| self.read_failure(error))?;
+        let exec = overlay.exec();
+        let overlay = Arc::new(overlay);
+        self.executed.insert(id, Executed { block, batches, verdicts, overlay });
+        (self.report)(Report::Executed { block: id, exec });
+        Ok(())
+    }
+
+    /// A block at or below the head: final, or of a fork that nobody needs.
+    fn answer_from_store(&mut self, block: &Block) -> Result<(), End> {
+        let height = block.header().height;
+        let known = self.store.block_at(height).map_err(End::Failed)?;
+        if known.is_some_and(|known| known.id() == block.id()) {
+            let fields = self.store.exec_at(height).map_err(End::Failed)?;
+            let exec = fields.expect("a final block has exec fields").hash();
+            (self.report)(Report::Executed { block: block.id(), exec });
+        } else {
+            tracing::debug!(%height, block = %block.id(), "not executed: the block is of a fork");
+        }
+        Ok(())
+    }
+
+    /// The overlays from after the head up to `parent`, oldest first.
+    fn ancestors(&self, parent: BlockId, head: BlockId) -> Vec<Arc<Overlay>> {
+        let mut overlays = Vec::new();
+        let mut next = parent;
+        while next != head {
+            let executed = self.executed.get(&next);
+            let executed = executed.unwrap_or_else(|| {
+                panic!("block {next} is neither the head nor executed, but has a child to run")
+            });
+            overlays.push(Arc::clone(&executed.overlay));
+            next = executed.block.header().parent;
+        }
+        overlays.reverse();
+        overlays
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), End> {
+        let head = self.store.head().height();
+        let mut blocks = Vec::with_capacity(commit.blocks.len());
+        for (block, exec) in &commit.blocks {
+            let height = block.header().height;
+            if height <= head {
+                let known = self.store.block_at(height).map_err(End::Failed)?;
+                assert_eq!(
+                    known.map(|known| known.id()),
+                    Some(block.id()),
+                    "another block is final at height {height}"
+                );
+                continue;
+            }
+            let executed = self.executed.get(&block.id());
+            let executed =
+                executed.unwrap_or_else(|| panic!("block {} was not executed", block.id()));
+            assert_eq!(executed.overlay.exec(), *exec, "exec of block {}", block.id());
+            blocks.push(CommittedBlock {
+                block,
+                batches: &executed.batches,
+                verdicts: &executed.verdicts,
+                overlay: &executed.overlay,
+            });
+        }
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let mut is_full = false;
+        while let Err(error) = self.store.commit(commit, &blocks) {
+            if !error.is_full() {
+                return Err(End::Failed(error));
+            }
+            if !is_full {
+                (self.report)(Report::DiskFull(error));
+                is_full = true;
+            }
+            if self.stopped.recv_timeout(FULL_DISK_RETRY)
+                == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+            {
+                return Err(End::Stopped);
+            }
+        }
+        if is_full {
+            (self.report)(Report::DiskWritable);
+        }
+        for block in &blocks {
+            let committed = Arc::new(committed(block));
+            // Nobody may be listening.
+            drop(self.committed.send(Arc::clone(&committed)));
+            (self.report)(Report::Committed(committed));
+        }
+        self.drop_forks();
+        Ok(())
+    }
+
+    /// Keeps what descends from the head and nothing else.
+    fn drop_forks(&mut self) {
+        let head = self.store.head().root.header.id();
+        let mut by_height: Vec<_> = self
+            .executed
+            .values()
+            .map(|executed| {
+                let header = executed.block.header();
+                (header.height, executed.block.id(), header.parent)
+            })
+            .collect();
+        by_height.sort_unstable();
+        let mut alive = BTreeSet::from([head]);
+        for (_, id, parent) in by_height {
+            if alive.contains(&parent) {
+                alive.insert(id);
+            }
+        }
+        alive.remove(&head);
+        self.executed.retain(|id, _| alive.contains(id));
+    }
+
+    fn read_failure(&self, error: LedgerError) -> End {
+        End::Failed(StorageError::Io { dir: self.store.dir().to_path_buf(), detail: error.0 })
+    }
+}
+
+fn committed(committed: &CommittedBlock<'_>) -> Committed {
+    let CommittedBlock { block, overlay, .. } = committed;
+    let header = block.header();
+    let records = overlay
+        .outcomes()
+        .iter()
+        .map(|outcome| (outcome.digest, outcome.code.number(), outcome.log_index))
+        .collect();
+    Committed {
+        height: header.height,
+        block: block.id(),
+        view: header.view,
+        timestamp_ms: header.timestamp_ms,
+        proposer: header.proposer,
+        records,
+    }
+}
+
+#[cfg(test)]
+mod tests;

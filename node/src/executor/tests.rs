@@ -1,0 +1,276 @@
+use super::*;
+use crate::storage::testing::{FullDisk, TestChain, record};
+use bizra_consensus::Persist;
+use bizra_ledger::memory::MemoryLedger;
+use bizra_types::numbers::{Height, View};
+use std::sync::mpsc;
+use tempfile::TempDir;
+
+/// An executor over a folder, and what it says.
+struct Bench {
+    store: Store,
+    executor: Executor,
+    reports: mpsc::Receiver<Report>,
+    committed: broadcast::Receiver<Arc<Committed>>,
+    verdicts: Arc<Verdicts>,
+}
+
+impl Bench {
+    fn start(dir: &TempDir, chain: &TestChain) -> Self {
+        let store = Store::open(dir.path(), &chain.genesis).expect("the folder opens");
+        let (report, reports) = mpsc::channel();
+        let (broadcast, committed) = broadcast::channel(16);
+        let verdicts = Arc::new(Verdicts::new(chain.genesis.chain_id(), VERDICTS_SIZE_MAX));
+        let executor = Executor::start(
+            store.clone(),
+            &chain.genesis,
+            Arc::clone(&verdicts),
+            broadcast,
+            move |it| drop(report.send(it)),
+        );
+        Self { store, executor, reports, committed, verdicts }
+    }
+
+    fn execute(&self, block: &Block, batches: &[Arc<SignedBatch>]) -> ExecHash {
+        self.submit_execute(block, batches);
+        match self.reports.recv() {
+            Ok(Report::Executed { block: id, exec }) if id == block.id() => exec,
+            other => panic!("expected the exec of {}, got {other:?}", block.id()),
+        }
+    }
+
+    fn submit_execute(&self, block: &Block, batches: &[Arc<SignedBatch>]) {
+        let job = Execute { block: block.clone(), batches: batches.to_vec() };
+        self.executor.submit(Job::Execute(job));
+    }
+
+    fn commit(&self, chain: &TestChain, blocks: &[(Block, ExecHash)]) {
+        self.executor.submit(Job::Commit(chain.commit(blocks)));
+    }
+
+    fn next_committed(&self) -> Arc<Committed> {
+        match self.reports.recv() {
+            Ok(Report::Committed(committed)) => committed,
+            other => panic!("expected a committed block, got {other:?}"),
+        }
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder for the test")
+}
+
+#[test]
+fn blocks_run_on_uncommitted_parents_as_they_do_one_by_one() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let mut bench = Bench::start(&dir, &chain);
+    let mut blocks = Vec::new();
+    let mut expected = Vec::new();
+    let mut ledger = MemoryLedger::genesis();
+    for number in 1..=4 {
+        // The second record of each block repeats the first of the one before.
+        let batch = chain.batch(0, &[record(number), record(number - 1)]);
+        let block = chain.block(&[Arc::clone(&batch)]);
+        let run = chain.run(&ledger, &[], &block, &[Arc::clone(&batch)]);
+        ledger.commit(&run.overlay);
+        expected.push(run.overlay.exec());
+        blocks.push((block.clone(), bench.execute(&block, &[batch])));
+    }
+    let execs: Vec<_> = blocks.iter().map(|(_, exec)| *exec).collect();
+    assert_eq!(execs, expected);
+
+    bench.commit(&chain, &blocks);
+    for (at, (block, _)) in blocks.iter().enumerate() {
+        let committed = bench.next_committed();
+        assert_eq!(committed.block, block.id());
+        assert_eq!(committed.height.get(), at as u64 + 1);
+        let codes: Vec<_> = committed.records.iter().map(|record| record.1).collect();
+        assert_eq!(codes, if at == 0 { [0, 0] } else { [0, 255] });
+        let heard = bench.committed.try_recv().expect("the broadcast says the same");
+        assert_eq!(heard.block, block.id());
+    }
+    assert_eq!(bench.store.head().root.exec, expected[3]);
+    assert_eq!(bench.store.head().fields.log_size, 5);
+}
+
+#[test]
+fn a_block_that_was_run_is_answered_again_before_and_after_its_commit() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    let batch = chain.batch(0, &[record(1)]);
+    let block = chain.block(&[Arc::clone(&batch)]);
+    let exec = bench.execute(&block, &[Arc::clone(&batch)]);
+    assert_eq!(bench.execute(&block, &[Arc::clone(&batch)]), exec);
+    bench.commit(&chain, &[(block.clone(), exec)]);
+    assert_eq!(bench.next_committed().block, block.id());
+    assert_eq!(bench.execute(&block, &[batch]), exec);
+}
+
+#[test]
+fn forks_are_dropped_and_what_follows_the_head_is_kept() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    let mut other = chain.clone();
+    let forked = other.batch(1, &[record(2)]);
+    let fork = other.block_in(View::new(2), &[Arc::clone(&forked)]);
+    let fork_child = other.block(&[]);
+    let batch = chain.batch(0, &[record(1)]);
+    let first = chain.block(&[Arc::clone(&batch)]);
+    let commit_chain = chain.clone();
+    let second = chain.block_in(View::new(4), &[]);
+    bench.execute(&fork, &[Arc::clone(&forked)]);
+    bench.execute(&fork_child, &[]);
+    let exec = bench.execute(&first, &[batch]);
+    let second_exec = bench.execute(&second, &[]);
+    bench.commit(&commit_chain, &[(first.clone(), exec)]);
+    assert_eq!(bench.next_committed().block, first.id());
+    // The fork is not answered; the next answer is that of the kept overlay.
+    bench.submit_execute(&fork, &[forked]);
+    assert_eq!(bench.execute(&second, &[]), second_exec);
+    bench.commit(&chain, &[(second.clone(), second_exec)]);
+    assert_eq!(bench.next_committed().block, second.id());
+    assert_eq!(bench.store.head().height(), Height::new(2));
+}
+
+#[test]
+fn after_a_restart_the_same_blocks_come_to_the_same() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    let batches: Vec<_> = (1..=3).map(|number| chain.batch(0, &[record(number)])).collect();
+    let blocks: Vec<_> = batches.iter().map(|it| chain.block(&[Arc::clone(it)])).collect();
+    let persist =
+        Persist { blocks: blocks.clone(), batches: batches.clone(), ..Persist::default() };
+    bench.store.persist(&persist).expect("the store can be written");
+    let execs: Vec<_> = blocks
+        .iter()
+        .zip(&batches)
+        .map(|(block, batch)| bench.execute(block, &[Arc::clone(batch)]))
+        .collect();
+    drop(bench);
+
+    let bench = Bench::start(&dir, &chain);
+    let restored = bench.store.restored().expect("the store can be read");
+    assert_eq!(restored.blocks, blocks);
+    let again: Vec<_> = restored
+        .blocks
+        .iter()
+        .zip(&restored.batches)
+        .map(|(block, batch)| bench.execute(block, &[Arc::clone(batch)]))
+        .collect();
+    assert_eq!(again, execs);
+    let pairs: Vec<_> = blocks.into_iter().zip(execs).collect();
+    bench.commit(&chain, &pairs);
+    for (block, _) in &pairs {
+        assert_eq!(bench.next_committed().block, block.id());
+    }
+    drop(bench);
+
+    // The engine may have missed that the commit was made.
+    let bench = Bench::start(&dir, &chain);
+    bench.commit(&chain, &pairs);
+    let batch = chain.batch(0, &[record(4)]);
+    let next = chain.block(&[Arc::clone(&batch)]);
+    let exec = bench.execute(&next, &[batch]);
+    let mut longer = pairs;
+    longer.push((next.clone(), exec));
+    bench.commit(&chain, &longer);
+    assert_eq!(bench.next_committed().block, next.id(), "each block is committed once");
+}
+
+#[test]
+fn another_block_at_a_final_height_stops_the_executor() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    let mut other = chain.clone();
+    let fork = other.block_in(View::new(2), &[]);
+    let block = chain.block(&[]);
+    let exec = bench.execute(&block, &[]);
+    bench.commit(&chain, &[(block, exec)]);
+    bench.next_committed();
+    bench.commit(&other, &[(fork, exec)]);
+    assert!(matches!(bench.reports.recv(), Ok(Report::Panicked)));
+    let Bench { executor, .. } = bench;
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(executor)));
+    assert!(dropped.is_err(), "a panic of the thread is not lost");
+}
+
+#[test]
+fn a_full_disk_delays_a_commit() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    let full = FullDisk::begin(&bench.store);
+    let batch = chain.batch(0, &[record(1)]);
+    let block = chain.block(&[Arc::clone(&batch)]);
+    let exec = bench.execute(&block, &[batch]);
+    bench.commit(&chain, &[(block.clone(), exec)]);
+    match bench.reports.recv() {
+        Ok(Report::DiskFull(error)) => assert!(error.is_full()),
+        other => panic!("expected a full disk, got {other:?}"),
+    }
+    assert_eq!(bench.store.head().height(), Height::ZERO);
+    full.end();
+    assert!(matches!(bench.reports.recv(), Ok(Report::DiskWritable)));
+    assert_eq!(bench.next_committed().block, block.id());
+}
+
+#[test]
+fn a_full_disk_does_not_keep_the_node_from_stopping() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    let full = FullDisk::begin(&bench.store);
+    let block = chain.block(&[]);
+    let exec = bench.execute(&block, &[]);
+    bench.commit(&chain, &[(block, exec)]);
+    assert!(matches!(bench.reports.recv(), Ok(Report::DiskFull(_))));
+    let Bench { executor, store, .. } = bench;
+    drop(executor);
+    assert_eq!(store.head().height(), Height::ZERO);
+    full.end();
+}
+
+#[test]
+fn verdicts_are_computed_once_and_bounded() {
+    let mut chain = TestChain::new("a");
+    let batches: Vec<_> = (1..=3).map(|number| chain.batch(0, &[record(number)])).collect();
+    let size = batches[0].header().records_bytes as usize;
+    let verdicts = Verdicts::new(chain.genesis.chain_id(), 2 * size);
+    let first = verdicts.check_batch(&batches[0]);
+    assert!(first.iter().all(|verdict| verdict.envelope().is_some()));
+    assert!(Arc::ptr_eq(&first, &verdicts.check_batch(&batches[0])));
+    let second = verdicts.check_batch(&batches[1]);
+    // The first was used last before the third needs room.
+    verdicts.check_batch(&batches[0]);
+    verdicts.check_batch(&batches[2]);
+    assert!(Arc::ptr_eq(&first, &verdicts.check_batch(&batches[0])));
+    assert!(!Arc::ptr_eq(&second, &verdicts.check_batch(&batches[1])));
+    assert!(verdicts.known().size <= 2 * size);
+}
+
+#[test]
+fn the_executor_uses_verdicts_that_are_there() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    let batch = chain.batch(0, &[record(1)]);
+    // A verdict that the bytes do not have, so that its use shows.
+    let other = chain.clone().batch(1, &[b"{}".as_slice().into()]);
+    let bad = bench.verdicts.check_batch(&other);
+    let digest = batch.header().digest(&chain.genesis.chain_id());
+    bench.verdicts.remember(digest, bad, batch.header().records_bytes as usize);
+    let block = chain.block(&[Arc::clone(&batch)]);
+    let exec = bench.execute(&block, &[batch]);
+    bench.commit(&chain, &[(block, exec)]);
+    assert_eq!(bench.next_committed().records, [(None, 1, None)]);
+}
+
+#[test]
+fn a_child_of_an_unknown_block_is_a_bug_of_ours() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let bench = Bench::start(&dir, &chain);
+    chain.block(&[]);
+    let orphan = chain.block(&[]);
+    bench.submit_execute(&orphan, &[]);
+    assert!(matches!(bench.reports.recv(), Ok(Report::Panicked)));
+    let Bench { executor, .. } = bench;
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(executor)));
+    assert!(dropped.is_err(), "a panic of the thread is not lost");
+}

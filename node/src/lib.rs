@@ -1,0 +1,12 @@
+//! The node as a library: the binary `bizra` is a thin shell around it.
+
+extern crate alloc;
+
+pub mod api;
+pub mod config;
+pub mod executor;
+pub mod metrics;
+pub mod shared;
+pub mod storage;
+pub mod driver;
+pub mod run;

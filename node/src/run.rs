@@ -1,0 +1,275 @@
+//! A node from its configuration to its end.
+
+use crate::api;
+use crate::config::{Config, LogFormat};
+use crate::driver::{Driver, DriverParts};
+use crate::metrics::Metrics;
+use crate::shared::{NodeStatus, SUBMISSIONS_MAX, Shared};
+use crate::storage::Store;
+use anyhow::{Context as _, bail};
+use bizra_consensus::Restored;
+use bizra_gossip::{Hello, Limits, Network, NetworkConfig, PeerAddress, parse_peers};
+use bizra_keys::KeyRing;
+use bizra_types::batch::SignedBatch;
+use bizra_types::crypto::Signature;
+use bizra_types::genesis::Genesis;
+use bizra_types::numbers::{Era, ValidatorIndex};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, watch};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
+
+/// Threads of the runtime: it only moves bytes, the rest has threads of its own.
+const RUNTIME_THREADS: usize = 2;
+/// Committed blocks that a slow listener may fall behind.
+const COMMITTED_BEHIND_MAX: usize = 4_096;
+/// The status line appears so often, and free space is looked at.
+const STATUS_LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Runs a node until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When it cannot start; says what is wrong, where, and what to do.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let log_level = start_log(config)?;
+    for (key, value) in config.effective() {
+        tracing::info!(key, value, "configuration");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    runtime.block_on(serve(config, log_level))
+}
+
+async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> {
+    let genesis = read_genesis(&config.genesis)?;
+    let keys = KeyRing::load(&config.keys_dir)
+        .with_context(|| format!("the keys in {} cannot be used", config.keys_dir.display()))?;
+    let _lock = lock_keys(&config.keys_dir)?;
+    let me = place_in_committee(&genesis, &keys)?;
+    let store = Store::open(&config.data_dir, &genesis)?;
+    let restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
+    if restored.safety.is_none() && restored.root.header.height.get() > 0 && me.is_some() {
+        bail!(
+            "the data folder {} has blocks but no safety record: a validator that forgot what it \
+             signed must not sign again; restore the whole folder, or rotate the consensus key",
+            config.data_dir.display()
+        );
+    }
+
+    let metrics = Arc::new(Metrics::new());
+    let network = network_config(config, &genesis, &keys, &store)?;
+    let mut network_registry = prometheus_client::registry::Registry::default();
+    let (network, events) = Network::start(network, &mut network_registry).await?;
+    metrics.register(|registry| *registry.sub_registry_with_prefix("p2p") = network_registry);
+
+    let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
+    let (status_sender, status) = watch::channel(NodeStatus { me, ..NodeStatus::default() });
+    let (committed, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
+    let shared = Shared {
+        genesis: Arc::clone(&genesis),
+        store: store.clone(),
+        submissions,
+        status,
+        committed: committed.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let (shut_down, shutdown) = watch::channel(false);
+    let options = api::Options {
+        listen: config.api.listen,
+        admin_listen: config.admin.listen,
+        admin_token: config.admin.token()?,
+        limits: api::Limits::default(),
+    };
+    let servers = api::start(options, shared.clone(), log_level, shutdown).await?;
+    let driver = Driver::start(DriverParts {
+        genesis,
+        me,
+        keys: Arc::new(keys),
+        store,
+        restored,
+        network: network.clone(),
+        events,
+        submissions: submitted,
+        status: status_sender,
+        committed,
+        metrics,
+    });
+    tracing::info!(api = %config.api.listen, admin = %config.admin.listen, "running");
+
+    watch_signals(config, &network, &shared).await?;
+    tracing::info!("stopping");
+    shut_down.send_replace(true);
+    servers.stopped().await;
+    network.shutdown().await;
+    tokio::task::spawn_blocking(move || driver.stop()).await.context("the driver panicked")?;
+    Ok(())
+}
+
+/// Returns on SIGINT or SIGTERM; SIGHUP reads the list of peers again.
+async fn watch_signals(config: &Config, network: &Network, shared: &Shared) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut status_line = tokio::time::interval(STATUS_LINE_INTERVAL);
+    let mut height = shared.store.head().height();
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = hang_up.recv() => match read_peers(&config.peers) {
+                Ok(peers) => {
+                    tracing::info!(count = peers.len(), "read the list of peers again");
+                    network.update_peers(peers);
+                }
+                Err(error) => tracing::error!(%error, "keeping the old list of peers"),
+            },
+            _ = status_line.tick() => {
+                let status = shared.status.borrow().clone();
+                let blocks = status.height.get().saturating_sub(height.get());
+                height = status.height;
+                shared.metrics.disk_free(free_bytes(&config.data_dir));
+                tracing::info!(
+                    height = %status.height,
+                    view = %status.view,
+                    blocks,
+                    peers = status.peers,
+                    mode = ?status.mode,
+                    waits_for = status.waiting_for,
+                    "status"
+                );
+            }
+        }
+    }
+}
+
+fn start_log(config: &Config) -> anyhow::Result<api::LogLevel> {
+    let filter = EnvFilter::try_new(&config.log.level)
+        .with_context(|| format!("log.level {:?} is no filter", config.log.level))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Json => registry.with(layer.json()).init(),
+        LogFormat::Text => registry.with(layer.with_ansi(false)).init(),
+    }
+    Ok(api::LogLevel::new(move |text| {
+        let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    }))
+}
+
+fn read_genesis(path: &Path) -> anyhow::Result<Arc<Genesis>> {
+    let text = std::fs::read(path)
+        .with_context(|| format!("the genesis file {} cannot be read", path.display()))?;
+    let genesis = Genesis::parse(&text).with_context(|| format!("in {}", path.display()))?;
+    Ok(Arc::new(genesis))
+}
+
+fn read_peers(path: &Path) -> anyhow::Result<Vec<PeerAddress>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the list of peers {} cannot be read", path.display()))?;
+    parse_peers(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// Two processes with one key would sign two different things: the second one
+/// on this machine is refused here.
+fn lock_keys(dir: &Path) -> anyhow::Result<File> {
+    use rustix::fs::{FlockOperation, flock};
+    let path = dir.join("in-use.lock");
+    let file = File::create(&path)
+        .with_context(|| format!("the lock {} cannot be made", path.display()))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
+        format!(
+            "the keys in {} are in use by another process: two nodes must never share a key; \
+             stop the other one first",
+            dir.display()
+        )
+    })?;
+    Ok(file)
+}
+
+fn place_in_committee(genesis: &Genesis, keys: &KeyRing) -> anyhow::Result<Option<ValidatorIndex>> {
+    let key = keys.consensus.public();
+    let Some(me) = genesis.committee.index_of(&key) else {
+        tracing::warn!(%key, "this node is in no committee: it follows and serves reads");
+        return Ok(None);
+    };
+    let listed = genesis.committee.get(me).expect("found above");
+    let peer = keys.network.peer_id().to_string();
+    if listed.peer_id != peer {
+        bail!(
+            "the genesis file lists validator {} with peer id {}, but the network key here is \
+             that of {peer}: use the network key that belongs to the consensus key",
+            listed.name,
+            listed.peer_id
+        );
+    }
+    if listed.vrf_key != keys.vrf.public() {
+        bail!(
+            "the genesis file lists validator {} with another VRF key than the one here: use the \
+             VRF key that belongs to the consensus key",
+            listed.name
+        );
+    }
+    Ok(Some(me))
+}
+
+/// A batch of ours that was stored and not yet signed when the node stopped
+/// gets the signature it would have got then: Ed25519 is deterministic.
+fn sign_own_batches(
+    mut restored: Restored,
+    genesis: &Genesis,
+    keys: &KeyRing,
+    store: &Store,
+) -> anyhow::Result<Restored> {
+    for batch in &mut restored.batches {
+        let header = *batch.header();
+        if batch.signature() == Signature([0; 64]) && header.author == keys.consensus.public() {
+            let signature = keys.consensus.sign(&header.signed_bytes(&genesis.chain_id()));
+            let signed = SignedBatch::new(header, signature, Arc::clone(batch.records()))
+                .context("a stored batch does not fit its header")?;
+            store.store_signature(&signed)?;
+            *batch = Arc::new(signed);
+        }
+    }
+    Ok(restored)
+}
+
+fn network_config(
+    config: &Config,
+    genesis: &Genesis,
+    keys: &KeyRing,
+    store: &Store,
+) -> anyhow::Result<NetworkConfig> {
+    let validators: Result<BTreeSet<_>, _> =
+        genesis.committee.iter().map(|(_, validator)| validator.peer_id.parse()).collect();
+    Ok(NetworkConfig {
+        identity: keys.network.keypair().clone(),
+        listen: vec![config.p2p.listen_tcp.clone(), config.p2p.listen_quic.clone()],
+        peers: read_peers(&config.peers)?,
+        validators: validators.context("the genesis file has a peer id that is none")?,
+        followers_allowed: config.p2p.followers_allowed,
+        hello: Hello {
+            protocol_version_min: genesis.protocol_version,
+            protocol_version_max: genesis.protocol_version,
+            chain_id: genesis.chain_id(),
+            era: Era::new(1),
+            height: store.head().height(),
+        },
+        dial_first: config.p2p.dial_first,
+        limits: Limits::default(),
+    })
+}
+
+fn free_bytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -1,0 +1,412 @@
+//! What a node keeps on disk: one RocksDB, one folder.
+//!
+//! Two threads write. The driver calls [`Store::persist`], one synced write per
+//! step, before anything it vouches for leaves the node. The executor calls
+//! [`Store::commit`], one atomic write per commit certificate, unsynced: both
+//! go through one write-ahead log, so the next synced write covers it, and a
+//! crash before that only means that the same blocks are committed again.
+//!
+//! | family | key → value |
+//! |---|---|
+//! | `meta` | layout, chain, committed head |
+//! | `safety` | era → safety record; only the last era's is alive |
+//! | `batches` | author, sequence, digest → batch, for ever |
+//! | `signatures` | as `batches` → our signature of our own batch |
+//! | `blocks` | id → block, committed or not |
+//! | `uncommitted` | id → height and kind of a block that is not final yet |
+//! | `heights` | height → id, exec fields, cited batches |
+//! | `outcomes` | height → what became of each record |
+//! | `certificates` | height → commit certificate of that block |
+//! | `records` | digest → latest judgement, and where the bytes stand |
+//! | `by_hash` | hash of signed bytes → judgement of exactly these bytes |
+//! | `log` | number → stored hash of the record log |
+//! | `plain` | plain family, key → value |
+//! | `index` | session, sender, model or nothing, log index → digest |
+//! | `evidence` | hash → two messages of one signer that exclude each other |
+//!
+//! Batches are kept for ever: they are what peers catch up from, and a record's
+//! bytes are in its batch and nowhere else.
+//!
+//! The write-ahead log is replayed up to the first damaged entry: after a power
+//! failure the unsynced tail may be torn anywhere, and refusing to start would
+//! turn every power failure into a repair.
+
+mod error;
+mod formats;
+mod read;
+mod write;
+
+pub use error::StorageError;
+pub use read::{ChainPart, IndexKey, StoredOutcome, StoredRecord};
+pub use write::CommittedBlock;
+
+use bizra_consensus::Root;
+use bizra_consensus::EpochState;
+use bizra_ledger::execution::{Head, genesis_fields};
+use bizra_ledger::log;
+use bizra_types::encoding::{Decode, DecodeError, Encode};
+use bizra_types::execution::ExecFields;
+use bizra_types::genesis::Genesis;
+use bizra_types::hash::ChainId;
+use bizra_types::numbers::Height;
+use formats::LAYOUT;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, Options, WriteBatch, WriteOptions,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+const META: &str = "meta";
+const SAFETY: &str = "safety";
+const BATCHES: &str = "batches";
+const SIGNATURES: &str = "signatures";
+const BLOCKS: &str = "blocks";
+const UNCOMMITTED: &str = "uncommitted";
+const HEIGHTS: &str = "heights";
+const OUTCOMES: &str = "outcomes";
+const CERTIFICATES: &str = "certificates";
+const RECORDS: &str = "records";
+const BY_HASH: &str = "by_hash";
+const LOG: &str = "log";
+const PLAIN: &str = "plain";
+const INDEX: &str = "index";
+const EVIDENCE: &str = "evidence";
+
+/// Every family.
+const FAMILIES: [&str; 15] = [
+    META, SAFETY, BATCHES, SIGNATURES, BLOCKS, UNCOMMITTED, HEIGHTS, OUTCOMES, CERTIFICATES,
+    RECORDS, BY_HASH, LOG, PLAIN, INDEX, EVIDENCE,
+];
+
+const META_LAYOUT: &[u8] = b"layout";
+const META_CHAIN: &[u8] = b"chain";
+const META_NAME: &[u8] = b"name";
+const META_ROOT: &[u8] = b"root";
+const META_FIELDS: &[u8] = b"fields";
+const META_LEDGER: &[u8] = b"ledger";
+
+/// Memory for blocks of data files, in bytes.
+const BLOCK_CACHE_SIZE: usize = 64 << 20;
+/// Memory for writes that are in the write-ahead log only, all families together, in bytes.
+const WRITE_BUFFERS_SIZE: usize = 128 << 20;
+/// Most bytes of write-ahead log to replay at start.
+const WRITE_AHEAD_LOG_SIZE_MAX: u64 = 256 << 20;
+/// From this size on a value is kept out of compactions, in bytes.
+const BLOB_SIZE_MIN: u64 = 4 << 10;
+
+/// A node's data folder. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    db: DB,
+    dir: PathBuf,
+    genesis: Arc<Genesis>,
+    head: RwLock<Arc<ChainHead>>,
+}
+
+/// The committed head of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainHead {
+    /// What the engine starts from.
+    pub root: Root,
+    /// The fields of its exec.
+    pub fields: ExecFields,
+    /// What the ledger continues from.
+    pub ledger: Head,
+}
+
+impl ChainHead {
+    /// Height of the last committed block.
+    #[must_use]
+    pub const fn height(&self) -> Height {
+        self.root.header.height
+    }
+
+    fn genesis(genesis: &Genesis) -> Self {
+        let fields = genesis_fields();
+        Self {
+            root: Root {
+                header: genesis.header(),
+                exec: fields.hash(),
+                lane_heads: BTreeMap::new(),
+                epoch: EpochState::genesis(&genesis.chain_id()),
+                cert: None,
+            },
+            fields,
+            ledger: Head::genesis(),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the folder, or makes it with the genesis block as its head.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened, is in use, is of another chain or
+    /// layout, or when head, log and roots contradict each other. The sentence
+    /// says what to do.
+    pub fn open(dir: &Path, genesis: &Genesis) -> Result<Self, StorageError> {
+        create_folder(dir)?;
+        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(name)));
+        let db = DB::open_cf_descriptors(&database_options(), dir, families)
+            .map_err(|error| StorageError::of_open(dir.to_path_buf(), error))?;
+        let head = RwLock::new(Arc::new(ChainHead::genesis(genesis)));
+        let inner = Inner { db, dir: dir.to_path_buf(), genesis: Arc::new(genesis.clone()), head };
+        let store = Self(Arc::new(inner));
+        if store.get(META, META_LAYOUT)?.is_none() {
+            store.initialise()?;
+        }
+        store.check_owner()?;
+        let head = store.read_head()?;
+        store.check_head(&head)?;
+        *store.0.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
+        Ok(store)
+    }
+
+    /// The committed head.
+    #[must_use]
+    pub fn head(&self) -> Arc<ChainHead> {
+        Arc::clone(&self.0.head.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// The chain that the folder holds.
+    #[must_use]
+    pub fn chain_id(&self) -> ChainId {
+        self.0.genesis.chain_id()
+    }
+
+    fn initialise(&self) -> Result<(), StorageError> {
+        let genesis = &self.0.genesis;
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META), META_CHAIN, genesis.chain_id().as_bytes());
+        batch.put_cf(self.family(META), META_NAME, genesis.name.as_bytes());
+        batch.put_cf(self.family(META), META_LAYOUT, LAYOUT.to_bytes());
+        self.put_head(&mut batch, &ChainHead::genesis(genesis));
+        self.write(batch, true)
+    }
+
+    /// Layout and chain, in this order: another layout may name its chain elsewhere.
+    fn check_owner(&self) -> Result<(), StorageError> {
+        let found: u32 = self.decode(META, &self.meta(META_LAYOUT)?)?;
+        if found != LAYOUT {
+            let (dir, found) = (self.0.dir.clone(), found.to_string());
+            return Err(StorageError::Layout { dir, found, expected: LAYOUT });
+        }
+        let found: ChainId = self.decode(META, &self.meta(META_CHAIN)?)?;
+        if found != self.chain_id() {
+            return Err(StorageError::WrongChain {
+                dir: self.0.dir.clone(),
+                found,
+                found_name: String::from_utf8_lossy(&self.meta(META_NAME)?).into_owned(),
+                expected: self.chain_id(),
+                expected_name: self.0.genesis.name.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn read_head(&self) -> Result<ChainHead, StorageError> {
+        let damaged = |error| self.decoding(META, error);
+        Ok(ChainHead {
+            root: formats::read_root(&self.meta(META_ROOT)?).map_err(damaged)?,
+            fields: self.decode(META, &self.meta(META_FIELDS)?)?,
+            ledger: formats::read_ledger(&self.meta(META_LEDGER)?).map_err(damaged)?,
+        })
+    }
+
+    /// Head, certificate, block, log and plain hash must tell one story.
+    fn check_head(&self, head: &ChainHead) -> Result<(), StorageError> {
+        let ChainHead { root, fields, ledger } = head;
+        let height = root.header.height;
+        let id = root.header.id();
+        if root.exec != fields.hash() {
+            return Err(self.disagree("exec of the head", &root.exec, &fields.hash()));
+        }
+        if ledger.exec != root.exec || ledger.height != height {
+            return Err(self.disagree(
+                "the ledger's head",
+                &format!("{} at height {}", ledger.exec, ledger.height),
+                &format!("{} at height {height}", root.exec),
+            ));
+        }
+        if ledger.log_size != fields.log_size {
+            return Err(self.disagree("the size of the log", &ledger.log_size, &fields.log_size));
+        }
+        if ledger.plain.digest() != fields.plain_digest {
+            let (found, expected) = (ledger.plain.digest(), fields.plain_digest);
+            return Err(self.disagree("the hash of the plain families", &found, &expected));
+        }
+        let log_root = log::root(ledger.log_size, self).map_err(|error| self.damaged(error.0))?;
+        if log_root != fields.log_root {
+            return Err(self.disagree("the root of the log", &log_root, &fields.log_root));
+        }
+        let next_number = log::stored_hash_count(ledger.log_size);
+        if self.get(LOG, &next_number.to_be_bytes())?.is_some() {
+            return Err(self.damaged(format!(
+                "the log has hashes after those of the {} records of the head",
+                ledger.log_size
+            )));
+        }
+        if height == Height::ZERO {
+            if id != self.0.genesis.header().id() {
+                return Err(self.disagree("the genesis block", &id, &self.0.genesis.header().id()));
+            }
+            return Ok(());
+        }
+        let entry = self.block_entry(height)?;
+        let entry = entry.ok_or_else(|| self.damaged(format!("block {height} is missing")))?;
+        if entry.id != id {
+            return Err(self.disagree("the block at the head's height", &entry.id, &id));
+        }
+        match &root.cert {
+            Some(cert) if cert.vote.exec == root.exec => Ok(()),
+            Some(cert) => {
+                Err(self.disagree("exec in the head's certificate", &cert.vote.exec, &root.exec))
+            }
+            None => Err(self.damaged(format!("the head at height {height} has no certificate"))),
+        }
+    }
+
+    fn put_head(&self, batch: &mut WriteBatch, head: &ChainHead) {
+        let meta = self.family(META);
+        batch.put_cf(meta, META_ROOT, formats::root_bytes(&head.root));
+        batch.put_cf(meta, META_FIELDS, head.fields.to_bytes());
+        batch.put_cf(meta, META_LEDGER, formats::ledger_bytes(&head.ledger));
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Vec<u8>, StorageError> {
+        let value = self.get(META, key)?;
+        value.ok_or_else(|| {
+            self.damaged(format!("`{}` is missing", String::from_utf8_lossy(key)))
+        })
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.0.db.cf_handle(name).expect("every family is opened with the folder")
+    }
+
+    fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.db.get_cf(self.family(family), key).map_err(|error| self.failure(error))
+    }
+
+    fn contains(&self, family: &str, key: &[u8]) -> Result<bool, StorageError> {
+        let value = self.0.db.get_pinned_cf(self.family(family), key);
+        Ok(value.map_err(|error| self.failure(error))?.is_some())
+    }
+
+    fn decode<T: Decode>(&self, family: &str, bytes: &[u8]) -> Result<T, StorageError> {
+        T::from_bytes(bytes).map_err(|error| self.decoding(family, error))
+    }
+
+    fn get_decoded<T: Decode>(&self, family: &str, key: &[u8]) -> Result<Option<T>, StorageError> {
+        let value = self.0.db.get_pinned_cf(self.family(family), key);
+        let value = value.map_err(|error| self.failure(error))?;
+        value.map(|bytes| self.decode(family, &bytes)).transpose()
+    }
+
+    fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StorageError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.0.db.write_opt(batch, &options).map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, error: rocksdb::Error) -> StorageError {
+        StorageError::of_use(self.0.dir.clone(), error)
+    }
+
+    fn damaged(&self, what: String) -> StorageError {
+        StorageError::Damaged { dir: self.0.dir.clone(), what }
+    }
+
+    fn decoding(&self, family: &str, error: DecodeError) -> StorageError {
+        self.damaged(format!("an entry of `{family}`: {error}"))
+    }
+
+    fn disagree(
+        &self,
+        what: &str,
+        found: &dyn fmt::Display,
+        expected: &dyn fmt::Display,
+    ) -> StorageError {
+        self.damaged(format!("{what} is {found}, but the rest says {expected}"))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("dir", &self.0.dir)
+            .field("height", &self.head().height())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the folder and syncs the entry that its parent has of it.
+fn create_folder(dir: &Path) -> Result<(), StorageError> {
+    let unreadable = |error: std::io::Error| StorageError::Unreadable {
+        dir: dir.to_path_buf(),
+        detail: error.to_string(),
+    };
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(unreadable)?;
+    let parent = dir.canonicalize().map_err(unreadable)?;
+    if let Some(parent) = parent.parent() {
+        File::open(parent).and_then(|folder| folder.sync_all()).map_err(unreadable)?;
+    }
+    Ok(())
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_db_write_buffer_size(WRITE_BUFFERS_SIZE);
+    options.set_max_total_wal_size(WRITE_AHEAD_LOG_SIZE_MAX);
+    options.set_max_open_files(512);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(8 << 20);
+    options
+}
+
+fn family_options(name: &str) -> Options {
+    let mut tables = BlockBasedOptions::default();
+    tables.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_SIZE / FAMILIES.len()));
+    if matches!(name, RECORDS | BY_HASH | PLAIN) {
+        tables.set_bloom_filter(10.0, false);
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&tables);
+    // Hashes and signatures do not compress.
+    options.set_compression_type(match name {
+        BATCHES | BLOCKS | HEIGHTS | OUTCOMES | RECORDS | INDEX | EVIDENCE => DBCompressionType::Lz4,
+        _ => DBCompressionType::None,
+    });
+    if name == BATCHES {
+        options.set_enable_blob_files(true);
+        options.set_min_blob_size(BLOB_SIZE_MIN);
+        options.set_blob_compression_type(DBCompressionType::Lz4);
+    }
+    options
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,554 @@
+//! What the engine starts from, and what peers and the API ask for.
+
+use super::formats::{
+    self, BATCH_HEADER_SIZE, BatchRef, BlockEntry, BytesEntry, NO_SIGNATURE, OutcomeLine,
+    RecordEntry, SIGNATURE_SIZE,
+};
+use super::{
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
+    RECORDS, SAFETY, SIGNATURES, Store, StorageError,
+};
+use bizra_consensus::{Evidence, Restored};
+use bizra_ledger::codes::Code;
+use bizra_ledger::execution::{Base, Head};
+use bizra_ledger::forms::Uuid;
+use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
+use bizra_ledger::plain::Family;
+use bizra_types::batch::{BatchHeader, SignedBatch};
+use bizra_types::block::Block;
+use bizra_types::certificate::CommitCert;
+use bizra_types::committee::SignerSet;
+use bizra_types::crypto::PublicKey;
+use bizra_types::encoding::{Decode, Encode, Reader};
+use bizra_types::execution::ExecFields;
+use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
+use bizra_types::numbers::{Height, LaneSeq, LogIndex};
+use bizra_types::proof::{FinalHead, FinalityProof};
+use rocksdb::{Direction, IteratorMode};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::shared::Committed;
+
+/// Final blocks in a row, for a peer that is behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainPart {
+    /// The blocks, ascending, each with the batches it cites, in the order of execution.
+    pub blocks: Vec<(Block, Vec<SignedBatch>)>,
+    /// The commit certificate of the last block.
+    pub cert: CommitCert,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredOutcome {
+    /// Its identity; none for bytes that nobody vouches for.
+    pub digest: Option<RecordDigest>,
+    /// The block that judged it.
+    pub height: Height,
+    /// The judgement; [`Code::Success`] is final, anything else rejected.
+    pub code: Code,
+    /// Its place in the log, if it is there.
+    pub log_index: Option<LogIndex>,
+}
+
+/// A record that a final block judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// What became of it.
+    pub outcome: StoredOutcome,
+    /// Canonical bytes of the signed envelope.
+    pub bytes: Arc<[u8]>,
+}
+
+/// What records in the log can be found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexKey {
+    /// Every record.
+    All,
+    /// The records of a session.
+    Session(Uuid),
+    /// The records of a sender.
+    Sender(PublicKey),
+    /// The records of a model, by the hash of its weights.
+    Model([u8; 32]),
+}
+
+impl IndexKey {
+    fn prefix(&self) -> Vec<u8> {
+        let (tag, bytes): (u8, &[u8]) = match self {
+            Self::All => (0, &[]),
+            Self::Session(uuid) => (1, &uuid.0),
+            Self::Sender(key) => (2, &key.0),
+            Self::Model(digest) => (3, digest),
+        };
+        [&[tag], bytes].concat()
+    }
+
+    /// The key of the record at `index`.
+    pub(super) fn at(&self, index: LogIndex) -> Vec<u8> {
+        let mut key = self.prefix();
+        key.extend_from_slice(&index.get().to_be_bytes());
+        key
+    }
+}
+
+/// Where an entry of a plain family stands.
+pub(super) fn plain_key(family: Family, key: &[u8]) -> Vec<u8> {
+    [&[family.number()], key].concat()
+}
+
+impl Store {
+    /// What the engine needs to go on where it stopped. Our own batches that
+    /// were not signed before the stop have a signature of zeros.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn restored(&self) -> Result<Restored, StorageError> {
+        let root = self.head().root.clone();
+        let mut blocks = Vec::new();
+        for (id, mark) in self.uncommitted()? {
+            if mark.is_over(root.header.height) {
+                continue;
+            }
+            let block = self.block(id)?;
+            blocks.push(block.ok_or_else(|| self.damaged(format!("block {id} is missing")))?);
+        }
+        blocks.sort_by_key(|block| (block.header().era, block.header().view));
+        let safety = match self.0.db.iterator_cf(self.family(SAFETY), IteratorMode::End).next() {
+            None => None,
+            Some(item) => {
+                let (_, bytes) = item.map_err(|error| self.failure(error))?;
+                let safety = formats::read_safety(&bytes);
+                Some(Box::new(safety.map_err(|error| self.decoding(SAFETY, error))?))
+            }
+        };
+        let mut batches = Vec::new();
+        let mut lanes = self.0.db.raw_iterator_cf(self.family(BATCHES));
+        lanes.seek_to_first();
+        while let Some(key) = lanes.key() {
+            let found = self.batch_key(key)?;
+            let cited = root.lane_heads.get(&found.author).map_or(LaneSeq::ZERO, |head| head.0);
+            if found.lane_seq <= cited {
+                let next = BatchRef {
+                    author: found.author,
+                    lane_seq: cited.next(),
+                    digest: BatchDigest::ZERO,
+                };
+                lanes.seek(next.key());
+                continue;
+            }
+            let bytes = lanes.value().expect("an iterator with a key has a value").to_vec();
+            batches.push(Arc::new(self.signed_batch(&found, bytes)?));
+            lanes.next();
+        }
+        lanes.status().map_err(|error| self.failure(error))?;
+        Ok(Restored { safety, root, blocks, batches })
+    }
+
+    /// A batch.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn batch(
+        &self,
+        author: PublicKey,
+        lane_seq: LaneSeq,
+        digest: BatchDigest,
+    ) -> Result<Option<SignedBatch>, StorageError> {
+        self.batch_at(&BatchRef { author, lane_seq, digest })
+    }
+
+    /// The batches of a lane from after `after` up to the one with this
+    /// sequence and digest, ascending: the first ones that fit into `size_max`
+    /// bytes of records, and at least one. Empty when one of them is not here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn batches(
+        &self,
+        author: PublicKey,
+        after: LaneSeq,
+        up_to: LaneSeq,
+        digest: BatchDigest,
+        size_max: usize,
+    ) -> Result<Vec<SignedBatch>, StorageError> {
+        // Only the newest is known by its digest, so the lane is walked back
+        // by headers, and what would not fit falls off the newer end.
+        let mut fitting: VecDeque<(BatchRef, usize)> = VecDeque::new();
+        let mut size = 0;
+        let mut place = BatchRef { author, lane_seq: up_to, digest };
+        while place.lane_seq > after {
+            let Some(header) = self.batch_header(&place)? else { return Ok(Vec::new()) };
+            size += header.records_bytes as usize;
+            fitting.push_front((place, header.records_bytes as usize));
+            while size > size_max && fitting.len() > 1 {
+                size -= fitting.pop_back().map_or(0, |(_, size)| size);
+            }
+            let Some(before) = place.lane_seq.previous() else { break };
+            place = BatchRef { author, lane_seq: before, digest: header.previous };
+        }
+        let read = |(place, _)| {
+            let batch = self.batch_at(&place)?;
+            batch.ok_or_else(|| self.damaged(format!("batch {} is gone", place.digest)))
+        };
+        fitting.into_iter().map(read).collect()
+    }
+
+    /// A block, final or not.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn block(&self, id: BlockId) -> Result<Option<Block>, StorageError> {
+        self.get_decoded(BLOCKS, id.as_bytes())
+    }
+
+    /// The final block at a height; none at genesis and above the head.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn block_at(&self, height: Height) -> Result<Option<Block>, StorageError> {
+        let Some(entry) = self.block_entry(height)? else { return Ok(None) };
+        self.final_block(&entry).map(Some)
+    }
+
+    /// What executing the final block at a height gave.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn exec_at(&self, height: Height) -> Result<Option<ExecFields>, StorageError> {
+        Ok(self.block_entry(height)?.map(|entry| entry.fields))
+    }
+
+    /// The final block at a height as those who wait for records hear of it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn committed_at(&self, height: Height) -> Result<Option<Committed>, StorageError> {
+        let Some(block) = self.block_at(height)? else { return Ok(None) };
+        let lines = self.get(OUTCOMES, &height.get().to_be_bytes())?;
+        let lines =
+            lines.ok_or_else(|| self.damaged(format!("the outcomes of block {height} are gone")))?;
+        let lines =
+            formats::read_lines(&lines).map_err(|error| self.decoding(OUTCOMES, error))?;
+        let header = block.header();
+        Ok(Some(Committed {
+            height,
+            block: block.id(),
+            view: header.view,
+            timestamp_ms: header.timestamp_ms,
+            proposer: header.proposer,
+            records: lines.iter().map(|line| (line.digest, line.code, line.log_index)).collect(),
+        }))
+    }
+
+    /// The first certified height from `height` on, and its commit certificate.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn certificate_at_or_after(
+        &self,
+        height: Height,
+    ) -> Result<Option<(Height, CommitCert)>, StorageError> {
+        let start = height.get().to_be_bytes();
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        let Some(item) = self.0.db.iterator_cf(self.family(CERTIFICATES), mode).next() else {
+            return Ok(None);
+        };
+        let (key, value) = item.map_err(|error| self.failure(error))?;
+        Ok(Some((self.height_key(CERTIFICATES, &key)?, self.decode(CERTIFICATES, &value)?)))
+    }
+
+    /// The final blocks from after `above` towards `target`, with their
+    /// batches, and the certificate of the last one: as many certified blocks
+    /// as fit into `size_max` bytes, and at least those up to the first
+    /// certificate. A target that is not final here stands for the head. None
+    /// when nothing above is final here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn chain_from(
+        &self,
+        above: Height,
+        target: BlockId,
+        size_max: usize,
+    ) -> Result<Option<ChainPart>, StorageError> {
+        let mut last = self.head().height();
+        if let Some(block) = self.block(target)? {
+            let height = block.header().height;
+            if self.block_entry(height)?.is_some_and(|entry| entry.id == target) {
+                last = height;
+            }
+        }
+        let mut part: Option<ChainPart> = None;
+        let mut size = 0;
+        let mut next = above.next();
+        while next <= last {
+            // The target need not be certified itself: the next one above it is.
+            let Some((certified, cert)) = self.certificate_at_or_after(next)? else { break };
+            let mut blocks = Vec::new();
+            while next <= certified {
+                let entry = self.block_entry(next)?;
+                let entry = entry.ok_or_else(|| self.damaged(format!("block {next} is gone")))?;
+                let block = self.final_block(&entry)?;
+                let mut batches = Vec::with_capacity(entry.batches.len());
+                for place in &entry.batches {
+                    let batch = self.batch_at(place)?.ok_or_else(|| {
+                        self.damaged(format!("batch {} of block {next} is gone", place.digest))
+                    })?;
+                    size += BATCH_HEADER_SIZE + batch.header().records_bytes as usize;
+                    batches.push(batch);
+                }
+                size += block.to_bytes().len();
+                blocks.push((block, batches));
+                next = next.next();
+            }
+            match &mut part {
+                Some(_) if size > size_max => break,
+                Some(part) => {
+                    part.blocks.extend(blocks);
+                    part.cert = cert;
+                }
+                None => part = Some(ChainPart { blocks, cert }),
+            }
+            if size > size_max {
+                break;
+            }
+        }
+        Ok(part)
+    }
+
+    /// A record that a final block judged, by its digest: the one in the log,
+    /// else the one that was judged last.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn record(&self, digest: &RecordDigest) -> Result<Option<StoredRecord>, StorageError> {
+        let Some(entry) = self.get_decoded::<RecordEntry>(RECORDS, digest.as_bytes())? else {
+            return Ok(None);
+        };
+        let batch = self.0.db.get_pinned_cf(self.family(BATCHES), entry.batch.key());
+        let batch = batch.map_err(|error| self.failure(error))?;
+        let start = entry.offset as usize;
+        let range = start..start + entry.length as usize;
+        let bytes = batch.as_ref().and_then(|batch| batch.get(range));
+        let bytes =
+            bytes.ok_or_else(|| self.damaged(format!("the bytes of record {digest} are gone")))?;
+        let outcome = self.outcome(entry.height, &entry.line)?;
+        Ok(Some(StoredRecord { outcome, bytes: bytes.into() }))
+    }
+
+    /// What became of certain signed bytes, by
+    /// [`signed_bytes_hash`](bizra_ledger::outcomes::signed_bytes_hash).
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn outcome_of_bytes(&self, hash: &Hash) -> Result<Option<StoredOutcome>, StorageError> {
+        let entry = self.get_decoded::<BytesEntry>(BY_HASH, hash.as_bytes())?;
+        entry.map(|entry| self.outcome(entry.height, &entry.line)).transpose()
+    }
+
+    /// At most `limit` records in the log after index `after`, ascending.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn search(
+        &self,
+        key: IndexKey,
+        after: Option<LogIndex>,
+        limit: usize,
+    ) -> Result<Vec<(LogIndex, RecordDigest)>, StorageError> {
+        let first = match after {
+            None => LogIndex::ZERO,
+            Some(LogIndex::MAX) => return Ok(Vec::new()),
+            Some(index) => index.next(),
+        };
+        let (prefix, start) = (key.prefix(), key.at(first));
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        let mut found = Vec::new();
+        for item in self.0.db.iterator_cf(self.family(INDEX), mode) {
+            let (key, value) = item.map_err(|error| self.failure(error))?;
+            let Some(index) = key.strip_prefix(prefix.as_slice()) else { break };
+            if found.len() == limit {
+                break;
+            }
+            let index = index.try_into().map(u64::from_be_bytes).map_err(|_| {
+                self.damaged(format!("a key of `{INDEX}` of {} bytes", key.len()))
+            })?;
+            found.push((LogIndex::new(index), self.decode(INDEX, &value)?));
+        }
+        Ok(found)
+    }
+
+    /// The proof that a record is final, against the first certified block since
+    /// it was executed. None for a record that is not in the log.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn finality_proof(
+        &self,
+        digest: &RecordDigest,
+    ) -> Result<Option<FinalityProof>, StorageError> {
+        let Some(record) = self.record(digest)? else { return Ok(None) };
+        let Some(log_index) = record.outcome.log_index else { return Ok(None) };
+        let Some(head) = self.final_head(record.outcome.height)? else { return Ok(None) };
+        let inclusion = log::inclusion_proof(head.exec.log_size, log_index.get(), self);
+        let inclusion = inclusion.map_err(|error| self.damaged(error.to_string()))?;
+        let envelope = record.bytes.to_vec();
+        Ok(Some(FinalityProof { envelope, log_index, inclusion, head }))
+    }
+
+    /// The proof that the first certified block from `height` on is final, with
+    /// signatures of exactly a quorum.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn final_head(&self, height: Height) -> Result<Option<FinalHead>, StorageError> {
+        let Some((height, cert)) = self.certificate_at_or_after(height)? else { return Ok(None) };
+        let entry = self.block_entry(height)?;
+        let entry = entry.ok_or_else(|| self.damaged(format!("block {height} is gone")))?;
+        let header = *self.final_block(&entry)?.header();
+        let filler = if cert.vote.block == entry.id {
+            None
+        } else {
+            let filler = self.block(cert.vote.block)?;
+            let filler = filler.ok_or_else(|| {
+                self.damaged(format!("the certified filler of block {height} is gone"))
+            })?;
+            Some(*filler.header())
+        };
+        let commit = trimmed(&cert, self.0.genesis.committee.quorum());
+        Ok(Some(FinalHead { exec: entry.fields, header, filler, commit, eras: Vec::new() }))
+    }
+
+    /// The proof that the log of `to` records continues the one of `from`.
+    ///
+    /// # Errors
+    /// [`LogError::Shrinks`] when `from` is above `to`, [`LogError::NotInLog`]
+    /// when `to` is above the size of the log.
+    pub fn consistency(&self, from: u64, to: u64) -> Result<Vec<Hash>, LogError> {
+        let size = self.head().fields.log_size;
+        if to > size {
+            return Err(LogError::NotInLog { index: to.saturating_sub(1), size });
+        }
+        log::consistency_proof(from, to, self)
+    }
+
+    /// All evidence, in no particular order; at most `limit` pieces.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn evidence(&self, limit: usize) -> Result<Vec<Evidence>, StorageError> {
+        let entries = self.0.db.iterator_cf(self.family(EVIDENCE), IteratorMode::Start);
+        let read = |item: Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>| {
+            let (_, bytes) = item.map_err(|error| self.failure(error))?;
+            formats::read_evidence(&bytes).map_err(|error| self.decoding(EVIDENCE, error))
+        };
+        entries.take(limit).map(read).collect()
+    }
+
+    pub(super) fn block_entry(&self, height: Height) -> Result<Option<BlockEntry>, StorageError> {
+        self.get_decoded(HEIGHTS, &height.get().to_be_bytes())
+    }
+
+    fn final_block(&self, entry: &BlockEntry) -> Result<Block, StorageError> {
+        let block = self.block(entry.id)?;
+        block.ok_or_else(|| self.damaged(format!("final block {} is gone", entry.id)))
+    }
+
+    fn batch_at(&self, place: &BatchRef) -> Result<Option<SignedBatch>, StorageError> {
+        let bytes = self.get(BATCHES, &place.key())?;
+        bytes.map(|bytes| self.signed_batch(place, bytes)).transpose()
+    }
+
+    /// Reads a batch, and its signature from where our own are kept.
+    fn signed_batch(
+        &self,
+        place: &BatchRef,
+        mut bytes: Vec<u8>,
+    ) -> Result<SignedBatch, StorageError> {
+        let signature = BATCH_HEADER_SIZE..BATCH_HEADER_SIZE + SIGNATURE_SIZE;
+        if bytes.get(signature.clone()) == Some(&NO_SIGNATURE.0)
+            && let Some(own) = self.get(SIGNATURES, &place.key())?
+        {
+            if own.len() != SIGNATURE_SIZE {
+                return Err(self.damaged(format!("a signature of {} bytes", own.len())));
+            }
+            bytes[signature].copy_from_slice(&own);
+        }
+        self.decode(BATCHES, &bytes)
+    }
+
+    fn batch_header(&self, place: &BatchRef) -> Result<Option<BatchHeader>, StorageError> {
+        let bytes = self.0.db.get_pinned_cf(self.family(BATCHES), place.key());
+        let bytes = bytes.map_err(|error| self.failure(error))?;
+        bytes
+            .map(|bytes| {
+                BatchHeader::decode(&mut Reader::new(&bytes))
+                    .map_err(|error| self.decoding(BATCHES, error))
+            })
+            .transpose()
+    }
+
+    fn batch_key(&self, key: &[u8]) -> Result<BatchRef, StorageError> {
+        let bad = || self.damaged(format!("a key of `{BATCHES}` of {} bytes", key.len()));
+        let (author, rest) = key.split_first_chunk::<32>().ok_or_else(bad)?;
+        let (lane_seq, digest) = rest.split_first_chunk::<8>().ok_or_else(bad)?;
+        Ok(BatchRef {
+            author: PublicKey(*author),
+            lane_seq: LaneSeq::new(u64::from_be_bytes(*lane_seq)),
+            digest: BatchDigest(digest.try_into().map_err(|_| bad())?),
+        })
+    }
+
+    fn height_key(&self, family: &str, key: &[u8]) -> Result<Height, StorageError> {
+        let bytes = key.try_into();
+        let bytes =
+            bytes.map_err(|_| self.damaged(format!("a key of `{family}` of {} bytes", key.len())))?;
+        Ok(Height::new(u64::from_be_bytes(bytes)))
+    }
+
+    fn outcome(&self, height: Height, line: &OutcomeLine) -> Result<StoredOutcome, StorageError> {
+        let code = Code::from_number(line.code)
+            .ok_or_else(|| self.damaged(format!("an outcome code of {}", line.code)))?;
+        Ok(StoredOutcome { digest: line.digest, height, code, log_index: line.log_index })
+    }
+}
+
+impl LogHashes for Store {
+    fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, LedgerError> {
+        let keys: Vec<[u8; 8]> = numbers.iter().map(|number| number.to_be_bytes()).collect();
+        let values = self.0.db.batched_multi_get_cf(self.family(LOG), &keys, false);
+        values
+            .into_iter()
+            .zip(numbers)
+            .map(|(value, number)| {
+                let value = value.map_err(|error| LedgerError(error.into_string()))?;
+                let value =
+                    value.ok_or_else(|| LedgerError(format!("stored hash {number} is missing")))?;
+                Hash::from_bytes(&value)
+                    .map_err(|error| LedgerError(format!("stored hash {number}: {error}")))
+            })
+            .collect()
+    }
+}
+
+impl Base for Store {
+    fn head(&self) -> Result<Head, LedgerError> {
+        Ok(Self::head(self).ledger.clone())
+    }
+
+    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.get(PLAIN, &plain_key(family, key)).map_err(|error| LedgerError(error.to_string()))
+    }
+}
+
+/// The certificate with the signatures of its first `quorum` signers.
+fn trimmed(cert: &CommitCert, quorum: usize) -> CommitCert {
+    let size = cert.signers.committee_size();
+    CommitCert {
+        vote: cert.vote,
+        signers: SignerSet::of(size, cert.signers.iter().take(quorum)),
+        signatures: cert.signatures.iter().take(quorum).copied().collect(),
+    }
+}

@@ -1,0 +1,357 @@
+//! A chain for tests: real keys, real certificates, real records.
+
+use super::{CommittedBlock, META, Store};
+use bizra_consensus::{Commit, EpochState, Persist, Root, SafetyRecord};
+use bizra_keys::{ConsensusKey, SenderKey};
+use bizra_ledger::envelope::Unsigned;
+use bizra_ledger::execution::{Base, BlockInput, BlockRecord, Overlay, Parent, execute};
+use bizra_ledger::gates::{Verdict, check_records};
+use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
+use bizra_types::block::{Block, BlockContent, Citation};
+use bizra_types::certificate::{CommitCert, Qc};
+use bizra_types::committee::{Committee, SignerSet, Validator};
+use bizra_types::crypto::PublicKey;
+use bizra_types::genesis::{Genesis, Parameters};
+use bizra_types::hash::{BatchDigest, BlockId, ExecHash, hex};
+use bizra_types::message::{CommitVote, Vote};
+use bizra_types::numbers::{
+    Era, Height, LaneSeq, ProtocolVersion, TimestampMs, ValidatorIndex, View,
+};
+use rocksdb::WriteBatch;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Validators of the test chains; all of them sign every certificate.
+const VALIDATORS: u8 = 4;
+/// Admission time of every record: within the tolerance of its timestamp.
+const ADMITTED_AT: TimestampMs = TimestampMs::new(1_795_311_963_123);
+
+/// The end of a chain that grows; cloning it forks the chain.
+#[derive(Clone)]
+pub(crate) struct TestChain {
+    pub(crate) genesis: Arc<Genesis>,
+    height: Height,
+    view: View,
+    parent: BlockId,
+    lanes: BTreeMap<PublicKey, (LaneSeq, BatchDigest)>,
+}
+
+/// A block that was run, with all that its commit needs.
+#[derive(Clone)]
+pub(crate) struct RunBlock {
+    pub(crate) block: Block,
+    pub(crate) batches: Vec<Arc<SignedBatch>>,
+    pub(crate) verdicts: Vec<Arc<[Verdict]>>,
+    pub(crate) overlay: Arc<Overlay>,
+}
+
+impl RunBlock {
+    pub(crate) fn committed(&self) -> CommittedBlock<'_> {
+        CommittedBlock {
+            block: &self.block,
+            batches: &self.batches,
+            verdicts: &self.verdicts,
+            overlay: &self.overlay,
+        }
+    }
+}
+
+/// The consensus key of a validator.
+pub(crate) fn validator_key(index: u8) -> ConsensusKey {
+    ConsensusKey::from_seed(&[index + 1; 32])
+}
+
+/// The genesis of a chain with this name.
+pub(crate) fn genesis(name: &str) -> Genesis {
+    let validators = (0..VALIDATORS).map(|index| Validator {
+        name: format!("validator-{index}"),
+        peer_id: format!("peer-{index}"),
+        consensus_key: validator_key(index).public(),
+        vrf_key: [index; 32],
+        kem_key: vec![index; 1216],
+    });
+    Genesis::new(
+        name.to_string(),
+        TimestampMs::new(ADMITTED_AT.get() - 1_000),
+        Committee::new(validators.collect()).expect("a committee"),
+        ProtocolVersion::new(1),
+        Parameters::default(),
+        Vec::new(),
+    )
+}
+
+/// A good record; `number` makes it differ from others.
+pub(crate) fn record(number: u64) -> Arc<[u8]> {
+    let key = SenderKey::from_seed(&[99; 32]);
+    let text = format!(
+        r#"{{
+            "version": "1.0.0",
+            "envelope_id": "123e4567-e89b-42d3-a456-426614174000",
+            "timestamp": "2026-11-22T01:46:03.123456789Z",
+            "nonce": "{number:064x}",
+            "sender": {{"agent_type": "PAT", "agent_id": "agent", "public_key": "{key}"}},
+            "payload": {{
+                "action": "inference/commit",
+                "policy_hash": "{hash}",
+                "data": {{
+                    "session_id": "0189d3a0-0000-7000-8000-{session:012x}",
+                    "transition": "commit",
+                    "parents": [],
+                    "model": {{"name": "tiny", "digest": "{hash}", "evidence": "host_verified"}},
+                    "tier": "EDGE",
+                    "input_commitment": "{hash}",
+                    "output_commitment": "{hash}",
+                    "operation": "chat",
+                    "operations": ["infer", "read"],
+                    "intent": ["infer"],
+                    "parameters_digest": "{hash}",
+                    "usage": {{"input_tokens": 12, "output_tokens": 34}},
+                    "started_at": "2026-11-22T01:46:01Z",
+                    "finished_at": "2026-11-22T01:46:02.5Z",
+                    "finish_reason": "stop",
+                    "trace_id": "00112233445566778899aabbccddeeff",
+                    "fate": {{"f": 1, "a": 0.9, "t": 0.95, "e": 0.91}},
+                    "flags": {{"personal_data": false, "toxicity": false, "violation": false}},
+                    "budget": {{
+                        "tier": "MICRO", "depth": 1, "tracks": 1, "retries": 0,
+                        "entropy": 0.25, "knowledge_gap": 0.125, "mean_snr": 0.9
+                    }}
+                }}
+            }},
+            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.91, "urgency": "REAL_TIME"}}
+        }}"#,
+        key = key.public(),
+        hash = hex(&[0xab; 32]),
+        session = number % 2,
+    );
+    let unsigned = Unsigned::parse(text.as_bytes()).expect("the form is right");
+    let signature = key.sign(unsigned.digest().as_bytes());
+    unsigned.with_signature(signature).expect("small enough")
+}
+
+/// Lets every write-ahead log that the store begins stand on `/dev/full`,
+/// where a write answers that no space is left, until it is ended.
+pub(crate) struct FullDisk {
+    traps: Vec<PathBuf>,
+}
+
+impl FullDisk {
+    pub(crate) fn begin(store: &Store) -> Self {
+        let numbers = fs::read_dir(store.dir()).expect("the folder can be listed").filter_map(|it| {
+            let name = it.expect("the folder can be listed").file_name();
+            let digits: String =
+                name.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+            digits.parse::<u64>().ok()
+        });
+        let newest = numbers.filter(|number| *number < 1_000_000).max().expect("it has files");
+        let traps: Vec<PathBuf> = (newest + 1..newest + 100)
+            .map(|number| store.dir().join(format!("{number:06}.log")))
+            .collect();
+        for trap in &traps {
+            std::os::unix::fs::symlink("/dev/full", trap).expect("the test can write");
+        }
+        // A family with something to flush begins a new log.
+        let mut batch = WriteBatch::default();
+        batch.put_cf(store.family(META), b"of no meaning", [0]);
+        store.write(batch, true).expect("it is not full yet");
+        store.0.db.flush_cf(store.family(META)).expect("it is not full yet");
+        Self { traps }
+    }
+
+    pub(crate) fn end(self) {
+        for trap in self.traps {
+            // The store itself takes away those that it has given up.
+            drop(fs::remove_file(trap));
+        }
+    }
+}
+
+impl TestChain {
+    /// A chain that has its genesis block alone.
+    pub(crate) fn new(name: &str) -> Self {
+        let genesis = Arc::new(genesis(name));
+        Self {
+            parent: genesis.header().id(),
+            genesis,
+            height: Height::ZERO,
+            view: View::ZERO,
+            lanes: BTreeMap::new(),
+        }
+    }
+
+    /// The next batch of a validator's lane.
+    pub(crate) fn batch(&mut self, author: u8, records: &[Arc<[u8]>]) -> Arc<SignedBatch> {
+        let key = validator_key(author);
+        let (last, previous) =
+            self.lanes.get(&key.public()).copied().unwrap_or((LaneSeq::ZERO, BatchDigest::ZERO));
+        let records: Arc<[BatchRecord]> = records
+            .iter()
+            .map(|bytes| BatchRecord { admitted_at_ms: ADMITTED_AT, bytes: Arc::clone(bytes) })
+            .collect();
+        let header =
+            BatchHeader::new(Era::new(1), key.public(), last.next(), previous, &records);
+        let chain_id = self.genesis.chain_id();
+        self.lanes.insert(key.public(), (last.next(), header.digest(&chain_id)));
+        let signature = key.sign(&header.signed_bytes(&chain_id));
+        Arc::new(SignedBatch::new(header, signature, records).expect("the header is theirs"))
+    }
+
+    /// A block on the end of the chain that cites these batches, the last ones
+    /// of their lanes. It becomes the end.
+    pub(crate) fn block(&mut self, batches: &[Arc<SignedBatch>]) -> Block {
+        self.block_in(self.view.next(), batches)
+    }
+
+    /// As [`TestChain::block`], in a later view.
+    pub(crate) fn block_in(&mut self, view: View, batches: &[Arc<SignedBatch>]) -> Block {
+        let chain_id = self.genesis.chain_id();
+        let mut cited: BTreeMap<PublicKey, Citation> = BTreeMap::new();
+        for batch in batches {
+            let header = batch.header();
+            let digest = header.digest(&chain_id);
+            let citation =
+                Citation { author: header.author, up_to_seq: header.lane_seq, digest };
+            cited.insert(header.author, citation);
+        }
+        let block = Block::new(BlockContent {
+            protocol_version: ProtocolVersion::new(1),
+            chain_id,
+            height: self.height.next(),
+            view,
+            justify: self.qc(),
+            citations: cited.into_values().collect(),
+            reveals: Vec::new(),
+            timestamp_ms: TimestampMs::new(ADMITTED_AT.get() + view.get()),
+            proposer: ValidatorIndex::ZERO,
+            closes: None,
+        });
+        self.height = self.height.next();
+        self.view = view;
+        self.parent = block.id();
+        block
+    }
+
+    /// The certificate of the end.
+    pub(crate) fn qc(&self) -> Qc {
+        let size = usize::from(VALIDATORS);
+        if self.view == View::ZERO {
+            return Qc::root(Era::new(1), self.parent, size);
+        }
+        let vote = Vote { era: Era::new(1), view: self.view, block: self.parent };
+        let message = vote.signed_bytes(&self.genesis.chain_id());
+        Qc {
+            vote,
+            signers: everyone(),
+            signatures: (0..VALIDATORS).map(|it| validator_key(it).sign(&message)).collect(),
+        }
+    }
+
+    /// The commit of these blocks by a certificate of the last one.
+    pub(crate) fn commit(&self, blocks: &[(Block, ExecHash)]) -> Commit {
+        let (last, exec) = blocks.last().expect("a commit has blocks");
+        let vote = CommitVote {
+            era: Era::new(1),
+            view: last.header().view,
+            block: last.id(),
+            exec: *exec,
+        };
+        let message = vote.signed_bytes(&self.genesis.chain_id());
+        let cert = CommitCert {
+            vote,
+            signers: everyone(),
+            signatures: (0..VALIDATORS).map(|it| validator_key(it).sign(&message)).collect(),
+        };
+        let root = Root {
+            header: *last.header(),
+            exec: *exec,
+            lane_heads: self.lanes.clone(),
+            epoch: EpochState::genesis(&self.genesis.chain_id()),
+            cert: Some(cert.clone()),
+        };
+        Commit { blocks: blocks.to_vec(), cert, root }
+    }
+
+    /// Runs a block on the overlays of its uncommitted ancestors.
+    pub(crate) fn run(
+        &self,
+        base: &dyn Base,
+        ancestors: &[RunBlock],
+        block: &Block,
+        batches: &[Arc<SignedBatch>],
+    ) -> RunBlock {
+        let pending = ancestors.iter().map(|run| Arc::clone(&run.overlay)).collect();
+        let verdicts: Vec<Arc<[Verdict]>> =
+            batches.iter().map(|batch| self.verdicts(batch)).collect();
+        let records: Vec<BlockRecord> = batches
+            .iter()
+            .zip(&verdicts)
+            .flat_map(|(batch, verdicts)| batch.records().iter().zip(verdicts.iter()))
+            .map(|(record, verdict)| BlockRecord {
+                bytes: Arc::clone(&record.bytes),
+                verdict: verdict.clone(),
+            })
+            .collect();
+        let committee: Vec<_> =
+            self.genesis.committee.iter().map(|(_, it)| it.consensus_key).collect();
+        let input = BlockInput {
+            height: block.header().height,
+            timestamp: block.header().timestamp_ms,
+            committee: &committee,
+            records: &records,
+        };
+        let parent = Parent::new(base, pending).expect("the store can be read");
+        let overlay = execute(&parent, &input).expect("the store can be read");
+        RunBlock {
+            block: block.clone(),
+            batches: batches.to_vec(),
+            verdicts,
+            overlay: Arc::new(overlay),
+        }
+    }
+
+    /// Makes a block of these batches, runs it on the head and commits it.
+    pub(crate) fn grow(&mut self, store: &Store, batches: &[Arc<SignedBatch>]) -> RunBlock {
+        let block = self.block(batches);
+        let run = self.run(store, &[], &block, batches);
+        let commit = self.commit(&[(block, run.overlay.exec())]);
+        store.commit(&commit, &[run.committed()]).expect("the store can be written");
+        run
+    }
+
+    /// What a validator writes when it votes for the block at the end.
+    pub(crate) fn vote(&self, block: &Block, batches: &[Arc<SignedBatch>]) -> Persist {
+        let header = block.header();
+        let safety = SafetyRecord {
+            era: Era::new(1),
+            current_view: header.view,
+            last_voted: Some(Vote { era: Era::new(1), view: header.view, block: block.id() }),
+            last_timeout: None,
+            last_commit_vote: None,
+            last_proposal: None,
+            last_batch: None,
+            high_qc: block.justify().clone(),
+            high_tc: None,
+        };
+        Persist {
+            safety: Some(Box::new(safety)),
+            blocks: vec![block.clone()],
+            batches: batches.to_vec(),
+            own_batches: Vec::new(),
+        }
+    }
+
+    fn verdicts(&self, batch: &SignedBatch) -> Arc<[Verdict]> {
+        let records: Vec<_> =
+            batch.records().iter().map(|it| (it.admitted_at_ms, &it.bytes[..])).collect();
+        check_records(&records, &self.genesis.chain_id()).into()
+    }
+}
+
+fn everyone() -> SignerSet {
+    SignerSet::of(
+        usize::from(VALIDATORS),
+        (0..VALIDATORS).map(|index| ValidatorIndex::new(index.into())),
+    )
+}

@@ -1,0 +1,297 @@
+//! What the driver and the executor write.
+
+use super::formats::{
+    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry, batch_bytes,
+    record_offsets,
+};
+use super::read::IndexKey;
+use super::{
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES,
+    PLAIN, RECORDS, SAFETY, SIGNATURES, Store, StorageError, UNCOMMITTED,
+};
+use bizra_consensus::{Commit, Evidence, Persist};
+use bizra_ledger::codes::Code;
+use bizra_ledger::envelope::{Content, Envelope};
+use bizra_ledger::execution::Overlay;
+use bizra_ledger::gates::Verdict;
+use bizra_ledger::outcomes::Outcome;
+use bizra_types::batch::{BatchHeader, SignedBatch};
+use bizra_types::block::Block;
+use bizra_types::encoding::{Encode, encode_list};
+use bizra_types::hash::BlockId;
+use bizra_types::numbers::{Height, LogIndex};
+use rocksdb::{IteratorMode, WriteBatch};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+
+/// A block with what executing it left, ready to be committed.
+#[derive(Clone, Copy, Debug)]
+pub struct CommittedBlock<'a> {
+    /// The block.
+    pub block: &'a Block,
+    /// The cited batches in the order of execution.
+    pub batches: &'a [Arc<SignedBatch>],
+    /// The static verdicts on the records of those batches, in the same order.
+    pub verdicts: &'a [Arc<[Verdict]>],
+    /// What executing it left.
+    pub overlay: &'a Overlay,
+}
+
+impl Store {
+    /// Writes what must be on disk before anything is sent, and syncs, once.
+    ///
+    /// Our own batches get no signature here, because only what is durable gets
+    /// one: the driver signs them now, and on every start those that are found
+    /// unsigned, and hands the signatures to [`Store::store_signature`].
+    ///
+    /// # Errors
+    /// [`StorageError::Full`] when only space is missing: nothing counts as
+    /// written, and the same call may be tried again. After any other error the
+    /// process must stop.
+    pub fn persist(&self, persist: &Persist) -> Result<(), StorageError> {
+        if persist.is_empty() {
+            return Ok(());
+        }
+        let mut batch = WriteBatch::default();
+        if let Some(safety) = &persist.safety {
+            let key = safety.era.get().to_be_bytes();
+            batch.put_cf(self.family(SAFETY), key, formats::safety_bytes(safety));
+        }
+        for block in &persist.blocks {
+            batch.put_cf(self.family(BLOCKS), block.id().as_bytes(), block.to_bytes());
+            let mark = Mark {
+                height: block.header().height,
+                is_filler: u8::from(block.is_filler()),
+            };
+            batch.put_cf(self.family(UNCOMMITTED), block.id().as_bytes(), mark.to_bytes());
+        }
+        for signed in &persist.batches {
+            let header = signed.header();
+            let bytes = batch_bytes(header, signed.signature(), signed.records());
+            batch.put_cf(self.family(BATCHES), self.batch_ref(header).key(), bytes);
+        }
+        for (header, records) in &persist.own_batches {
+            let bytes = batch_bytes(header, NO_SIGNATURE, records);
+            batch.put_cf(self.family(BATCHES), self.batch_ref(header).key(), bytes);
+        }
+        self.write(batch, true)
+    }
+
+    /// Keeps our signature of our own batch, for peers that ask for the batch.
+    /// Not synced: a signature that is lost is made again.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    pub fn store_signature(&self, signed: &SignedBatch) -> Result<(), StorageError> {
+        let key = self.batch_ref(signed.header()).key();
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(SIGNATURES), key, signed.signature().0);
+        self.write(batch, false)
+    }
+
+    /// Keeps evidence against a validator. The same evidence is kept once. Not synced.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    pub fn store_evidence(&self, evidence: &Evidence) -> Result<(), StorageError> {
+        let bytes = formats::evidence_bytes(evidence);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(EVIDENCE), blake3::hash(&bytes).as_bytes(), bytes);
+        self.write(batch, false)
+    }
+
+    /// Writes blocks that became final, in one atomic write, and moves the head.
+    /// Uncommitted blocks that can no longer become final are dropped.
+    ///
+    /// Not synced: the next synced write covers it, and until then a crash
+    /// brings the head before back, from which the engine commits again.
+    ///
+    /// # Errors
+    /// [`StorageError::Full`] when only space is missing: nothing counts as
+    /// written, and the same call may be tried again. After any other error the
+    /// process must stop.
+    ///
+    /// # Panics
+    /// When the blocks do not follow the head, or are not those of the commit.
+    pub fn commit(
+        &self,
+        commit: &Commit,
+        blocks: &[CommittedBlock<'_>],
+    ) -> Result<(), StorageError> {
+        let last = blocks.last().expect("a commit has blocks");
+        assert_eq!(commit.root.header.id(), last.block.id(), "the root is the last block");
+        assert_eq!(commit.root.exec, last.overlay.exec(), "the root has the exec of this node");
+        let mut batch = WriteBatch::default();
+        let mut height = self.head().height();
+        let mut ids = BTreeSet::new();
+        for committed in blocks {
+            assert_eq!(committed.block.header().height, height.next(), "commits leave no gap");
+            height = height.next();
+            ids.insert(committed.block.id());
+            self.put_block(&mut batch, committed)?;
+        }
+        let cert = &commit.cert;
+        batch.put_cf(self.family(CERTIFICATES), height.get().to_be_bytes(), cert.to_bytes());
+        self.drop_forks(&mut batch, height, &ids, cert.vote.block)?;
+        let head = ChainHead {
+            root: commit.root.clone(),
+            fields: *last.overlay.fields(),
+            ledger: last.overlay.head().clone(),
+        };
+        self.put_head(&mut batch, &head);
+        self.write(batch, false)?;
+        *self.0.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
+        Ok(())
+    }
+
+    fn put_block(
+        &self,
+        batch: &mut WriteBatch,
+        committed: &CommittedBlock<'_>,
+    ) -> Result<(), StorageError> {
+        let CommittedBlock { block, batches, verdicts, overlay } = committed;
+        let height = block.header().height;
+        let entry = BlockEntry {
+            id: block.id(),
+            fields: *overlay.fields(),
+            batches: batches.iter().map(|signed| self.batch_ref(signed.header())).collect(),
+        };
+        // What came by catch-up may never have been persisted.
+        batch.put_cf(self.family(BLOCKS), block.id().as_bytes(), block.to_bytes());
+        for (signed, place) in batches.iter().zip(&entry.batches) {
+            if !self.contains(BATCHES, &place.key())? {
+                let bytes = batch_bytes(signed.header(), signed.signature(), signed.records());
+                batch.put_cf(self.family(BATCHES), place.key(), bytes);
+            }
+        }
+        batch.put_cf(self.family(HEIGHTS), height.get().to_be_bytes(), entry.to_bytes());
+        let lines: Vec<OutcomeLine> = overlay.outcomes().iter().map(line).collect();
+        let mut lines_bytes = Vec::new();
+        encode_list(&lines, &mut lines_bytes);
+        batch.put_cf(self.family(OUTCOMES), height.get().to_be_bytes(), lines_bytes);
+        let mut outcomes = overlay.outcomes().iter();
+        for ((signed, place), verdicts) in batches.iter().zip(&entry.batches).zip(*verdicts) {
+            let offsets = record_offsets(signed.records());
+            for ((record, offset), verdict) in signed.records().iter().zip(offsets).zip(&**verdicts)
+            {
+                let outcome = outcomes.next().expect("every record has an outcome");
+                let place = Place { batch: *place, offset, length: record.bytes.len(), height };
+                self.put_record(batch, outcome, &place, verdict.envelope());
+            }
+        }
+        assert!(outcomes.next().is_none(), "every outcome has a record");
+        for (number, hash) in overlay.log_hashes() {
+            batch.put_cf(self.family(LOG), number.to_be_bytes(), hash.as_bytes());
+        }
+        for (family, key, value) in overlay.plain_writes() {
+            let key = super::read::plain_key(family, key);
+            match value {
+                Some(value) => batch.put_cf(self.family(PLAIN), key, value),
+                None => batch.delete_cf(self.family(PLAIN), key),
+            }
+        }
+        Ok(())
+    }
+
+    fn put_record(
+        &self,
+        batch: &mut WriteBatch,
+        outcome: &Outcome,
+        place: &Place,
+        envelope: Option<&Envelope>,
+    ) {
+        if outcome.code == Code::Skipped {
+            return;
+        }
+        let line = line(outcome);
+        let entry = BytesEntry { height: place.height, line };
+        batch.put_cf(self.family(BY_HASH), outcome.signed_bytes.as_bytes(), entry.to_bytes());
+        let Some(digest) = outcome.digest else { return };
+        let small = |size| u32::try_from(size).expect("a batch is at most 256 KiB");
+        let entry = RecordEntry {
+            batch: place.batch,
+            offset: small(place.offset),
+            length: small(place.length),
+            height: place.height,
+            line,
+        };
+        batch.put_cf(self.family(RECORDS), digest.as_bytes(), entry.to_bytes());
+        if let (Code::Success, Some(index)) = (outcome.code, outcome.log_index) {
+            let envelope = envelope.expect("only a good record gets into the log");
+            for key in index_keys(envelope, index) {
+                batch.put_cf(self.family(INDEX), key, digest.as_bytes());
+            }
+        }
+    }
+
+    /// Takes away the marks of what is final now and, with their blocks, of
+    /// what never will be. The block that the certificate names stays: a proof
+    /// needs its header even if it is a filler.
+    fn drop_forks(
+        &self,
+        batch: &mut WriteBatch,
+        height: Height,
+        committed: &BTreeSet<BlockId>,
+        certified: BlockId,
+    ) -> Result<(), StorageError> {
+        for (id, mark) in self.uncommitted()? {
+            if !mark.is_over(height) {
+                continue;
+            }
+            batch.delete_cf(self.family(UNCOMMITTED), id.as_bytes());
+            let is_final = committed.contains(&id)
+                || self.block_entry(mark.height)?.is_some_and(|entry| entry.id == id);
+            if !is_final && id != certified {
+                batch.delete_cf(self.family(BLOCKS), id.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn uncommitted(&self) -> Result<Vec<(BlockId, Mark)>, StorageError> {
+        let mut marks = Vec::new();
+        for item in self.0.db.iterator_cf(self.family(UNCOMMITTED), IteratorMode::Start) {
+            let (key, value) = item.map_err(|error| self.failure(error))?;
+            let id = self.decode::<BlockId>(UNCOMMITTED, &key)?;
+            marks.push((id, self.decode(UNCOMMITTED, &value)?));
+        }
+        Ok(marks)
+    }
+
+    pub(super) fn batch_ref(&self, header: &BatchHeader) -> BatchRef {
+        BatchRef {
+            author: header.author,
+            lane_seq: header.lane_seq,
+            digest: header.digest(&self.chain_id()),
+        }
+    }
+}
+
+/// Where the bytes of a record stand.
+struct Place {
+    batch: BatchRef,
+    offset: usize,
+    length: usize,
+    height: Height,
+}
+
+fn line(outcome: &Outcome) -> OutcomeLine {
+    OutcomeLine {
+        digest: outcome.digest,
+        code: outcome.code.number(),
+        flags: outcome.flags.0,
+        log_index: outcome.log_index,
+    }
+}
+
+/// Everything a record in the log can be found by.
+fn index_keys(envelope: &Envelope, index: LogIndex) -> Vec<Vec<u8>> {
+    let mut keys = vec![IndexKey::All, IndexKey::Sender(envelope.sender.public_key)];
+    match &envelope.content {
+        Content::Inference(inference) => {
+            keys.push(IndexKey::Session(inference.session_id));
+            keys.push(IndexKey::Model(inference.model.digest));
+        }
+    }
+    keys.into_iter().map(|key| key.at(index)).collect()
+}
