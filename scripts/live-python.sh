@@ -27,7 +27,7 @@ finish() {
         wait "$network" || { echo "live-python: testnet up ended with $?" >&2; status=1; }
     fi
     if [ "$status" -ne 0 ]; then
-        tail -n 15 "$folder"/up.log "$folder"/net/node-*/log.txt >&2 || true
+        tail -n 8 "$folder"/up.log "$folder"/net/node-*/log.txt 2>/dev/null | cut -c 1-160 >&2 || true
     fi
     rm -rf "$folder"
     exit "$status"

@@ -75,7 +75,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            heartbeat_interval: Duration::from_millis(100),
+            heartbeat_interval: Duration::from_millis(200),
             silence_max: Duration::from_secs(5),
             dial_backoff_min: Duration::from_millis(100),
             dial_backoff_max: Duration::from_secs(3),

@@ -33,6 +33,9 @@ const CONNECTIONS_PER_PEER_MAX: usize = 4;
 /// Streams that wait to be opened on one connection, at most.
 const PENDING_OPENS_MAX: usize = 64;
 
+/// Addresses of listed peers that are remembered, at most.
+const LISTED_HOSTS_MAX: usize = 4096;
+
 /// Why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -106,7 +109,15 @@ impl Links {
 
     /// Adds one address of a listed peer, found by name.
     pub(crate) fn add_listed_host(&mut self, host: IpAddr) {
-        self.listed_hosts.insert(host);
+        if self.listed_hosts.len() < LISTED_HOSTS_MAX {
+            self.listed_hosts.insert(host);
+        }
+    }
+
+    /// Counts followers anew after members changed.
+    pub(crate) fn recount_followers(&mut self) {
+        let peers = self.links.keys();
+        self.followers = peers.filter(|peer| !self.roster.is_member(peer)).copied().collect();
     }
 
     /// How many connections there are with the peer.

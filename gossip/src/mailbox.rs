@@ -168,7 +168,8 @@ impl Mailbox {
 }
 
 impl EventReceiver {
-    /// The next event, or `None` when the network has stopped. Cancel-safe.
+    /// The next event, or `None` when the network has stopped, by
+    /// [`crate::Network::shutdown`] or by a panic. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Event> {
         if self.consensus_in_a_row >= CONSENSUS_IN_A_ROW_MAX {
             self.consensus_in_a_row = 0;

@@ -10,7 +10,7 @@ use crate::multiplexer::BufferedYamux;
 use crate::queue::SendError;
 use crate::requests::{self, RequestError, Slots};
 use crate::roster::{Fault, Refused, Roster, Verdict as Standing};
-use crate::streams::{self, Channel, Notice, Shared, StreamPeer};
+use crate::streams::{self, Channel, Common, Notice, Shared, StreamPeer};
 use crate::topics::{self, GOSSIP_SIZE_MAX, Gossip, GossipId, Topic, Topics, Verdict};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -126,7 +126,7 @@ pub struct PeerStatus {
 /// The network. Clones share it; it stops when the last one is dropped.
 #[derive(Clone)]
 pub struct Network {
-    shared: Arc<Shared>,
+    common: Arc<Common>,
     slots: Arc<Slots>,
     request_protocol: StreamProtocol,
     listeners: Arc<[Multiaddr]>,
@@ -180,14 +180,13 @@ impl Network {
         let (notices, notices_receiver) = mpsc::channel(NOTICES_MAX);
         let (control, control_receiver) = mpsc::unbounded_channel();
         let (gossip, gossip_receiver) = mpsc::channel(GOSSIP_COMMANDS_MAX);
-        let shared = Arc::new(Shared {
+        let common = Arc::new(Common {
             local,
             started_at: Instant::now(),
             limits: config.limits.clone(),
             hello: RwLock::new(config.hello),
             peers: RwLock::default(),
             metrics: own_metrics,
-            mailbox,
             notices,
         });
         let mut task = SwarmTask {
@@ -206,14 +205,14 @@ impl Network {
             early_ends: VecDeque::new(),
             refusal_logged_at: None,
             resolved: mpsc::unbounded_channel(),
-            shared: Arc::clone(&shared),
+            shared: Arc::new(Shared { common: Arc::clone(&common), mailbox }),
         };
         task.set_stream_peers();
         task.set_peers(&config.peers);
         tokio::spawn(task.run(control_receiver, gossip_receiver, notices_receiver));
         let network = Self {
             slots: Arc::new(Slots::new(config.limits.requests_per_peer_max)),
-            shared,
+            common,
             request_protocol,
             listeners: listeners.into(),
             control,
@@ -225,7 +224,7 @@ impl Network {
     /// Our peer id.
     #[must_use]
     pub fn local_peer(&self) -> PeerId {
-        self.shared.local
+        self.common.local
     }
 
     /// The addresses that we listen on, with the ports that the system chose.
@@ -241,7 +240,7 @@ impl Network {
     /// When there are no direct streams to the peer, the message is above the
     /// channel's limit, or the queue is full.
     pub fn send(&self, peer: &PeerId, channel: Channel, message: Bytes) -> Result<(), SendError> {
-        let peers = self.shared.peers.read().expect("no holder panics");
+        let peers = self.common.peers.read().expect("no holder panics");
         let peer = peers.get(peer).ok_or(SendError::NoStream)?;
         self.queue(peer, channel, message)
     }
@@ -250,7 +249,7 @@ impl Network {
     /// and returns those that it was not queued for. Never blocks.
     #[must_use]
     pub fn broadcast(&self, channel: Channel, message: &Bytes) -> Vec<(PeerId, SendError)> {
-        let peers = self.shared.peers.read().expect("no holder panics");
+        let peers = self.common.peers.read().expect("no holder panics");
         peers
             .values()
             .filter_map(|peer| {
@@ -261,7 +260,7 @@ impl Network {
     }
 
     fn queue(&self, peer: &StreamPeer, channel: Channel, message: Bytes) -> Result<(), SendError> {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.common.metrics;
         match peer.queue(channel).push(message, Instant::now()) {
             Ok(stale) => {
                 metrics.dropped(channel, "stale", stale);
@@ -288,7 +287,7 @@ impl Network {
         timeout: Duration,
     ) -> Result<Bytes, RequestError> {
         let protocol = self.request_protocol.clone();
-        requests::request(&self.shared, &self.slots, peer, protocol, &request, timeout).await
+        requests::request(&self.common, &self.slots, peer, protocol, &request, timeout).await
     }
 
     /// Gossips a message to everyone. We do not hear it ourselves.
@@ -334,7 +333,7 @@ impl Network {
     /// # Panics
     /// When the chain is another one.
     pub fn update_hello(&self, hello: Hello) {
-        let mut current = self.shared.hello.write().expect("no holder panics");
+        let mut current = self.common.hello.write().expect("no holder panics");
         assert_eq!(current.chain_id, hello.chain_id, "a node does not change its chain");
         *current = hello;
     }
@@ -342,7 +341,7 @@ impl Network {
     /// How things stand with each validator that we have direct streams with.
     #[must_use]
     pub fn status(&self) -> Vec<PeerStatus> {
-        let peers = self.shared.peers.read().expect("no holder panics");
+        let peers = self.common.peers.read().expect("no holder panics");
         let mut status: Vec<_> = peers
             .values()
             .map(|peer| PeerStatus {
@@ -357,9 +356,15 @@ impl Network {
         status
     }
 
+    /// How many peers are connected, followers included.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        usize::try_from(self.common.metrics.peers.get()).unwrap_or(0)
+    }
+
     /// Notes how long a gossip message took from its making to its arrival here.
     pub fn observe_propagation(&self, time: Duration) {
-        self.shared.metrics.propagation.observe(time.as_secs_f64());
+        self.common.metrics.propagation.observe(time.as_secs_f64());
     }
 
     /// Closes all connections and returns when that is done.
@@ -398,8 +403,8 @@ fn build_swarm(
         config.followers_allowed,
         limits.clone(),
     );
-    let gossip = topics::behaviour(topics, roster.other_validators(), registry)
-        .map_err(StartError::Gossip)?;
+    let gossip =
+        topics::behaviour(topics, roster.stream_peers(), registry).map_err(StartError::Gossip)?;
     let protocols = Arc::new([
         Channel::Consensus.protocol(),
         Channel::Bulk.protocol(),
@@ -863,17 +868,14 @@ impl SwarmTask {
 
     fn set_validators(&mut self, validators: BTreeSet<PeerId>) {
         let Behaviour { links, gossip, .. } = self.swarm.behaviour_mut();
-        for peer in links.roster.other_validators() {
-            if !validators.contains(&peer) {
-                gossip.remove_explicit_peer(&peer);
-            }
-        }
-        let old: BTreeSet<_> = links.roster.other_validators().collect();
+        let old: BTreeSet<_> = links.roster.stream_peers().collect();
         links.roster.set_validators(validators);
-        for peer in links.roster.other_validators() {
-            if !old.contains(&peer) {
-                gossip.add_explicit_peer(&peer);
-            }
+        let new: BTreeSet<_> = links.roster.stream_peers().collect();
+        for peer in old.difference(&new) {
+            gossip.remove_explicit_peer(peer);
+        }
+        for peer in new.difference(&old) {
+            gossip.add_explicit_peer(peer);
         }
         self.set_stream_peers();
     }
@@ -920,6 +922,7 @@ impl SwarmTask {
     /// Closes connections that would not be admitted any more.
     fn let_strangers_go(&mut self) {
         let links = self.links_mut();
+        links.recount_followers();
         let now = Instant::now();
         let connected: Vec<_> = links.connected().copied().collect();
         for peer in connected {

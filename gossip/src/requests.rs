@@ -6,7 +6,7 @@ use crate::frame::{
 use crate::links::OpenError;
 use crate::mailbox::Event;
 use crate::roster::Fault;
-use crate::streams::{Notice, Shared};
+use crate::streams::{Common, Notice, Shared};
 use bizra_types::hash::ChainId;
 use bytes::Bytes;
 use futures::AsyncWriteExt;
@@ -116,7 +116,7 @@ impl Slots {
 
 /// Asks a peer.
 pub(crate) async fn request(
-    shared: &Shared,
+    common: &Common,
     slots: &Slots,
     peer: PeerId,
     protocol: StreamProtocol,
@@ -128,7 +128,7 @@ pub(crate) async fn request(
     }
     let answered = async {
         let _slot = slots.take(peer).await;
-        let mut stream = shared.open(peer, None, protocol).await?;
+        let mut stream = common.open(peer, None, protocol).await?;
         let mut bytes = Vec::with_capacity(request.len() + 8);
         frame::push_frame(KIND_REQUEST, request, &mut bytes);
         stream.write_all(&bytes).await?;
@@ -152,7 +152,7 @@ pub(crate) async fn request(
     };
     let answer = timeout(limit, answered).await.unwrap_or(Err(RequestError::Timeout(limit)));
     if let Err(RequestError::Faulty(fault)) = answer {
-        shared.notify(Notice::Fault { peer, fault }).await;
+        common.notify(Notice::Fault { peer, fault }).await;
     }
     answer
 }

@@ -138,11 +138,6 @@ impl Roster {
         self.validators.iter().filter(|peer| self.has_streams(peer)).copied()
     }
 
-    /// Every other validator.
-    pub(crate) fn other_validators(&self) -> impl Iterator<Item = PeerId> {
-        self.validators.iter().filter(|peer| **peer != self.local).copied()
-    }
-
     /// Whether the peer may be connected now.
     pub(crate) fn admit(
         &mut self,
@@ -238,7 +233,6 @@ mod tests {
         let follower = roster(all[2], &all[..2], true);
         assert!(!follower.has_streams(&all[0]));
         assert_eq!(follower.stream_peers().count(), 0);
-        assert_eq!(follower.other_validators().count(), 2);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -141,19 +142,33 @@ pub(crate) enum Notice {
     Opened { peer: PeerId },
 }
 
-/// What all tasks see.
-pub(crate) struct Shared {
+/// What all tasks and the handles see.
+pub(crate) struct Common {
     pub(crate) local: PeerId,
     pub(crate) started_at: Instant,
     pub(crate) limits: Limits,
     pub(crate) hello: RwLock<Hello>,
     pub(crate) peers: RwLock<HashMap<PeerId, Arc<StreamPeer>>>,
     pub(crate) metrics: Metrics,
-    pub(crate) mailbox: Mailbox,
     pub(crate) notices: mpsc::Sender<Notice>,
 }
 
-impl Shared {
+/// What all tasks see. The handles do not hold the mailbox, so that it closes
+/// when the tasks end, however they end.
+pub(crate) struct Shared {
+    pub(crate) common: Arc<Common>,
+    pub(crate) mailbox: Mailbox,
+}
+
+impl Deref for Shared {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl Common {
     pub(crate) fn hello(&self) -> Hello {
         *self.hello.read().expect("no holder panics")
     }

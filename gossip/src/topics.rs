@@ -112,7 +112,9 @@ impl Topics {
 pub(crate) type Gossip =
     Behaviour<gossipsub::IdentityTransform, gossipsub::WhitelistSubscriptionFilter>;
 
-/// Builds the behaviour and subscribes to every topic.
+/// Builds the behaviour and subscribes to every topic. Explicit peers hear
+/// everything at once and are no part of the mesh; they must be so on both
+/// sides, or the one side's wish to join the mesh is refused by the other.
 pub(crate) fn behaviour(
     topics: &Topics,
     explicit_peers: impl Iterator<Item = PeerId>,

@@ -182,6 +182,19 @@ fn a_node_that_restarts_elsewhere_is_found_by_the_new_list() {
     });
 }
 
+#[test]
+fn the_owner_learns_that_the_network_stopped() {
+    run(async {
+        let keys = keys(2);
+        let mut node = Node::start(config(&keys[0], &keys)).await;
+        let handle = node.network.clone();
+        handle.shutdown().await;
+        while node.events.recv().await.is_some() {}
+        handle.shutdown().await;
+        assert_eq!(handle.connected(), 0);
+    });
+}
+
 /// A line between two nodes that can be cut.
 async fn line(to: u16) -> (u16, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

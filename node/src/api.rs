@@ -313,3 +313,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Refusal {
     let detail = format!("{method} is not possible at {}; the allow header says what is", uri.path());
     Refusal::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
 }
+
+#[cfg(test)]
+mod tests;

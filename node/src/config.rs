@@ -362,8 +362,10 @@ impl fmt::Display for Problem {
 #[must_use]
 pub fn nearest<T: AsRef<str>>(wrong: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
     let distance = |name: &T| strsim::damerau_levenshtein(wrong, name.as_ref());
-    let (distance, name) =
-        names.into_iter().map(|name| (distance(&name), name)).min_by_key(|(distance, _)| *distance)?;
+    let (distance, name) = names
+        .into_iter()
+        .map(|name| (distance(&name), name))
+        .min_by_key(|(distance, _)| *distance)?;
     (distance <= name.as_ref().len().div_ceil(3)).then_some(name)
 }
 
@@ -402,8 +404,7 @@ fn read_file(
                 continue;
             }
         };
-        settings
-            .insert(key.name, Setting { text, origin: Origin::File(path.to_owned(), line) });
+        settings.insert(key.name, Setting { text, origin: Origin::File(path.to_owned(), line) });
     }
 }
 

@@ -9,8 +9,11 @@
 //! The driver's thread owns the replica and waits for nothing but its queue:
 //! disk, signatures and network are other threads'. The outbox takes jobs in
 //! order and sends nothing of a job before that job is on disk, so a vote that
-//! is not durable has no signature. All queues are bounded; when the disk
-//! stalls, the outbox's queue fills and the driver waits with it.
+//! is not durable has no signature. Queues are bounded; when the disk stalls,
+//! the outbox's queue fills and the driver waits with it. Only the answers to
+//! what the driver itself has asked for (its own messages, executed blocks)
+//! come by a queue without a bound of its own, and before all others: whoever
+//! works for the driver must never wait for it.
 
 mod fetch;
 mod inbox;
@@ -29,7 +32,7 @@ use bizra_types::crypto::SignatureMemo;
 use bizra_types::genesis::Genesis;
 use bizra_types::numbers::{TimestampMs, ValidatorIndex};
 use bizra_types::verify::Verifier;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +46,7 @@ const OUTBOX_JOBS_MAX: usize = 1_024;
 /// Good signatures that are remembered.
 const SIGNATURE_MEMO_SIZE: usize = 65_536;
 /// The driver's state is published at most so often.
-const STATUS_INTERVAL: Duration = Duration::from_millis(20);
+const STATUS_INTERVAL: Duration = Duration::from_millis(50);
 /// Inputs handled between two looks at the clock for timers and status.
 const INPUTS_PER_TURN_MAX: usize = 256;
 
@@ -99,6 +102,7 @@ struct Context {
     peers: Peers,
     metrics: Arc<Metrics>,
     events: Sender<Event>,
+    answers: Sender<Input>,
     disk_unwritable: AtomicBool,
 }
 
@@ -124,6 +128,7 @@ impl Driver {
     pub fn start(parts: DriverParts) -> Self {
         let DriverParts { genesis, me, keys, store, restored, .. } = parts;
         let (events, queue) = crossbeam_channel::bounded(INPUTS_MAX);
+        let (answers, answer_queue) = crossbeam_channel::unbounded();
         let verifier = Verifier::new(genesis.chain(), SignatureMemo::new(SIGNATURE_MEMO_SIZE));
         let context = Arc::new(Context {
             peers: Peers::new(&genesis.committee),
@@ -136,6 +141,7 @@ impl Driver {
             verdicts: Arc::new(Verdicts::new(genesis.chain_id(), VERDICTS_SIZE_MAX)),
             metrics: parts.metrics,
             events: events.clone(),
+            answers,
             disk_unwritable: AtomicBool::new(false),
         });
         let (jobs, outbox_queue) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX);
@@ -173,7 +179,7 @@ impl Driver {
                 waiters: VecDeque::new(),
             };
             turn.carry_out(effects);
-            turn.run(&queue);
+            turn.run(&answer_queue, &queue);
         });
         Self { events, thread, outbox }
     }
@@ -201,27 +207,35 @@ struct Loop {
 }
 
 impl Loop {
-    fn run(&mut self, queue: &Receiver<Event>) {
+    fn run(&mut self, answers: &Receiver<Input>, queue: &Receiver<Event>) {
         loop {
-            let event = match self.replica.deadline() {
+            let timer = match self.replica.deadline() {
                 Some(deadline) => {
                     let wait = deadline.micros_since(self.clock.now().time);
-                    queue.recv_timeout(Duration::from_micros(wait))
+                    crossbeam_channel::after(Duration::from_micros(wait))
                 }
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => crossbeam_channel::never(),
             };
-            match event {
-                Ok(event) => {
+            crossbeam_channel::select_biased! {
+                recv(answers) -> input => match input {
+                    Ok(input) => self.step(input),
+                    Err(_) => return,
+                },
+                recv(queue) -> event => match event {
+                    Ok(event) => if self.handle(event).is_stop() { return },
+                    Err(_) => return,
+                },
+                recv(timer) -> _ => self.step(Input::Wake),
+            }
+            for _ in 0..INPUTS_PER_TURN_MAX {
+                if let Ok(input) = answers.try_recv() {
+                    self.step(input);
+                } else if let Ok(event) = queue.try_recv() {
                     if self.handle(event).is_stop() {
                         return;
                     }
-                }
-                Err(RecvTimeoutError::Timeout) => self.step(Input::Wake),
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            for event in queue.try_iter().take(INPUTS_PER_TURN_MAX) {
-                if self.handle(event).is_stop() {
-                    return;
+                } else {
+                    break;
                 }
             }
             self.publish();
@@ -391,8 +405,14 @@ impl Turn {
 }
 
 impl Context {
-    /// Hands an input to the engine; waits while its queue is full. Not to be
-    /// called on the driver's own thread.
+    /// Hands the engine the answer to something it asked for; never waits.
+    fn answer(&self, input: Input) {
+        // The queue closes only when the node stops.
+        let _ = self.answers.send(input);
+    }
+
+    /// Hands the engine something new; waits while its queue is full. Not for
+    /// the threads that the driver itself waits for.
     fn input(&self, input: Input) {
         // The queue closes only when the node stops.
         let _ = self.events.send(Event::Input(Box::new(input)));
@@ -447,7 +467,7 @@ pub fn wall_clock() -> TimestampMs {
 /// Brings what the executor says to where it belongs.
 fn on_report(context: &Context, report: Report) {
     match report {
-        Report::Executed { block, exec } => context.input(Input::Executed { block, exec }),
+        Report::Executed { block, exec } => context.answer(Input::Executed { block, exec }),
         // Those who wait for a record listen on the broadcast channel.
         Report::Committed(_) => {}
         Report::DiskFull(error) => {

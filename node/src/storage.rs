@@ -27,6 +27,9 @@
 //! Batches are kept for ever: they are what peers catch up from, and a record's
 //! bytes are in its batch and nowhere else.
 //!
+//! A full disk refuses writes and serves reads. RocksDB looks every five seconds
+//! whether at least 16 MiB are free again, and then takes writes as before.
+//!
 //! The write-ahead log is replayed up to the first damaged entry: after a power
 //! failure the unsynced tail may be torn anywhere, and refusing to start would
 //! turn every power failure into a repair.
@@ -93,6 +96,9 @@ const META_LEDGER: &[u8] = b"ledger";
 const BLOCK_CACHE_SIZE: usize = 64 << 20;
 /// Memory for writes that are in the write-ahead log only, all families together, in bytes.
 const WRITE_BUFFERS_SIZE: usize = 128 << 20;
+/// Memory of one family's writes before they go to a file, in bytes. RocksDB
+/// wants this much free space before it leaves a full disk behind.
+const FAMILY_BUFFER_SIZE: usize = 16 << 20;
 /// Most bytes of write-ahead log to replay at start.
 const WRITE_AHEAD_LOG_SIZE_MAX: u64 = 256 << 20;
 /// From this size on a value is kept out of compactions, in bytes.
@@ -392,6 +398,7 @@ fn family_options(name: &str) -> Options {
         tables.set_bloom_filter(10.0, false);
     }
     let mut options = Options::default();
+    options.set_write_buffer_size(FAMILY_BUFFER_SIZE);
     options.set_block_based_table_factory(&tables);
     // Hashes and signatures do not compress.
     options.set_compression_type(match name {

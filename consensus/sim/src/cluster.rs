@@ -232,7 +232,8 @@ impl Cluster {
         let nodes = nodes.collect();
         let are_reveals_made = rng.chance(250_000);
         let sync_micros = rng.pick(&[100, 1_000, 5_000]);
-        let record_interval_micros = rng.pick(&[1_000, 5_000, 20_000, 200_000]);
+        let per_record = if is_wide { 10 } else { 1 };
+        let record_interval_micros = per_record * rng.pick(&[1_000, 5_000, 20_000, 100_000]);
         let record_bytes_max = rng.pick(&[100, 100, 100, 60_000]);
         Self {
             now_micros: 0,
@@ -362,9 +363,9 @@ impl Cluster {
         self.are_records_made = false;
         let is_drained = |cluster: &Self| {
             cluster.oracles.unfinal() == 0
-                && all.iter().all(|node| {
-                    cluster.oracles.height_of(*node) == cluster.oracles.height()
-                })
+                && all
+                    .iter()
+                    .all(|node| cluster.oracles.height_of(*node) == cluster.oracles.height())
         };
         let end = self.now_micros + LIVENESS_MICROS_MAX;
         self.run_until(end, is_drained)?;
@@ -373,8 +374,7 @@ impl Cluster {
             return Ok(());
         }
         let unfinal = self.oracles.unfinal();
-        let invariant =
-            if unfinal > 0 { Invariant::AcceptedIsKept } else { Invariant::Liveness };
+        let invariant = if unfinal > 0 { Invariant::AcceptedIsKept } else { Invariant::Liveness };
         self.oracles.breach(invariant, || {
             format!("{unfinal} accepted records are not final\n{}", self.describe_nodes())
         })
@@ -465,7 +465,10 @@ impl Cluster {
                 self.note(5, node, 0, || "wake".to_string());
                 self.wake(node)
             }
-            Event::Heartbeat { .. } | Event::Record | Event::Fault { .. } | Event::Remedy { .. } => {
+            Event::Heartbeat { .. }
+            | Event::Record
+            | Event::Fault { .. }
+            | Event::Remedy { .. } => {
                 unreachable!("events of the cluster are applied apart")
             }
         }
@@ -649,7 +652,9 @@ impl Event {
             Self::Synced { node, .. } | Self::Executed { node, .. } | Self::Wake { node, .. } => {
                 Some(*node)
             }
-            Self::Heartbeat { .. } | Self::Record | Self::Fault { .. } | Self::Remedy { .. } => None,
+            Self::Heartbeat { .. } | Self::Record | Self::Fault { .. } | Self::Remedy { .. } => {
+                None
+            }
         }
     }
 

@@ -96,10 +96,8 @@ impl Keyring {
     pub(crate) fn reveal(&mut self, node: usize, input: &VrfInput) -> Reveal {
         let validator = index(node);
         *self.reveals.entry((validator, input.epoch, input.seed)).or_insert_with(|| {
-            let transcript = schnorrkel::context::attach_rng(
-                merlin::Transcript::new(b"VRF"),
-                NoRandomness,
-            );
+            let transcript =
+                schnorrkel::context::attach_rng(merlin::Transcript::new(b"VRF"), NoRandomness);
             let (pair, proof, _) =
                 identities()[node].vrf.vrf_sign_extra(vrf::transcript(input), transcript);
             Reveal {

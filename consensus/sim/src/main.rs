@@ -126,7 +126,8 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
 
 /// Runs the command in a trace file's first line and compares the events.
 fn replay(file: &Path) -> anyhow::Result<bool> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut lines = text.lines();
     let command = lines.next().and_then(|line| line.strip_prefix(TRACE_HEADER));
     let command = command.with_context(|| format!("{} is no trace", file.display()))?;

@@ -15,8 +15,7 @@ use crate::network::{Message, Payload};
 use crate::oracles::{Checked, Invariant};
 use crate::trace;
 use bizra_consensus::{
-    Ask, Effects, Execute, Input, Outgoing, Recipients, Replica, ReplicaConfig, SafetyRecord,
-    Send,
+    Ask, Effects, Execute, Input, Outgoing, Recipients, Replica, ReplicaConfig, SafetyRecord, Send,
 };
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{SignedProposal, proposal_bytes};
@@ -103,10 +102,9 @@ impl Cluster {
     pub(crate) fn start(&mut self, node: usize) -> Checked {
         let keyring = &mut self.keyring;
         let this = &mut self.nodes[node];
-        let restored = this
-            .disk
-            .stored()
-            .restored(&mut |header, records| keyring.sign_batch(node, *header, Arc::clone(records)));
+        let restored = this.disk.stored().restored(&mut |header, records| {
+            keyring.sign_batch(node, *header, Arc::clone(records))
+        });
         self.oracles.on_start(node, this.disk.stored());
         this.first_safety.clone_from(&restored.safety);
         this.execs = BTreeMap::from([(restored.root.header.id(), restored.root.exec)]);
@@ -371,7 +369,10 @@ impl Cluster {
         match send.to {
             Recipients::One(peer) => self.transmit(node, position(peer), &message, 0),
             Recipients::All => {
-                self.push(0, Event::Deliver { from: node, to: node, message: Arc::clone(&message) });
+                self.push(
+                    0,
+                    Event::Deliver { from: node, to: node, message: Arc::clone(&message) },
+                );
                 if is_batch && self.options.sabotage == Some(Sabotage::MuteLane(node)) {
                     return Ok(());
                 }

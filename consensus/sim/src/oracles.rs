@@ -188,11 +188,7 @@ impl Oracles {
     }
 
     /// A breach, unless its rule is muted.
-    pub(crate) fn breach(
-        &self,
-        invariant: Invariant,
-        detail: impl FnOnce() -> String,
-    ) -> Checked {
+    pub(crate) fn breach(&self, invariant: Invariant, detail: impl FnOnce() -> String) -> Checked {
         if self.muted.contains(&invariant) {
             return Ok(());
         }
@@ -223,9 +219,8 @@ impl Oracles {
         let old = self.safety[node].replace(Box::new(new.clone()));
         let Some(old) = old.filter(|old| old.era == new.era) else { return Ok(()) };
         let wrong = |rule: &str| format!("node {node}: {rule}\nbefore {old:?}\nafter {new:?}");
-        let require = |holds, rule: &str| {
-            self.require(holds, Invariant::SafetyRecord, || wrong(rule))
-        };
+        let require =
+            |holds, rule: &str| self.require(holds, Invariant::SafetyRecord, || wrong(rule));
         let timed_out = |record: &SafetyRecord| record.last_timeout.as_ref().map(|(it, _)| *it);
         require(new.current_view >= old.current_view, "the view went back")?;
         require(new.high_qc.rank() >= old.high_qc.rank(), "the high QC went back")?;
@@ -316,7 +311,8 @@ impl Oracles {
         let parent_exec = tip.exec;
         let mut batches = Vec::new();
         for citation in block.citations() {
-            let range = self.cited_range(&heads, citation.author, citation.up_to_seq, citation.digest);
+            let range =
+                self.cited_range(&heads, citation.author, citation.up_to_seq, citation.digest);
             let Some(range) = range else {
                 return self.breach(Invariant::Execution, || {
                     format!("node {node} commits {:?} with a broken {citation:?}", block.id())
@@ -457,7 +453,12 @@ impl Oracles {
             return self.synced(node, height >= vote.view, vote);
         };
         let held = block.citations().iter().all(|citation| {
-            self.is_range_durable(disk.stored(), citation.author, citation.up_to_seq, citation.digest)
+            self.is_range_durable(
+                disk.stored(),
+                citation.author,
+                citation.up_to_seq,
+                citation.digest,
+            )
         });
         self.synced(node, held, block.citations())
     }
@@ -499,11 +500,8 @@ impl Oracles {
         self.highest_view = self.highest_view.max(view);
         let voice = &mut self.voices[node];
         let before = *voice.timeouts.entry((era, view)).or_insert(high_qc_view);
-        let hides = voice
-            .commit_votes
-            .range((era, high_qc_view.next())..=(era, view))
-            .next()
-            .is_some();
+        let hides =
+            voice.commit_votes.range((era, high_qc_view.next())..=(era, view)).next().is_some();
         self.one_voice(node, before == high_qc_view, || (before, high_qc_view))?;
         self.hidden(node, hides, sent.timeout)?;
         let safety = self.durable_safety(node, disk, era)?;
@@ -601,7 +599,9 @@ impl fmt::Display for Invariant {
 
 /// Whether a record's last thing of a kind is this one, or of a later view.
 fn newer<T: PartialEq>(last: Option<T>, view_of: impl Fn(&T) -> View, this: T, view: View) -> bool {
-    last.is_some_and(|last| if view_of(&last) == view { last == this } else { view_of(&last) > view })
+    last.is_some_and(
+        |last| if view_of(&last) == view { last == this } else { view_of(&last) > view },
+    )
 }
 
 fn covers(last: Option<(View, BlockId)>, view: View, this: (View, BlockId)) -> bool {
@@ -616,4 +616,333 @@ fn record_number(bytes: &[u8]) -> usize {
 
 fn height_number(height: u64) -> usize {
     usize::try_from(height).expect("a run is short")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Keyring, index};
+    use bizra_consensus::EpochState;
+    use bizra_types::batch::BatchRecord;
+    use bizra_types::block::{BlockContent, Citation};
+    use bizra_types::certificate::Qc;
+    use bizra_types::committee::SignerSet;
+    use bizra_types::genesis::Parameters;
+    use bizra_types::message::Vote;
+    use bizra_types::numbers::{Height as BlockHeight, TimestampMs};
+
+    const ERA: Era = Era::new(1);
+
+    /// A chain of four validators, built by hand.
+    struct World {
+        keyring: Keyring,
+        oracles: Oracles,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let keyring = Keyring::new(1, 4, Parameters::default());
+            let oracles = Oracles::new(keyring.genesis(), Vec::new());
+            Self { keyring, oracles }
+        }
+
+        /// A block in a view, on a parent of the view before.
+        fn block(&self, height: u64, view: u64, parent: BlockId, cites: &[Citation]) -> Block {
+            let mut justify = Qc::root(ERA, parent, 4);
+            justify.vote.view = View::new(view - 1);
+            Block::new(BlockContent {
+                protocol_version: self.keyring.genesis().protocol_version,
+                chain_id: self.keyring.chain_id(),
+                height: BlockHeight::new(height),
+                view: View::new(view),
+                justify,
+                citations: cites.to_vec(),
+                reveals: Vec::new(),
+                timestamp_ms: TimestampMs::new(view),
+                proposer: index(0),
+                closes: None,
+            })
+        }
+
+        fn genesis(&self) -> BlockId {
+            self.keyring.genesis().header().id()
+        }
+
+        /// A commit of one block, with the certificate of these signers.
+        fn commit(&mut self, block: &Block, exec: ExecHash, signers: &[usize]) -> Commit {
+            let vote = CommitVote { era: ERA, view: block.header().view, block: block.id(), exec };
+            let chain_id = self.keyring.chain_id();
+            let signatures: Vec<_> = signers
+                .iter()
+                .map(|node| self.keyring.sign(*node, &vote.signed_bytes(&chain_id)))
+                .collect();
+            for (node, signature) in signers.iter().zip(&signatures) {
+                let voice = &mut self.oracles.voices[*node].commit_votes;
+                voice.insert((vote.era, vote.view), (vote, *signature));
+            }
+            let members = signers.iter().map(|node| index(*node));
+            let cert = CommitCert { vote, signers: SignerSet::of(4, members), signatures };
+            let heads = block.citations().iter().map(|it| (it.author, (it.up_to_seq, it.digest)));
+            let root = Root {
+                header: *block.header(),
+                exec,
+                lane_heads: heads.collect(),
+                epoch: EpochState::genesis(&chain_id),
+                cert: Some(cert.clone()),
+            };
+            Commit { blocks: vec![(block.clone(), exec)], cert, root }
+        }
+
+        fn empty_exec() -> ExecHash {
+            ledger::exec(ledger::genesis_exec(), &[])
+        }
+    }
+
+    fn broken(checked: Checked) -> Option<Invariant> {
+        checked.err().map(|breach| breach.invariant)
+    }
+
+    #[test]
+    fn a_good_commit_passes_and_two_blocks_at_one_height_do_not() {
+        let mut world = World::new();
+        let genesis = world.genesis();
+        let exec = World::empty_exec();
+        let (one, other) = (world.block(1, 1, genesis, &[]), world.block(1, 2, genesis, &[]));
+        let commit = world.commit(&one, exec, &[0, 1, 2]);
+        assert_eq!(world.oracles.on_commit(0, &commit), Ok(()));
+        assert_eq!(world.oracles.on_commit(1, &commit), Ok(()));
+        let fork = world.commit(&other, exec, &[1, 2, 3]);
+        assert_eq!(broken(world.oracles.on_commit(3, &fork)), Some(Invariant::Agreement));
+    }
+
+    #[test]
+    fn heights_may_be_neither_skipped_nor_repeated() {
+        let mut world = World::new();
+        let genesis = world.genesis();
+        let one = world.block(1, 1, genesis, &[]);
+        let two = world.block(2, 2, one.id(), &[]);
+        let first = world.commit(&one, World::empty_exec(), &[0, 1, 2]);
+        let second = world.commit(&two, World::empty_exec(), &[0, 1, 2]);
+        assert_eq!(broken(world.oracles.on_commit(0, &second)), Some(Invariant::CommitOrder));
+        assert_eq!(world.oracles.on_commit(0, &first), Ok(()));
+        assert_eq!(broken(world.oracles.on_commit(0, &first)), Some(Invariant::CommitOrder));
+    }
+
+    #[test]
+    fn a_certificate_needs_a_quorum_of_signatures_that_were_given() {
+        let mut world = World::new();
+        let genesis = world.genesis();
+        let block = world.block(1, 1, genesis, &[]);
+        let few = world.commit(&block, World::empty_exec(), &[0, 1]);
+        let found = broken(world.oracles.on_commit(0, &few));
+        assert_eq!(found, Some(Invariant::CommitCertificate));
+
+        let mut world = World::new();
+        let mut forged = world.commit(&block, World::empty_exec(), &[0, 1, 2]);
+        forged.cert.signatures[2].0[0] ^= 1;
+        let found = broken(world.oracles.on_commit(0, &forged));
+        assert_eq!(found, Some(Invariant::CommitCertificate));
+    }
+
+    #[test]
+    fn a_root_of_another_exec_is_refused() {
+        let mut world = World::new();
+        let genesis = world.genesis();
+        let block = world.block(1, 1, genesis, &[]);
+        let mut commit = world.commit(&block, World::empty_exec(), &[0, 1, 2]);
+        commit.root.exec = ExecHash([7; 32]);
+        assert_eq!(broken(world.oracles.on_commit(0, &commit)), Some(Invariant::CommitRoot));
+    }
+
+    #[test]
+    fn lanes_are_followed_from_the_head_and_records_are_final_once() {
+        let mut world = World::new();
+        let genesis = world.genesis();
+        let author = world.keyring.genesis().committee.key(index(2)).expect("four validators");
+        let mut batches = Vec::new();
+        let mut previous = BatchDigest::ZERO;
+        for seq in 1..=2 {
+            let number = world.oracles.new_record();
+            let bytes = number.to_le_bytes().to_vec().into();
+            let record = BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes };
+            let records: Arc<[BatchRecord]> = Arc::new([record]);
+            let header = BatchHeader::new(ERA, author, LaneSeq::new(seq), previous, &records);
+            previous = header.digest(&world.keyring.chain_id());
+            let batch = Arc::new(world.keyring.sign_batch(2, header, records));
+            assert_eq!(world.oracles.on_accepted(Arc::clone(&batch)), Ok(()));
+            batches.push(batch);
+        }
+        assert_eq!(world.oracles.unfinal(), 2);
+        let found = broken(world.oracles.on_accepted(Arc::clone(&batches[0])));
+        assert_eq!(found, Some(Invariant::RecordOnce));
+
+        let citation = Citation { author, up_to_seq: LaneSeq::new(2), digest: previous };
+        let wrong = Citation { up_to_seq: LaneSeq::new(1), ..citation };
+        let block = world.block(1, 1, genesis, &[wrong]);
+        let exec = ledger::exec(ledger::genesis_exec(), &batches);
+        let commit = world.commit(&block, exec, &[0, 1, 2]);
+        assert_eq!(broken(world.oracles.on_commit(0, &commit)), Some(Invariant::Execution));
+
+        let block = world.block(1, 1, genesis, &[citation]);
+        let commit = world.commit(&block, exec, &[0, 1, 2]);
+        assert_eq!(world.oracles.on_commit(0, &commit), Ok(()));
+        assert_eq!((world.oracles.unfinal(), world.oracles.finals()), (0, 2));
+
+        let other = world.commit(&block, World::empty_exec(), &[0, 1, 2]);
+        assert_eq!(broken(world.oracles.on_commit(1, &other)), Some(Invariant::Agreement));
+    }
+
+    /// A safety record in a view, with nothing signed.
+    fn record(view: u64, high_qc: u64) -> SafetyRecord {
+        let mut qc = Qc::root(ERA, BlockId([1; 32]), 4);
+        qc.vote.view = View::new(high_qc);
+        SafetyRecord {
+            era: ERA,
+            current_view: View::new(view),
+            last_voted: None,
+            last_timeout: None,
+            last_commit_vote: None,
+            last_proposal: None,
+            last_batch: None,
+            high_qc: qc,
+            high_tc: None,
+        }
+    }
+
+    fn vote(view: u64) -> Vote {
+        Vote { era: ERA, view: View::new(view), block: BlockId([2; 32]) }
+    }
+
+    fn commit_vote(view: u64) -> CommitVote {
+        let (block, exec) = (BlockId([2; 32]), ExecHash([3; 32]));
+        CommitVote { era: ERA, view: View::new(view), block, exec }
+    }
+
+    fn timeout(view: u64, high: u64) -> (Timeout, Qc) {
+        let mut qc = Qc::root(ERA, BlockId([1; 32]), 4);
+        qc.vote.view = View::new(high);
+        (Timeout { era: ERA, view: View::new(view), high_qc_view: View::new(high) }, qc)
+    }
+
+    #[test]
+    fn each_rule_of_the_safety_record_is_judged() {
+        let timed_out = SafetyRecord { last_timeout: Some(timeout(5, 4)), ..record(5, 4) };
+        let voted = SafetyRecord { last_voted: Some(vote(5)), ..record(5, 4) };
+        let committed = SafetyRecord { last_commit_vote: Some(commit_vote(4)), ..record(5, 4) };
+        let proposed =
+            SafetyRecord { last_proposal: Some((View::new(5), BlockId([2; 32]))), ..record(5, 4) };
+        let cases = [
+            (record(5, 4), record(6, 5), true, "a new view"),
+            (record(5, 4), record(4, 4), false, "the view goes back"),
+            (record(5, 4), record(5, 3), false, "the high QC goes back"),
+            (record(5, 4), voted.clone(), true, "a vote"),
+            (
+                voted.clone(),
+                SafetyRecord {
+                    last_voted: Some(Vote { block: BlockId([9; 32]), ..vote(5) }),
+                    ..voted.clone()
+                },
+                false,
+                "a second vote",
+            ),
+            (
+                timed_out.clone(),
+                SafetyRecord { last_voted: Some(vote(5)), ..timed_out.clone() },
+                false,
+                "a vote after the timeout",
+            ),
+            (
+                record(5, 4),
+                SafetyRecord { last_voted: Some(vote(6)), ..record(5, 4) },
+                false,
+                "a vote ahead of the view",
+            ),
+            (record(5, 4), committed, true, "a commit vote"),
+            (
+                record(5, 3),
+                SafetyRecord { last_commit_vote: Some(commit_vote(4)), ..record(5, 3) },
+                false,
+                "a commit vote without its QC",
+            ),
+            (
+                timed_out.clone(),
+                SafetyRecord {
+                    last_commit_vote: Some(commit_vote(5)),
+                    last_timeout: Some(timeout(5, 4)),
+                    ..record(6, 5)
+                },
+                false,
+                "a commit vote after the timeout",
+            ),
+            (record(5, 4), timed_out.clone(), true, "a timeout"),
+            (
+                timed_out.clone(),
+                SafetyRecord { last_timeout: Some(timeout(5, 3)), ..timed_out },
+                false,
+                "a second timeout",
+            ),
+            (
+                record(5, 4),
+                SafetyRecord { last_timeout: Some(timeout(5, 3)), ..record(5, 4) },
+                false,
+                "a timeout that hides the high QC",
+            ),
+            (
+                proposed.clone(),
+                SafetyRecord { last_proposal: Some((View::new(5), BlockId([9; 32]))), ..proposed },
+                false,
+                "a second proposal",
+            ),
+        ];
+        for (old, new, is_allowed, name) in cases {
+            let mut world = World::new();
+            world.oracles.safety[1] = Some(Box::new(old));
+            let expected = (!is_allowed).then_some(Invariant::SafetyRecord);
+            assert_eq!(broken(world.oracles.on_safety(1, &new)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn two_things_in_one_view_and_a_hidden_certificate_are_heard() {
+        let mut world = World::new();
+        let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
+        let disk = Disk::new(root);
+        world.oracles.muted = vec![Invariant::PersistBeforeSend];
+        let signature = Signature([0; 64]);
+        let send = |world: &mut World, vote| {
+            let sent = SignedVote { vote, signer: index(1), signature };
+            broken(world.oracles.on_vote_sent(1, &sent, &disk))
+        };
+        assert_eq!(send(&mut world, vote(5)), None);
+        assert_eq!(send(&mut world, vote(5)), None);
+        let other = Vote { block: BlockId([9; 32]), ..vote(5) };
+        assert_eq!(send(&mut world, other), Some(Invariant::OneVoice));
+
+        let sent = SignedCommitVote { vote: commit_vote(5), signer: index(1), signature };
+        assert_eq!(broken(world.oracles.on_commit_vote_sent(1, &sent, &disk)), None);
+        let leave = |world: &mut World, view, high| {
+            let (timeout, high_qc) = timeout(view, high);
+            let sent = SignedTimeout {
+                timeout,
+                signer: index(1),
+                signature,
+                high_qc,
+                entry_tc: None,
+                missing: Vec::new(),
+            };
+            broken(world.oracles.on_timeout_sent(1, &sent, &disk))
+        };
+        assert_eq!(leave(&mut world, 7, 5), None);
+        assert_eq!(leave(&mut world, 8, 4), Some(Invariant::HiddenCertificate));
+    }
+
+    #[test]
+    fn what_is_not_synced_may_not_leave() {
+        let mut world = World::new();
+        let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
+        let disk = Disk::new(root);
+        let sent = SignedVote { vote: vote(5), signer: index(1), signature: Signature([0; 64]) };
+        let found = broken(world.oracles.on_vote_sent(1, &sent, &disk));
+        assert_eq!(found, Some(Invariant::PersistBeforeSend));
+    }
 }

@@ -135,7 +135,9 @@ pub(crate) fn describe(input: &Input) -> String {
                 ack.sender, ack.message.author, ack.message.lane_seq
             )
         }
-        Input::BatchHint(it) => format!("hint of {} view {}", it.get().sender, it.get().message.view),
+        Input::BatchHint(it) => {
+            format!("hint of {} view {}", it.get().sender, it.get().message.view)
+        }
         Input::Record(record) => format!("record {}", hex(&record.bytes[..8])),
         Input::Heard { peer, .. } => format!("heard {peer}"),
         Input::Executed { block, exec } => format!("executed {block:?} to {exec:?}"),

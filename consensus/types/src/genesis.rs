@@ -98,7 +98,7 @@ parameters! {
     /// A leader with nothing to order waits so long for a block of time, in ms.
     idle_block_ms: 50..=60_000 = 1_000,
     /// A leader that was silent so long may be skipped early, in ms.
-    leader_silence_ms: 50..=60_000 = 400,
+    leader_silence_ms: 50..=60_000 = 600,
     /// Length of a VRF epoch, in ms of chain time.
     vrf_epoch_ms: 100..=86_400_000 = 3_000,
     /// How far a block's time may be ahead of a voter's clock, in ms.

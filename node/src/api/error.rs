@@ -121,11 +121,6 @@ impl Refusal {
         self
     }
 
-    /// The status of the answer.
-    pub(crate) const fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// The answer's JSON object.
     pub(crate) fn body(&self) -> Value {
         let mut body = self.more.clone();

@@ -51,8 +51,7 @@ pub(crate) async fn status(arguments: &Status) -> Result<Answer> {
 
 pub(crate) async fn events(arguments: &Events) -> Result<Answer> {
     let client = client()?;
-    let mut stream =
-        EventStream::open(&client, &arguments.endpoint, arguments.from_height).await?;
+    let mut stream = EventStream::open(&client, &arguments.endpoint, arguments.from_height).await?;
     while let Some(event) = stream.next().await? {
         if arguments.json {
             line(&event.data)?;

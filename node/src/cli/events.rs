@@ -167,15 +167,14 @@ mod tests {
 
     #[test]
     fn events_are_cut_out_of_any_chunks() {
-        let text = ": hello\n\nevent: block\nid: 7\ndata: {\"a\":\ndata: 1}\n\ndata:x\r\n\r\nevent: e\n\n";
+        let text =
+            ": hello\n\nevent: block\nid: 7\ndata: {\"a\":\ndata: 1}\n\ndata:x\r\n\r\nevent: e\n\n";
         let expected = [event("block", "{\"a\":\n1}"), event("message", "x")];
         let mut whole = Parser::default();
         assert_eq!(whole.push(text.as_bytes()).expect("good"), expected);
         let mut bytewise = Parser::default();
-        let events: Vec<_> = text
-            .bytes()
-            .flat_map(|byte| bytewise.push(&[byte]).expect("good"))
-            .collect();
+        let events: Vec<_> =
+            text.bytes().flat_map(|byte| bytewise.push(&[byte]).expect("good")).collect();
         assert_eq!(events, expected);
     }
 

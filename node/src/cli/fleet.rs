@@ -285,8 +285,7 @@ impl Fleet {
 
     /// Starts every node.
     pub(crate) async fn start_all(&self) -> Result<Crew<'_>> {
-        let mut crew =
-            Crew { fleet: self, ends: tokio::task::JoinSet::new(), started: Vec::new() };
+        let mut crew = Crew { fleet: self, ends: tokio::task::JoinSet::new(), started: Vec::new() };
         for node in &self.nodes {
             if let Err(error) = crew.start(node.number) {
                 crew.stop().await?;
@@ -537,7 +536,8 @@ pub(crate) fn ended_early(node: &Node, status: Option<ExitStatus>) -> String {
 fn reasons(status: StatusCode, body: &[u8]) -> Vec<String> {
     let listed: Option<Vec<_>> = serde_json::from_slice::<Value>(body).ok().and_then(|answer| {
         let failing = answer.get("failing")?.as_array()?.clone();
-        let reason = |it: &Value| Some(format!("{}: {}", it["name"].as_str()?, it["detail"].as_str()?));
+        let reason =
+            |it: &Value| Some(format!("{}: {}", it["name"].as_str()?, it["detail"].as_str()?));
         failing.iter().map(reason).collect()
     });
     listed.unwrap_or_else(|| {
@@ -575,10 +575,8 @@ mod tests {
         let port = held.local_addr().expect("bound").port();
         let (_folder, fleet) = network(port - 2);
         let error = fleet.check_startable(&fleet.nodes[..1]).expect_err("the port is taken");
-        let expected = format!(
-            "node 0: API 127.0.0.1:{port} is in use by process {} (",
-            std::process::id()
-        );
+        let expected =
+            format!("node 0: API 127.0.0.1:{port} is in use by process {} (", std::process::id());
         assert!(error.to_string().contains(&expected), "{error}");
     }
 

@@ -152,11 +152,7 @@ pub(crate) async fn run(
 }
 
 /// Offers a record to one endpoint after the other until one answers.
-async fn submit(
-    client: &Client,
-    endpoints: &[Endpoint],
-    record: &Signed,
-) -> Result<(), String> {
+async fn submit(client: &Client, endpoints: &[Endpoint], record: &Signed) -> Result<(), String> {
     let mut last = "no endpoint was given".to_owned();
     for endpoint in endpoints {
         let request = client
@@ -168,8 +164,7 @@ async fn submit(
             Ok((status, _)) if status.is_success() => return Ok(()),
             Ok((status, body)) => {
                 last = refusal(status, &body);
-                let is_verdict =
-                    status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
+                let is_verdict = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
                 if is_verdict {
                     break;
                 }
@@ -198,8 +193,7 @@ async fn follow_once(
     next_height: &mut Option<u64>,
 ) -> Result<()> {
     if next_height.is_none() {
-        let status =
-            get_json(client, &endpoint.url("/v1/status"), Duration::from_secs(5)).await?;
+        let status = get_json(client, &endpoint.url("/v1/status"), Duration::from_secs(5)).await?;
         *next_height = status["height"].as_u64().map(|height| height + 1);
     }
     let mut stream = EventStream::open(client, endpoint, *next_height).await?;
@@ -278,11 +272,7 @@ enum Verdict {
 
 impl Board {
     fn new(progress: watch::Sender<Progress>) -> Self {
-        Self {
-            tracks: Mutex::default(),
-            progress,
-            is_followed: watch::Sender::new(false),
-        }
+        Self { tracks: Mutex::default(), progress, is_followed: watch::Sender::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tracks> {

@@ -38,10 +38,11 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.starts_with("https://") {
-            return Err("this client speaks plain HTTP: put a TLS proxy's inner address here".into());
+            return Err(
+                "this client speaks plain HTTP: put a TLS proxy's inner address here".into()
+            );
         }
-        let full =
-            if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url = reqwest::Url::parse(&full).map_err(|error| error.to_string())?;
         if url.scheme() != "http" || url.host().is_none() || url.query().is_some() {
             return Err("expected http://HOST:PORT".into());

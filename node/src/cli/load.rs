@@ -4,14 +4,14 @@ use super::fleet::Fleet;
 use super::flow::{self, End, Outcome, Plan, Progress};
 use super::http::{DEFAULT_ENDPOINT, Endpoint, client, policy_in_force};
 use super::output::{Answer, WrongUse, line};
+use super::progress::{Display, WithoutTerminal};
 use super::sender::{Sender, Signed, now, object, random, uuid};
 use anyhow::{Context as _, Result};
 use bizra_keys::SenderKey;
 use bizra_types::hash::hex;
-use bizra_types::json::{Members, Value};
+use bizra_types::json::Value;
 use clap::Args;
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -114,35 +114,20 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Answer> {
 
     let ahead = (arguments.rate * SIGNED_AHEAD_SECONDS).ceil() as usize;
     let records = sign_ahead(recipe, count, ahead.clamp(1, SIGNED_AHEAD_MAX)).await?;
-    let plan = Plan {
-        endpoints,
-        rate: arguments.rate,
-        drain: Duration::from_secs(arguments.drain),
-    };
+    let plan =
+        Plan { endpoints, rate: arguments.rate, drain: Duration::from_secs(arguments.drain) };
     let progress = watch::Sender::new(Progress::default());
-    let bar = tokio::spawn(show(progress.subscribe(), count));
+    let display = Display::new(count, WithoutTerminal::Silence);
+    let display = tokio::spawn(display.follow(progress.subscribe()));
     let outcomes = flow::run(&plan, records, progress).await;
     // It ends with the sender of the progress.
-    bar.await.context("the progress bar failed")?;
+    display.await.context("the progress display failed")?;
     let report = Report::of(&outcomes?);
     if !arguments.json {
         line(&report.to_text())?;
     }
     line(&serde_json::to_string(&report).context("cannot write JSON")?)?;
     Ok(Answer::of(report.lost == 0 && report.finals > 0))
-}
-
-/// Shows how far a flow is, on a terminal only.
-async fn show(mut progress: watch::Receiver<Progress>, count: usize) {
-    let bar = ProgressBar::new(count as u64);
-    let style = "{elapsed_precise} {wide_bar} {pos}/{len} final, {msg}";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
-    while progress.changed().await.is_ok() {
-        let now = *progress.borrow_and_update();
-        bar.set_position(now.finals as u64);
-        bar.set_message(format!("{} sent, {} not accepted", now.sent, now.refused + now.rejected));
-    }
-    bar.finish_and_clear();
 }
 
 /// How the records of a load are made.
@@ -195,8 +180,7 @@ struct Padding {
 }
 
 impl Padding {
-    const MAX: usize =
-        AGENT_PADDING_MAX + PADDING_MEMBERS_MAX * (PADDING_FRAME + PADDING_TEXT_MAX);
+    const MAX: usize = AGENT_PADDING_MAX + PADDING_MEMBERS_MAX * (PADDING_FRAME + PADDING_TEXT_MAX);
 
     /// Padding of exactly so many bytes, if there can be so much.
     fn of(bytes: usize) -> Option<Self> {
@@ -224,11 +208,7 @@ impl Padding {
 }
 
 /// Signs on a thread of its own, and returns once `ahead` records, or all, wait.
-async fn sign_ahead(
-    recipe: Recipe,
-    count: usize,
-    ahead: usize,
-) -> Result<mpsc::Receiver<Signed>> {
+async fn sign_ahead(recipe: Recipe, count: usize, ahead: usize) -> Result<mpsc::Receiver<Signed>> {
     let (sender, receiver) = mpsc::channel(ahead);
     let (primed, is_primed) = oneshot::channel();
     std::thread::spawn(move || {

@@ -13,6 +13,7 @@
 //! | `records` | `submit`, `record sign`, `record open` |
 //! | `proofs` | `proof get`, `proof verify` |
 //! | `flow` | the open-loop flow of records that `load` and `demo` measure |
+//! | `progress` | how far a flow is, on a terminal or in lines |
 //! | `load` | `load` |
 //! | `demo` | `demo` |
 //! | `asking` | `status` and `events` |
@@ -27,6 +28,7 @@ mod load;
 mod node;
 mod output;
 mod ports;
+mod progress;
 mod proofs;
 mod records;
 mod sender;

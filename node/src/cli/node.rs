@@ -104,8 +104,7 @@ pub(crate) fn check(arguments: &Check) -> Result<Answer> {
     let loaded = Config::load(arguments.file.path().as_deref(), arguments.flags.pairs());
     let (config, faults) = match loaded {
         Ok(config) => {
-            let faults =
-                if arguments.values_only { Vec::new() } else { faults_of_files(&config) };
+            let faults = if arguments.values_only { Vec::new() } else { faults_of_files(&config) };
             (Some(config), faults)
         }
         Err(ConfigError(problems)) => {
@@ -170,7 +169,7 @@ fn faults_of_files(config: &Config) -> Vec<String> {
 mod tests {
     use super::*;
     use bizra_node::config::KEYS;
-    use clap::{Args as _, Command};
+    use clap::Command;
 
     #[test]
     fn every_key_has_its_flag() {

@@ -111,8 +111,7 @@ pub(crate) fn verify(arguments: &Verify) -> Result<Answer> {
 }
 
 fn parse_digest(text: &str) -> Result<RecordDigest, String> {
-    RecordDigest::from_hex(text)
-        .ok_or_else(|| "a digest is 64 lower-case hex digits".to_owned())
+    RecordDigest::from_hex(text).ok_or_else(|| "a digest is 64 lower-case hex digits".to_owned())
 }
 
 #[cfg(test)]

@@ -199,7 +199,9 @@ pub(crate) async fn sign(arguments: &Sign) -> Result<Answer> {
     };
     let policy_hash = match (&arguments.policy_hash, &arguments.endpoint) {
         (Some(hash), _) => hash.clone(),
-        (None, Some(endpoint)) => policy_in_force(&client()?, std::slice::from_ref(endpoint)).await?,
+        (None, Some(endpoint)) => {
+            policy_in_force(&client()?, std::slice::from_ref(endpoint)).await?
+        }
         (None, None) => "0".repeat(64),
     };
     let mut opened = Vec::new();
@@ -309,7 +311,8 @@ pub(crate) fn open(arguments: &Open) -> Result<Answer> {
     }
     let value = parse(&bytes, Limits::ENVELOPE).expect("canonical bytes are JSON");
     let elsewhere = [&arguments.input, &arguments.output, &arguments.rationale];
-    for (((member, name), opening), elsewhere) in COMMITMENTS.into_iter().zip(openings).zip(elsewhere)
+    for (((member, name), opening), elsewhere) in
+        COMMITMENTS.into_iter().zip(openings).zip(elsewhere)
     {
         let Some(opening) = opening else { continue };
         let file = elsewhere.as_ref().unwrap_or(&opening.file);

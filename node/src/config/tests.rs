@@ -45,7 +45,9 @@ fn an_empty_file_gives_the_defaults_beside_it() {
 
 #[test]
 fn flags_beat_environment_beats_file() {
-    let folder = Folder::with("log.level = \"warn\"\nlog.format = \"json\"\n[api]\nlisten = \"127.0.0.1:1\"");
+    let folder = Folder::with(
+        "log.level = \"warn\"\nlog.format = \"json\"\n[api]\nlisten = \"127.0.0.1:1\"",
+    );
     let set = environment(&[("BIZRA_LOG_LEVEL", "debug"), ("BIZRA_API_LISTEN", "127.0.0.1:2")]);
     let flags = [("api.listen", "127.0.0.1:3".to_owned())];
     let config = Config::layered(Some(&folder.file()), set, flags).expect("valid");
@@ -88,7 +90,10 @@ fn faults_of_the_file_are_named_with_their_line() {
             "config.toml:1: p2p.listen_quic must be IP:PORT or a multiaddress as \
              /ip4/0.0.0.0/udp/7001/quic-v1, not \"/ip4/1.2.3.4/tcp/1\"",
         ),
-        ("log.format = \"xml\"", "config.toml:1: log.format must be \"text\" or \"json\", not \"xml\""),
+        (
+            "log.format = \"xml\"",
+            "config.toml:1: log.format must be \"text\" or \"json\", not \"xml\"",
+        ),
         (
             "log.level = \"inof\"",
             "config.toml:1: log.level has \"inof\" where a level or MODULE=LEVEL must be; did \
@@ -130,7 +135,10 @@ fn unknown_variables_are_errors() {
             "BIZRA_LOG_LEVLE",
             "BIZRA_LOG_LEVLE: unknown variable BIZRA_LOG_LEVLE; did you mean BIZRA_LOG_LEVEL?",
         ),
-        ("BIZRA_XYZZY_PLUGH_QUUX", "BIZRA_XYZZY_PLUGH_QUUX: unknown variable BIZRA_XYZZY_PLUGH_QUUX"),
+        (
+            "BIZRA_XYZZY_PLUGH_QUUX",
+            "BIZRA_XYZZY_PLUGH_QUUX: unknown variable BIZRA_XYZZY_PLUGH_QUUX",
+        ),
     ] {
         let set = environment(&[(variable, "x"), ("PATH", "/bin"), (FILE_VARIABLE, "x")]);
         let error = Config::layered(None, set, NO_FLAGS).expect_err("unknown");
@@ -177,8 +185,14 @@ fn tokens_are_private_and_long() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
         admin.token()
     };
-    assert_eq!(write("0123456789abcdef\n", 0o600).expect("good").as_deref(), Some("0123456789abcdef"));
-    assert!(matches!(write("0123456789abcdef\n", 0o640), Err(TokenError::Open { mode: 0o640, .. })));
+    assert_eq!(
+        write("0123456789abcdef\n", 0o600).expect("good").as_deref(),
+        Some("0123456789abcdef")
+    );
+    assert!(matches!(
+        write("0123456789abcdef\n", 0o640),
+        Err(TokenError::Open { mode: 0o640, .. })
+    ));
     assert!(matches!(write("0123456789abcde\n", 0o600), Err(TokenError::Form { .. })));
     assert!(matches!(write("0123456789 abcdef\n", 0o600), Err(TokenError::Form { .. })));
     assert!(matches!(write("0123456789abcdef\nx", 0o600), Err(TokenError::Form { .. })));

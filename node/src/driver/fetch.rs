@@ -25,6 +25,8 @@ pub(super) struct Fetcher {
     context: Arc<Context>,
     runtime: tokio::runtime::Handle,
     room: Arc<Semaphore>,
+    /// One range of final blocks at a time: it is large, and the next depends on it.
+    chain_room: Arc<Semaphore>,
 }
 
 impl Fetcher {
@@ -33,12 +35,14 @@ impl Fetcher {
             context: Arc::clone(context),
             runtime: tokio::runtime::Handle::current(),
             room: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            chain_room: Arc::new(Semaphore::new(1)),
         }
     }
 
     /// Asks, unless too many questions are under way.
     pub(super) fn ask(&self, ask: Ask) {
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        let room = if matches!(ask, Ask::Chain { .. }) { &self.chain_room } else { &self.room };
+        let Ok(room) = Arc::clone(room).try_acquire_owned() else { return };
         let (index, request) = match ask {
             Ask::Batches { author, after, up_to, digest, peer } => {
                 (peer, Request::Batches { author, after, up_to, digest })
@@ -50,7 +54,6 @@ impl Fetcher {
         let context = Arc::clone(&self.context);
         self.runtime.spawn(async move {
             let answer = context.network.request(peer, request.encode(), ANSWER_TIMEOUT).await;
-            drop(room);
             match answer {
                 Ok(bytes) => {
                     let taken = tokio::task::spawn_blocking(move || {
@@ -62,6 +65,7 @@ impl Fetcher {
                 }
                 Err(error) => tracing::debug!(%peer, %error, ?request, "no answer"),
             }
+            drop(room);
         });
     }
 }

@@ -20,8 +20,12 @@ use std::time::{Duration, Instant};
 const MESSAGES_MAX: usize = 8_192;
 /// A peer that sends messages is noted as heard at most so often.
 const HEARD_INTERVAL: Duration = Duration::from_millis(50);
-/// Most bytes of records in one answer; leaves room for blocks and certificates.
-const ANSWER_BYTES_MAX: usize = RESPONSE_SIZE_MAX / 2;
+/// Most bytes of batches in one answer; leaves room for frames around them.
+const BATCHES_ANSWER_BYTES_MAX: usize = RESPONSE_SIZE_MAX / 2;
+/// Most bytes of final blocks in one answer, a single large one excepted: the
+/// engine works on all uncommitted blocks at every step, so they come in small
+/// parts.
+const CHAIN_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// Starts the inbox's task and threads.
 pub(super) fn start(context: &Arc<Context>, mut events: EventReceiver) {
@@ -157,13 +161,13 @@ fn serve(context: &Context, bytes: &Bytes, reply: Reply) {
     let response = match request {
         Request::Batches { author, after, up_to, digest } => context
             .store
-            .batches(author, after, up_to, digest, ANSWER_BYTES_MAX)
+            .batches(author, after, up_to, digest, BATCHES_ANSWER_BYTES_MAX)
             .map(|batches| (!batches.is_empty()).then_some(Response::Batches(batches))),
         Request::Block { block } => {
             context.store.block(block).map(|block| block.map(Response::Block))
         }
         Request::Chain { target, above } => {
-            context.store.chain_from(above, target, ANSWER_BYTES_MAX).map(|part| {
+            context.store.chain_from(above, target, CHAIN_ANSWER_BYTES_MAX).map(|part| {
                 part.map(|part| Response::Chain(ChainPart { blocks: part.blocks, cert: part.cert }))
             })
         }

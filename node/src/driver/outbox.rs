@@ -105,7 +105,7 @@ fn deliver(context: &Context, send: Send) {
                 count(context, Some(&error));
             }
             if let Some(input) = own_input(context, message) {
-                context.input(input);
+                context.answer(input);
             }
         }
     }

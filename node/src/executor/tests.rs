@@ -1,8 +1,9 @@
 use super::*;
-use crate::storage::testing::{FullDisk, TestChain, record};
+use crate::storage::testing::{TestChain, on_small_disk, record};
 use bizra_consensus::Persist;
 use bizra_ledger::memory::MemoryLedger;
 use bizra_types::numbers::{Height, View};
+use std::path::Path;
 use std::sync::mpsc;
 use tempfile::TempDir;
 
@@ -16,8 +17,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(dir: &TempDir, chain: &TestChain) -> Self {
-        let store = Store::open(dir.path(), &chain.genesis).expect("the folder opens");
+    fn start(dir: &Path, chain: &TestChain) -> Self {
+        let store = Store::open(dir, &chain.genesis).expect("the folder opens");
         let (report, reports) = mpsc::channel();
         let (broadcast, committed) = broadcast::channel(16);
         let verdicts = Arc::new(Verdicts::new(chain.genesis.chain_id(), VERDICTS_SIZE_MAX));
@@ -63,7 +64,7 @@ fn folder() -> TempDir {
 #[test]
 fn blocks_run_on_uncommitted_parents_as_they_do_one_by_one() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let mut bench = Bench::start(&dir, &chain);
+    let mut bench = Bench::start(dir.path(), &chain);
     let mut blocks = Vec::new();
     let mut expected = Vec::new();
     let mut ledger = MemoryLedger::genesis();
@@ -96,7 +97,7 @@ fn blocks_run_on_uncommitted_parents_as_they_do_one_by_one() {
 #[test]
 fn a_block_that_was_run_is_answered_again_before_and_after_its_commit() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     let batch = chain.batch(0, &[record(1)]);
     let block = chain.block(&[Arc::clone(&batch)]);
     let exec = bench.execute(&block, &[Arc::clone(&batch)]);
@@ -109,7 +110,7 @@ fn a_block_that_was_run_is_answered_again_before_and_after_its_commit() {
 #[test]
 fn forks_are_dropped_and_what_follows_the_head_is_kept() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     let mut other = chain.clone();
     let forked = other.batch(1, &[record(2)]);
     let fork = other.block_in(View::new(2), &[Arc::clone(&forked)]);
@@ -135,7 +136,7 @@ fn forks_are_dropped_and_what_follows_the_head_is_kept() {
 #[test]
 fn after_a_restart_the_same_blocks_come_to_the_same() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     let batches: Vec<_> = (1..=3).map(|number| chain.batch(0, &[record(number)])).collect();
     let blocks: Vec<_> = batches.iter().map(|it| chain.block(&[Arc::clone(it)])).collect();
     let persist =
@@ -148,7 +149,7 @@ fn after_a_restart_the_same_blocks_come_to_the_same() {
         .collect();
     drop(bench);
 
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     let restored = bench.store.restored().expect("the store can be read");
     assert_eq!(restored.blocks, blocks);
     let again: Vec<_> = restored
@@ -166,7 +167,7 @@ fn after_a_restart_the_same_blocks_come_to_the_same() {
     drop(bench);
 
     // The engine may have missed that the commit was made.
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     bench.commit(&chain, &pairs);
     let batch = chain.batch(0, &[record(4)]);
     let next = chain.block(&[Arc::clone(&batch)]);
@@ -180,7 +181,7 @@ fn after_a_restart_the_same_blocks_come_to_the_same() {
 #[test]
 fn another_block_at_a_final_height_stops_the_executor() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     let mut other = chain.clone();
     let fork = other.block_in(View::new(2), &[]);
     let block = chain.block(&[]);
@@ -196,36 +197,63 @@ fn another_block_at_a_final_height_stops_the_executor() {
 
 #[test]
 fn a_full_disk_delays_a_commit() {
-    let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
-    let full = FullDisk::begin(&bench.store);
-    let batch = chain.batch(0, &[record(1)]);
-    let block = chain.block(&[Arc::clone(&batch)]);
-    let exec = bench.execute(&block, &[batch]);
-    bench.commit(&chain, &[(block.clone(), exec)]);
-    match bench.reports.recv() {
-        Ok(Report::DiskFull(error)) => assert!(error.is_full()),
-        other => panic!("expected a full disk, got {other:?}"),
-    }
-    assert_eq!(bench.store.head().height(), Height::ZERO);
-    full.end();
-    assert!(matches!(bench.reports.recv(), Ok(Report::DiskWritable)));
-    assert_eq!(bench.next_committed().block, block.id());
+    on_small_disk("executor::tests::a_full_disk_delays_a_commit", |dir, disk| {
+        let mut chain = TestChain::new("a");
+        let mut bench = Bench::start(dir, &chain);
+        disk.fill(&bench.store);
+        // The log may have some room left.
+        let records: Vec<_> = (0..150).map(record).collect();
+        let mut height = 0;
+        let (block, batch, exec) = loop {
+            let batch = chain.batch(0, &records);
+            let block = chain.block(&[Arc::clone(&batch)]);
+            let exec = bench.execute(&block, &[Arc::clone(&batch)]);
+            bench.commit(&chain, &[(block.clone(), exec)]);
+            match bench.reports.recv() {
+                Ok(Report::Committed(_)) => height += 1,
+                Ok(Report::DiskFull(error)) => {
+                    assert!(error.is_full());
+                    break (block, batch, exec);
+                }
+                other => panic!("expected a commit or a full disk, got {other:?}"),
+            }
+        };
+        assert_eq!(bench.store.head().height().get(), height);
+        disk.free(&bench.store);
+        if disk.recovers() {
+            assert!(matches!(bench.reports.recv(), Ok(Report::DiskWritable)));
+        } else {
+            drop(bench);
+            bench = Bench::start(dir, &chain);
+            assert_eq!(bench.execute(&block, &[batch]), exec);
+            bench.commit(&chain, &[(block.clone(), exec)]);
+        }
+        assert_eq!(bench.next_committed().block, block.id());
+        assert_eq!(bench.store.head().height().get(), height + 1);
+    });
 }
 
 #[test]
 fn a_full_disk_does_not_keep_the_node_from_stopping() {
-    let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
-    let full = FullDisk::begin(&bench.store);
-    let block = chain.block(&[]);
-    let exec = bench.execute(&block, &[]);
-    bench.commit(&chain, &[(block, exec)]);
-    assert!(matches!(bench.reports.recv(), Ok(Report::DiskFull(_))));
-    let Bench { executor, store, .. } = bench;
-    drop(executor);
-    assert_eq!(store.head().height(), Height::ZERO);
-    full.end();
+    let name = "executor::tests::a_full_disk_does_not_keep_the_node_from_stopping";
+    on_small_disk(name, |dir, disk| {
+        let mut chain = TestChain::new("a");
+        let bench = Bench::start(dir, &chain);
+        disk.fill(&bench.store);
+        let records: Vec<_> = (0..150).map(record).collect();
+        loop {
+            let batch = chain.batch(0, &records);
+            let block = chain.block(&[Arc::clone(&batch)]);
+            let exec = bench.execute(&block, &[batch]);
+            bench.commit(&chain, &[(block, exec)]);
+            match bench.reports.recv() {
+                Ok(Report::Committed(_)) => {}
+                Ok(Report::DiskFull(_)) => break,
+                other => panic!("expected a commit or a full disk, got {other:?}"),
+            }
+        }
+        drop(bench);
+    });
 }
 
 #[test]
@@ -249,7 +277,7 @@ fn verdicts_are_computed_once_and_bounded() {
 #[test]
 fn the_executor_uses_verdicts_that_are_there() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     let batch = chain.batch(0, &[record(1)]);
     // A verdict that the bytes do not have, so that its use shows.
     let other = chain.clone().batch(1, &[b"{}".as_slice().into()]);
@@ -265,7 +293,7 @@ fn the_executor_uses_verdicts_that_are_there() {
 #[test]
 fn a_child_of_an_unknown_block_is_a_bug_of_ours() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
-    let bench = Bench::start(&dir, &chain);
+    let bench = Bench::start(dir.path(), &chain);
     chain.block(&[]);
     let orphan = chain.block(&[]);
     bench.submit_execute(&orphan, &[]);

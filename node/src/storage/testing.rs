@@ -19,10 +19,16 @@ use bizra_types::numbers::{
 };
 use rocksdb::WriteBatch;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
+/// Tells the test executable, started again, which folder it works in as a child.
+pub(crate) const CHILD_FOLDER: &str = "BIZRA_TEST_CHILD_FOLDER";
+/// What takes the space of a small disk.
+const BALLAST: &str = "ballast";
 /// Validators of the test chains; all of them sign every certificate.
 const VALIDATORS: u8 = 4;
 /// Admission time of every record: within the tolerance of its timestamp.
@@ -131,41 +137,101 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
     unsigned.with_signature(signature).expect("small enough")
 }
 
-/// Lets every write-ahead log that the store begins stand on `/dev/full`,
-/// where a write answers that no space is left, until it is ended.
-pub(crate) struct FullDisk {
-    traps: Vec<PathBuf>,
+/// A disk that a test can fill.
+pub(crate) enum SmallDisk {
+    /// A file system of a few megabytes of its own; filled by a file.
+    Mounted,
+    /// For systems that let nobody mount: every write-ahead log that a store
+    /// begins stands on `/dev/full`, where a write answers that no space is
+    /// left. It cannot be synced either, so a store recovers when it is opened
+    /// again and not before.
+    Trapped,
 }
 
-impl FullDisk {
-    pub(crate) fn begin(store: &Store) -> Self {
-        let numbers = fs::read_dir(store.dir()).expect("the folder can be listed").filter_map(|it| {
-            let name = it.expect("the folder can be listed").file_name();
-            let digits: String =
-                name.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
-            digits.parse::<u64>().ok()
-        });
-        let newest = numbers.filter(|number| *number < 1_000_000).max().expect("it has files");
-        let traps: Vec<PathBuf> = (newest + 1..newest + 100)
-            .map(|number| store.dir().join(format!("{number:06}.log")))
-            .collect();
-        for trap in &traps {
-            std::os::unix::fs::symlink("/dev/full", trap).expect("the test can write");
-        }
-        // A family with something to flush begins a new log.
-        let mut batch = WriteBatch::default();
-        batch.put_cf(store.family(META), b"of no meaning", [0]);
-        store.write(batch, true).expect("it is not full yet");
-        store.0.db.flush_cf(store.family(META)).expect("it is not full yet");
-        Self { traps }
+/// Runs the body with a folder on a disk that it can fill, in a process of its
+/// own. `test` is the full name of the test that calls this.
+pub(crate) fn on_small_disk(test: &str, body: impl FnOnce(&Path, SmallDisk)) {
+    if let Some(dir) = std::env::var_os(CHILD_FOLDER) {
+        return body(Path::new(&dir), SmallDisk::Mounted);
+    }
+    let dir = tempfile::tempdir().expect("a folder for the test");
+    let mount = "mount -t tmpfs -o size=64m none \"$0\"";
+    let in_namespace = |flag: &str, script: &str| {
+        let mut command = Command::new("unshare");
+        command.args([flag, "sh", "-c", script]).arg(dir.path());
+        command
+    };
+    let flag = ["-Urm", "-m"].into_iter().find(|flag| {
+        in_namespace(flag, mount).output().is_ok_and(|output| output.status.success())
+    });
+    let Some(flag) = flag else { return body(dir.path(), SmallDisk::Trapped) };
+    let output = in_namespace(flag, &format!("{mount} && exec \"$@\""))
+        .arg(std::env::current_exe().expect("the test's own path"))
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD_FOLDER, dir.path())
+        .output()
+        .expect("it ran a moment ago");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+impl SmallDisk {
+    /// Whether a store recovers without being opened again.
+    pub(crate) const fn recovers(&self) -> bool {
+        matches!(self, Self::Mounted)
     }
 
-    pub(crate) fn end(self) {
-        for trap in self.traps {
-            // The store itself takes away those that it has given up.
-            drop(fs::remove_file(trap));
+    /// Takes all space away.
+    pub(crate) fn fill(&self, store: &Store) {
+        match self {
+            Self::Mounted => {
+                let mut ballast =
+                    File::create(store.dir().join(BALLAST)).expect("it is not full yet");
+                while ballast.write_all(&[0; 4096]).is_ok() {}
+            }
+            Self::Trapped => {
+                for trap in traps(store) {
+                    std::os::unix::fs::symlink("/dev/full", trap).expect("the test can write");
+                }
+                // A family with something to flush begins a new log.
+                let mut batch = WriteBatch::default();
+                batch.put_cf(store.family(META), b"of no meaning", [0]);
+                store.write(batch, true).expect("it is not full yet");
+                store.0.db.flush_cf(store.family(META)).expect("it is not full yet");
+            }
         }
     }
+
+    /// Gives the space back.
+    pub(crate) fn free(&self, store: &Store) {
+        match self {
+            Self::Mounted => {
+                fs::remove_file(store.dir().join(BALLAST)).expect("the ballast is there");
+            }
+            Self::Trapped => {
+                for entry in fs::read_dir(store.dir()).expect("the folder can be listed") {
+                    let path = entry.expect("the folder can be listed").path();
+                    if path.is_symlink() {
+                        fs::remove_file(path).expect("the test can write");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The next write-ahead logs that a store may begin.
+fn traps(store: &Store) -> Vec<PathBuf> {
+    let names = fs::read_dir(store.dir()).expect("the folder can be listed");
+    let newest = names
+        .filter_map(|entry| {
+            let name = entry.expect("the folder can be listed").file_name();
+            let digits = name.to_string_lossy().replace(|it: char| !it.is_ascii_digit(), "");
+            digits.parse::<u64>().ok().filter(|number| *number < 1_000_000)
+        })
+        .max()
+        .expect("a store has numbered files");
+    (newest + 1..newest + 100).map(|it| store.dir().join(format!("{it:06}.log"))).collect()
 }
 
 impl TestChain {

@@ -147,6 +147,27 @@ fn the_genesis_file_is_the_recorded_one() {
     );
 }
 
+/// The sizes that `docs/formats.md` states.
+#[test]
+fn sizes_are_the_documented_ones() {
+    let sizes = [
+        (samples::block().header().to_bytes().len(), 197),
+        (samples::filler().header().to_bytes().len(), 261),
+        (samples::citation(1).to_bytes().len(), 72),
+        (samples::reveal(1).to_bytes().len(), 106),
+        (samples::vote().to_bytes().len(), 48),
+        (samples::commit_vote().to_bytes().len(), 80),
+        (samples::timeout().to_bytes().len(), 24),
+        (samples::batch().header().to_bytes().len(), 124),
+        (samples::ticket().ticket.to_bytes().len(), 48),
+        (samples::exec().to_bytes().len(), 200),
+        (samples::vote().signed_bytes(&CHAIN).len(), 1 + 32 + 8 + 48),
+    ];
+    for (place, (size, documented)) in sizes.into_iter().enumerate() {
+        assert_eq!(size, documented, "entry {place}");
+    }
+}
+
 /// All the ways to derive a hash, each from the three bytes `abc`.
 #[test]
 fn contexts_are_the_recorded_ones() {
@@ -179,6 +200,10 @@ fn contexts_are_the_recorded_ones() {
     strings.sort_unstable();
     strings.dedup();
     assert_eq!(strings.len(), contexts.len(), "a context string is used twice");
+    let document = include_str!("../../../../docs/formats.md");
+    for string in strings {
+        assert!(document.contains(&format!("`{string}`")), "docs/formats.md leaves out {string}");
+    }
     compare("contexts.json", &json!({ "contexts": hashes }));
 }
 

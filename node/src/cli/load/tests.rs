@@ -156,11 +156,8 @@ async fn rejections_and_losses_are_told_apart() {
 fn reports_count_from_the_intended_time() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
-    let outcome = |intended, end| Outcome {
-        digest: RecordDigest([0; 32]),
-        intended: at(intended),
-        end,
-    };
+    let outcome =
+        |intended, end| Outcome { digest: RecordDigest([0; 32]), intended: at(intended), end };
     // One record every 10 ms, all final at 1000 ms but the first, final at 10.
     let mut outcomes: Vec<_> =
         (1..100).map(|it| outcome(10 * it, End::Final { at: at(1_000) })).collect();

@@ -1,0 +1,220 @@
+//! What the public port tells.
+
+use super::*;
+use bizra_ledger::log;
+use bizra_light_client::{Client as LightClient, FinalHead};
+use bizra_types::hash::Hash;
+
+#[tokio::test]
+async fn a_record_is_served_byte_by_byte() {
+    let mut node = Node::start().await;
+    let record = record(1);
+    let digest = digest_of(&record);
+    let text = String::from_utf8(record.to_vec()).unwrap();
+    node.accept(&record).await;
+    let answer = node.get(&format!("/v1/records/{digest}")).await;
+    assert_eq!(answer.json()["status"], "accepted");
+    assert!(answer.text.ends_with(&format!("\"envelope\":{text}}}")), "{}", answer.text);
+    let answer = node.get(&format!("/v1/records/{digest}/proof")).await;
+    assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (404, "NOT_FINAL"));
+
+    node.commit(&[record]);
+    node.until_metric("bizra_records_total{outcome=\"final\"} 1").await;
+    let answer = node.get(&format!("/v1/records/{digest}")).await;
+    assert!(answer.text.ends_with(&format!("\"envelope\":{text}}}")), "{}", answer.text);
+    let body = answer.json();
+    assert_eq!((&body["status"], &body["height"]), (&"final".into(), &1.into()));
+    assert_eq!((&body["log_index"], &body["code"]), (&0.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn a_proof_comes_as_json_and_as_cbor() {
+    let mut node = Node::start().await;
+    let record = record(1);
+    node.commit(&[Arc::clone(&record)]);
+    let url = node.url(&format!("/v1/records/{}/proof", digest_of(&record)));
+    let client = LightClient::from_genesis(&node.chain.genesis.to_json()).expect("a genesis");
+    for (accept, content_type) in [
+        ("*/*", "application/json"),
+        ("application/cbor", "application/cbor"),
+        ("text/html, application/cbor;q=0.9", "application/cbor"),
+    ] {
+        let request = node.client.get(&url).header("accept", accept);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], content_type);
+        let bytes = response.bytes().await.unwrap();
+        assert_eq!(bytes.first() == Some(&b'{'), content_type == "application/json");
+        let verified = client.verify_bytes(&bytes).expect("the proof verifies");
+        assert_eq!(verified.digest, digest_of(&record));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told() {
+    let node = Node::start().await;
+    let unknown = "00".repeat(32);
+    let upper = "AB".repeat(32);
+    let rows = [
+        (format!("/v1/records/{unknown}"), 404, "NOT_FOUND"),
+        (format!("/v1/records/{unknown}/proof"), 404, "NOT_FOUND"),
+        (format!("/v1/records/{upper}"), 400, "BAD_DIGEST"),
+        ("/v1/records/short".to_owned(), 400, "BAD_DIGEST"),
+        ("/v1/records/%ff".to_owned(), 400, "BAD_PATH"),
+        (format!("/v1/records/{unknown}?deep=1"), 400, "BAD_QUERY"),
+        ("/v1/records?session=1".to_owned(), 400, "BAD_QUERY"),
+        (format!("/v1/records?sender={unknown}&model={unknown}"), 400, "BAD_QUERY"),
+        ("/v1/records?limit=0".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?limit=1001".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?after=-1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/blocks/1".to_owned(), 404, "NOT_FOUND"),
+        ("/v1/blocks/18446744073709551615".to_owned(), 404, "NOT_FOUND"),
+        ("/v1/blocks/18446744073709551616".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/blocks/01".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/blocks/%2B1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/log/checkpoint".to_owned(), 404, "NOT_FOUND"),
+        ("/v1/log/consistency".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/log/consistency?from=0&to=1".to_owned(), 404, "NOT_FOUND"),
+        ("/v1/log/consistency?from=1".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/events?from_height=x".to_owned(), 400, "BAD_NUMBER"),
+        ("/v2/status".to_owned(), 404, "NOT_FOUND"),
+    ];
+    for (path, status, name) in rows {
+        let answer = node.get(&path).await;
+        assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (status, name), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn records_are_found_by_session_sender_and_model_in_pages() {
+    let mut node = Node::start().await;
+    let records: Vec<_> = (0..5).map(record).collect();
+    node.commit(&records);
+    let digests: Vec<String> = records.iter().map(|it| digest_of(it).to_string()).collect();
+    let found = |answer: &Answer| -> Vec<String> {
+        let body = answer.json();
+        let records = body["records"].as_array().expect("a list").clone();
+        records.iter().map(|it| it["digest"].as_str().unwrap().to_owned()).collect()
+    };
+    let even = vec![digests[0].clone(), digests[2].clone(), digests[4].clone()];
+    let sender = SenderKey::from_seed(&[99; 32]).public();
+    let rows = [
+        (String::new(), digests.clone()),
+        ("?session=0189d3a0-0000-7000-8000-000000000000".to_owned(), even),
+        (format!("?sender={sender}"), digests.clone()),
+        (format!("?model={}", hex(&[0xab; 32])), digests.clone()),
+        (format!("?model={}", hex(&[0xac; 32])), Vec::new()),
+        ("?after=2".to_owned(), digests[3..].to_vec()),
+    ];
+    for (query, expected) in rows {
+        let answer = node.get(&format!("/v1/records{query}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{query}");
+        assert_eq!(found(&answer), expected, "{query}");
+        assert!(answer.json()["next"].is_null(), "{query}");
+    }
+    let mut paged = Vec::new();
+    let mut query = "?limit=2".to_owned();
+    for _ in 0..3 {
+        let answer = node.get(&format!("/v1/records{query}")).await;
+        paged.extend(found(&answer));
+        query = format!("?limit=2&after={}", answer.json()["next"]);
+    }
+    assert_eq!(paged, digests);
+}
+
+#[tokio::test]
+async fn the_chain_is_described() {
+    let mut node = Node::start().await;
+    let record = record(1);
+    let committed = node.commit(&[Arc::clone(&record)]);
+    let genesis = Arc::clone(&node.chain.genesis);
+
+    let params = node.get("/v1/params").await.json();
+    assert_eq!(params["chain_id"], genesis.chain_id().to_string());
+    assert_eq!(params["era"], 1);
+    assert_eq!(params["limits"]["record_bytes_max"], 65_536);
+    assert_eq!(params["limits"]["json_depth_max"], 32);
+    assert_eq!(params["parameters"]["idle_block_ms"], 1_000);
+    assert_eq!(params["policies"], serde_json::json!([]));
+
+    let block = node.get("/v1/blocks/1").await.json();
+    assert_eq!(block["block_id"], committed.block.to_string());
+    assert_eq!(block["parent"], genesis.header().id().to_string());
+    assert_eq!(block["records"][0]["digest"], digest_of(&record).to_string());
+    assert_eq!(block["records"][0]["name"], "SUCCESS");
+    let head = node.shared.store.head();
+    assert_eq!(block["exec"], head.root.exec.to_string());
+    let block = node.get("/v1/blocks/0").await.json();
+    assert_eq!(block["block_id"], genesis.header().id().to_string());
+
+    node.set_status(|status| status.leader = Some(ValidatorIndex::new(2)));
+    let status = node.get("/v1/status").await.json();
+    assert_eq!((&status["height"], &status["log_size"]), (&1.into(), &1.into()));
+    assert_eq!((&status["mode"], &status["leader"]), (&"federated".into(), &"validator-2".into()));
+    assert_eq!(status["validator"], "validator-0");
+
+    let committee = node.get("/v1/committee").await.json();
+    assert_eq!(committee["quorum"], 3);
+    assert_eq!(committee["validators"][1]["name"], "validator-1");
+    let key = validator_key(1).public().to_string();
+    assert_eq!(committee["validators"][1]["consensus_key"], key);
+}
+
+#[tokio::test]
+async fn a_policy_is_listed_by_the_hash_that_records_name() {
+    let mut chain = TestChain::new("policies");
+    let genesis = &chain.genesis;
+    let policy = bizra_types::genesis::Policy { name: "p".into(), rego: "package p".into() };
+    let genesis = bizra_types::genesis::Genesis::new(
+        genesis.name.clone(),
+        genesis.time_ms,
+        (*genesis.committee).clone(),
+        genesis.protocol_version,
+        genesis.parameters,
+        vec![policy],
+    );
+    chain.genesis = Arc::new(genesis);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open(folder.path(), &chain.genesis).expect("the folder opens");
+    let node = Node::start_on(folder, chain, store, |_| {}).await;
+    let params = node.get("/v1/params").await.json();
+    let hash = hex(blake3::hash(b"package p").as_bytes());
+    assert_eq!(params["policies"], serde_json::json!([{ "name": "p", "policy_hash": hash }]));
+}
+
+#[tokio::test]
+async fn the_log_proves_its_head_and_that_it_only_grew() {
+    let mut node = Node::start().await;
+    let mut roots = vec![log::EMPTY_ROOT];
+    for number in 0..3 {
+        node.commit(&[record(number)]);
+        roots.push(node.shared.store.head().fields.log_root);
+    }
+    let answer = node.get("/v1/log/checkpoint").await;
+    let body = answer.json();
+    assert_eq!((&body["log_size"], &body["height"]), (&3.into(), &3.into()));
+    assert_eq!(body["log_root"], roots[3].to_string());
+    let head = FinalHead::from_json(body["final_head"].to_string().as_bytes()).expect("a head");
+    let client = LightClient::from_genesis(&node.chain.genesis.to_json()).expect("a genesis");
+    client.verify_head(&head).expect("the head verifies");
+
+    for from in 0..=3 {
+        for to in from..=3 {
+            let answer = node.get(&format!("/v1/log/consistency?from={from}&to={to}")).await;
+            let proof: Vec<Hash> = answer.json()["proof"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|hash| Hash::from_hex(hash.as_str().unwrap()).unwrap())
+                .collect();
+            let (old, new) = (roots[from], roots[to]);
+            assert!(log::is_consistent(&proof, from as u64, old, to as u64, new), "{from} {to}");
+        }
+    }
+    let to_the_head = node.get("/v1/log/consistency?from=1").await.json();
+    assert_eq!(to_the_head["to"], 3);
+    let answer = node.get("/v1/log/consistency?from=2&to=1").await;
+    assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (400, "BAD_QUERY"));
+    let answer = node.get("/v1/log/consistency?from=1&to=4").await;
+    assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (404, "NOT_FOUND"));
+}
