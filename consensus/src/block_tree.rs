@@ -6,7 +6,7 @@ use crate::schedule::EpochState;
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, Header};
 use bizra_types::crypto::PublicKey;
-use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
+use bizra_types::hash::{BatchDigest, BlockId, ExecHash, Hash};
 use bizra_types::numbers::{Height, LaneSeq};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -128,6 +128,14 @@ impl BlockTree {
             lane_heads: Arc::clone(&node.lane_heads),
             child_epoch: Arc::clone(&node.child_epoch),
         })
+    }
+
+    /// The seed under which children of the root or of a node find their leaders.
+    pub(crate) fn child_seed(&self, id: BlockId) -> Option<Hash> {
+        if id == self.root_id {
+            return Some(self.root_child_epoch.seed);
+        }
+        self.nodes.get(&id).map(|node| node.child_epoch.seed)
     }
 
     /// The exec of the root or of an executed node.

@@ -26,6 +26,7 @@ use bizra_types::numbers::{
 };
 use bizra_types::verify::{From, Verified};
 use bizra_types::vrf::VrfInput;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -87,6 +88,8 @@ pub struct Replica {
     answered: BTreeMap<ValidatorIndex, Time>,
     repeat_at: Option<Time>,
     is_stopped: bool,
+    /// The leader computed last, for a parent and a view: it is asked for at every step.
+    last_leader: Cell<Option<(BlockId, View, ValidatorIndex)>>,
 }
 
 /// What a replica is told once.
@@ -214,6 +217,7 @@ impl Replica {
             answered: BTreeMap::new(),
             repeat_at: None,
             is_stopped: false,
+            last_leader: Cell::new(None),
         };
         let mut effects = Effects::default();
         for batch in &restored.batches {
@@ -1188,8 +1192,15 @@ impl Replica {
 
     /// Leader of `view` for a proposal on `parent`, if that is here.
     fn leader_on(&self, parent: BlockId, view: View) -> Option<ValidatorIndex> {
-        let parent = self.tree.parent(parent)?;
-        Some(Schedule::leader(&self.committee, parent.child_epoch.seed, view))
+        if let Some((known_parent, known_view, leader)) = self.last_leader.get()
+            && (known_parent, known_view) == (parent, view)
+        {
+            return Some(leader);
+        }
+        let seed = self.tree.child_seed(parent)?;
+        let leader = Schedule::leader(&self.committee, seed, view);
+        self.last_leader.set(Some((parent, view, leader)));
+        Some(leader)
     }
 
     /// Leader of the current view as read off the highest QC's block.

@@ -144,13 +144,19 @@ fn permutation(seed: Hash, row: u64, mut members: Vec<ValidatorIndex>) -> Vec<Va
     let mut hasher = Context::Schedule.hasher();
     hasher.update(seed.as_bytes()).update(&row.to_le_bytes());
     let mut stream = hasher.finalize_xof();
+    let mut block = [0; 64];
+    let mut left: &[u8] = &[];
     for last in (1..members.len()).rev() {
         let range = last as u64 + 1;
         let limit = u64::MAX - u64::MAX % range;
         let draw = loop {
-            let mut bytes = [0; 8];
-            stream.fill(&mut bytes);
-            let draw = u64::from_le_bytes(bytes);
+            if left.is_empty() {
+                stream.fill(&mut block);
+                left = &block;
+            }
+            let (bytes, rest) = left.split_first_chunk().expect("eight draws to a block");
+            left = rest;
+            let draw = u64::from_le_bytes(*bytes);
             if draw < limit {
                 break draw % range;
             }

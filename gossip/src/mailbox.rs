@@ -37,6 +37,11 @@ pub enum Event {
         peer: PeerId,
     },
     /// A validator sent a message on a direct stream. The bytes are not checked.
+    ///
+    /// Each peer has a share of memory per channel, and a message holds its
+    /// part until the last clone of `bytes` is dropped: a peer that sends
+    /// faster than the owner works is read no further, and delays only itself.
+    /// Keep what was decoded, not the bytes.
     Message {
         /// Who sent it, as the transport authenticated it.
         peer: PeerId,
@@ -136,18 +141,18 @@ pub(crate) fn mailbox() -> (Mailbox, EventReceiver) {
 }
 
 impl Mailbox {
-    /// Delivers what came on a channel, with the sender's permit.
+    /// Delivers what came on a channel, with the sender's permit unless the event holds it.
     pub(crate) fn deliver(
         &self,
         channel: Channel,
         event: Event,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Result<(), OwnerGone> {
         let sender = match channel {
             Channel::Consensus => &self.consensus,
             Channel::Bulk => &self.bulk,
         };
-        sender.send((event, Some(permit))).map_err(|_| OwnerGone)
+        sender.send((event, permit)).map_err(|_| OwnerGone)
     }
 
     /// Delivers what the network itself has to say.
@@ -242,7 +247,7 @@ mod tests {
         for (channel, count) in counts {
             for _ in 0..*count {
                 let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
-                mailbox.deliver(*channel, message(*channel), permit).unwrap();
+                mailbox.deliver(*channel, message(*channel), Some(permit)).unwrap();
             }
         }
         (mailbox, receiver, permits)

@@ -535,7 +535,7 @@ async fn accept_stream(
         peer.heartbeats.lock().expect("no holder panics").restart_hearing();
         let permit = peer.permit(channel, 0).await;
         let opened = Event::Opened { peer: peer.peer, hello };
-        shared.mailbox.deliver(channel, opened, permit).map_err(|_| End::Closed)?;
+        shared.mailbox.deliver(channel, opened, Some(permit)).map_err(|_| End::Closed)?;
         shared.notify(Notice::Opened { peer: peer.peer }).await;
     }
     Ok(())
@@ -583,11 +583,12 @@ async fn read_frames(
         {
             tokio::time::sleep(pause).await;
         }
-        let event = match frame[0] {
+        let (event, permit) = match frame[0] {
             KIND_MESSAGE => {
                 shared.metrics.received(channel, frame.len() + LENGTH_SIZE);
-                let bytes = Bytes::from(frame).slice(1..);
-                Event::Message { peer: peer.peer, channel, bytes }
+                let permit = peer.permit(channel, frame.len()).await;
+                let bytes = Bytes::from_owner(Held { frame, _permit: permit }).slice(1..);
+                (Event::Message { peer: peer.peer, channel, bytes }, None)
             }
             KIND_HEARTBEAT if channel == Channel::Consensus => {
                 let Ok(heartbeat) = frame::decode_body::<Heartbeat>(KIND_HEARTBEAT, &frame) else {
@@ -604,18 +605,26 @@ async fn read_frames(
                     continue;
                 }
                 heard_at = Some(now);
-                Event::Heard { peer: peer.peer, round_trip }
+                let permit = peer.permit(channel, 0).await;
+                (Event::Heard { peer: peer.peer, round_trip }, Some(permit))
             }
             _ => return End::Fault(Fault::Garbage),
         };
-        let size = match &event {
-            Event::Message { bytes, .. } => bytes.len(),
-            _ => 0,
-        };
-        let permit = peer.permit(channel, size).await;
         if shared.mailbox.deliver(channel, event, permit).is_err() {
             return End::Closed;
         }
+    }
+}
+
+/// A message's memory and its sender's share of the owner's, given back together.
+struct Held {
+    frame: Vec<u8>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
     }
 }
 

@@ -235,3 +235,6 @@ impl Decode for Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,37 @@ fn consensus_passes_while_bulk_is_stuck() {
 }
 
 #[test]
+fn a_peer_is_read_no_further_while_the_owner_holds_its_messages() {
+    run(async {
+        let mut nodes = mesh(&keys(3), |_| {}).await;
+        let (sender, other) = (nodes[1].peer(), nodes[2].peer());
+        let receiver = nodes[0].peer();
+        let message = Bytes::from(vec![1; Channel::Bulk.message_size_max() / 2]);
+        const SENT: usize = 12;
+        for _ in 0..SENT {
+            nodes[1].network.send(&receiver, Channel::Bulk, message.clone()).unwrap();
+        }
+        // The owner holds what its sender has a share for, and then the other
+        // validator's message comes through although the first has more to say.
+        let mut held = Vec::new();
+        while held.len() < 7 {
+            let (peer, _, bytes) = nodes[0].message().await;
+            assert_eq!(peer, sender);
+            held.push(bytes);
+        }
+        nodes[2].network.send(&receiver, Channel::Bulk, Bytes::from_static(b"mine")).unwrap();
+        let (peer, _, bytes) = nodes[0].message().await;
+        assert_eq!((peer, &bytes[..]), (other, &b"mine"[..]));
+        let mut received = held.len();
+        held.clear();
+        while received < SENT {
+            assert_eq!(nodes[0].message().await.0, sender);
+            received += 1;
+        }
+    });
+}
+
+#[test]
 fn heartbeats_measure_the_round_trip_of_idle_peers() {
     run(async {
         let mut nodes = mesh(&keys(2), |_| {}).await;

@@ -22,24 +22,18 @@ use crate::forms::{Score, Uuid, read_timestamp};
 use crate::inference::InferenceCommit;
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
+use bizra_types::envelope::{SIGNED_FIELDS, read_signature, record_digest};
 use bizra_types::hash::{ChainId, RecordDigest};
 use bizra_types::json::{
     self, Limits, Member, Members, Object, SchemaError, Value, canonical, canonical_around,
 };
 use bizra_types::numbers::TimestampMs;
 
-/// What is hashed before the canonical bytes.
-pub const DIGEST_PREFIX: &[u8] = b"bizra-pci-v1:";
-
 /// Members that `metadata` may hold besides the known ones.
 const METADATA_REST_MAX: usize = 8;
 
 /// Bytes of a scalar among them.
 const METADATA_SCALAR_SIZE_MAX: usize = 64;
-
-/// What the signature covers, in the order in which an envelope lists it.
-const SIGNED_FIELDS: [&str; 7] =
-    ["version", "envelope_id", "timestamp", "nonce", "sender", "payload", "metadata"];
 
 /// An envelope that has the right form. Its signature is not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -309,17 +303,6 @@ impl Action {
     }
 }
 
-/// The digest of canonical bytes without `signature`, given in pieces.
-#[must_use]
-pub fn record_digest(pieces: &[&[u8]]) -> RecordDigest {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(DIGEST_PREFIX);
-    for piece in pieces {
-        hasher.update(piece);
-    }
-    RecordDigest(*hasher.finalize().as_bytes())
-}
-
 /// Everything but the signature.
 struct Form {
     envelope_id: Uuid,
@@ -465,23 +448,6 @@ fn check_metadata_rest(name: &str, scalar: &Member<'_>) -> Result<(), SchemaErro
             Err(scalar.error("must be a string, a number or a boolean"))
         }
     }
-}
-
-fn read_signature(member: &Member<'_>) -> Result<Signature, SchemaError> {
-    let mut signature = member.object()?;
-    signature.take("algorithm")?.literal("ed25519")?;
-    let value = Signature(signature.take("value")?.hex()?);
-    let fields_member = signature.take("signed_fields")?;
-    let fields = fields_member.items(SIGNED_FIELDS.len())?;
-    if fields.len() != SIGNED_FIELDS.len() {
-        let names = SIGNED_FIELDS.join(", ");
-        return Err(fields_member.error(format!("must list {names}")));
-    }
-    for (field, name) in fields.iter().zip(SIGNED_FIELDS) {
-        field.literal(name)?;
-    }
-    signature.finish()?;
-    Ok(value)
 }
 
 fn check_size(bytes: &[u8]) -> Result<(), Rejection> {

@@ -507,7 +507,7 @@ impl Cluster {
                 self.note(1, to, message.fingerprint, || {
                     format!("from {from}: {}", trace::describe(input))
                 });
-                self.step(to, input.clone())
+                self.step(to, Input::clone(input))
             }
             Payload::Ask(ask) => {
                 self.note(6, to, message.fingerprint, || format!("from {from}: {ask:?}"));

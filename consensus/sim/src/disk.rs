@@ -21,7 +21,7 @@ pub(crate) enum Write {
     /// What a step persists.
     Persist(Persist),
     /// What a step commits.
-    Commit(Commit),
+    Commit(Box<Commit>),
 }
 
 /// A batch as it lies on disk. Our own are signed when they are read: what is
@@ -235,7 +235,7 @@ impl Stored {
     ) -> Option<(Vec<(Block, Vec<Arc<SignedBatch>>)>, CommitCert)> {
         let rest = self.chain.get(position(above.next())..)?;
         let certified = |item: &(usize, &Final)| item.1.cert.is_some();
-        let within = rest.iter().enumerate().take(CHAIN_ANSWER_BLOCKS).filter(certified).last();
+        let within = rest.iter().enumerate().take(CHAIN_ANSWER_BLOCKS).rfind(certified);
         let (last, end) = within.or_else(|| rest.iter().enumerate().find(certified))?;
         let cert = end.cert.clone()?;
         let mut blocks = Vec::new();
@@ -268,7 +268,7 @@ impl Stored {
                     self.safety = Some(safety);
                 }
             }
-            Write::Commit(commit) => self.commit(commit),
+            Write::Commit(commit) => self.commit(*commit),
         }
     }
 

@@ -79,6 +79,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the rate of views is measured outside any run")]
 fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
     let (first, end) = arguments.seeds.unwrap_or((arguments.seed, arguments.seed + 1));
     ensure!(first < end, "no seeds from {first} to before {end}");

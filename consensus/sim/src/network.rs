@@ -12,7 +12,7 @@ const DELAY_MICROS_MAX: u64 = 20_000_000;
 #[derive(Debug)]
 pub(crate) enum Payload {
     /// Something for the engine.
-    Input(Input),
+    Input(Box<Input>),
     /// A question to a peer's disk.
     Ask(Ask),
     /// The answer, on one stream and so in order.
@@ -57,14 +57,8 @@ impl Network {
     pub(crate) fn new(seed: u64, size: usize, wide: bool) -> Self {
         let mut rng = Rng::new(seed, "network");
         let (low, high) = if wide { (5_000, 60_000) } else { (100, 1_500) };
-        let mut base_micros = vec![vec![0; size]; size];
-        for one in 0..size {
-            for other in 0..one {
-                let delay = rng.between(low, high);
-                base_micros[one][other] = delay;
-                base_micros[other][one] = delay;
-            }
-        }
+        let row = |_| (0..size).map(|_| rng.between(low, high)).collect();
+        let base_micros = (0..size).map(row).collect();
         let jitter_micros = low + (high - low) / 10;
         Self { rng, base_micros, jitter_micros, troubles: Vec::new() }
     }

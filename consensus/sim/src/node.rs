@@ -261,7 +261,7 @@ impl Cluster {
         }
         for commit in commit {
             self.oracles.on_commit(node, &commit)?;
-            self.nodes[node].disk.write(Write::Commit(commit));
+            self.nodes[node].disk.write(Write::Commit(Box::new(commit)));
         }
         for alarm in &alarms {
             self.oracles.on_alarm(node, alarm)?;
@@ -365,7 +365,7 @@ impl Cluster {
         if self.options.sabotage == Some(Sabotage::ForgingNetwork) {
             self.forge(node, &input);
         }
-        let message = Arc::new(Message { payload: Payload::Input(input), fingerprint });
+        let message = Arc::new(Message { payload: Payload::Input(Box::new(input)), fingerprint });
         match send.to {
             Recipients::One(peer) => self.transmit(node, position(peer), &message, 0),
             Recipients::All => {
@@ -500,7 +500,8 @@ impl Cluster {
                 Err(_) => self.refused += 1,
                 Ok(input) => {
                     let fingerprint = trace::fingerprint(&input);
-                    let message = Arc::new(Message { payload: Payload::Input(input), fingerprint });
+                    let message =
+                        Arc::new(Message { payload: Payload::Input(Box::new(input)), fingerprint });
                     for peer in 0..self.nodes.len() {
                         self.transmit(node, peer, &message, 0);
                     }

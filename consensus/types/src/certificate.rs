@@ -209,9 +209,7 @@ fn encode_signatures(signers: &SignerSet, signatures: &[Signature], out: &mut Ve
     }
 }
 
-fn decode_signatures(
-    reader: &mut Reader<'_>,
-) -> Result<(SignerSet, Vec<Signature>), DecodeError> {
+fn decode_signatures(reader: &mut Reader<'_>) -> Result<(SignerSet, Vec<Signature>), DecodeError> {
     let signers = SignerSet::decode(reader)?;
     let count = signers.count();
     assert!(count <= COMMITTEE_SIZE_MAX, "a bitmap bounds its members");

@@ -271,11 +271,7 @@ impl Decode for SignerSet {
     }
 }
 
-fn text(
-    reader: &mut Reader<'_>,
-    what: &'static str,
-    limit: usize,
-) -> Result<String, DecodeError> {
+fn text(reader: &mut Reader<'_>, what: &'static str, limit: usize) -> Result<String, DecodeError> {
     let bytes = reader.bytes(what, limit)?;
     match core::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_string()),

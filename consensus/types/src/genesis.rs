@@ -212,9 +212,10 @@ impl Genesis {
                 ("kem_key", text(&hex(&validator.kem_key))),
             ])
         });
-        let policies = self.policies.iter().map(|policy| {
-            object([("name", text(&policy.name)), ("rego", text(&policy.rego))])
-        });
+        let policies = self
+            .policies
+            .iter()
+            .map(|policy| object([("name", text(&policy.name)), ("rego", text(&policy.rego))]));
         object([
             ("name", text(&self.name)),
             ("time_ms", number(self.time_ms.get())),

@@ -80,7 +80,9 @@ pub enum Fault {
     #[error("a signature does not verify")]
     Signature,
     /// A certificate has too few signers, or a bitmap of another size.
-    #[error("a certificate of {signers} signers of {committee}, where {quorum} of {expected} are needed")]
+    #[error(
+        "a certificate of {signers} signers of {committee}, where {quorum} of {expected} are needed"
+    )]
     Quorum {
         /// Signers in its bitmap.
         signers: usize,
@@ -248,7 +250,9 @@ impl Verifier {
             Some(_) => return Err(Fault::Inconsistent("a timeout beside a TC of another era")),
         };
         if entry.next() != signed.view {
-            return Err(Fault::Inconsistent("a timeout without the certificate of its view's entry"));
+            return Err(Fault::Inconsistent(
+                "a timeout without the certificate of its view's entry",
+            ));
         }
         self.signature(key, &signed.signed_bytes(&self.chain.chain_id), timeout.signature)?;
         self.qc_signatures(&timeout.high_qc)?;
@@ -334,7 +338,9 @@ impl Verifier {
         }
         self.signer_key(header.era, header.proposer)?;
         if header.view == View::ZERO || block.justify().vote.view >= header.view {
-            return Err(Fault::Inconsistent("a block whose justification is not of an earlier view"));
+            return Err(Fault::Inconsistent(
+                "a block whose justification is not of an earlier view",
+            ));
         }
         for reveal in block.reveals() {
             self.signer_key(header.era, reveal.validator)?;

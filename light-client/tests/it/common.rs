@@ -101,7 +101,7 @@ impl TestChain {
             TimestampMs::new(1_795_311_000_000),
             team.committee.clone(),
             ProtocolVersion::new(1),
-            Parameters::default(),
+            parameters(),
             Vec::new(),
         );
         Self {
@@ -286,4 +286,23 @@ pub(crate) fn overhead(proof: &FinalityProof) -> usize {
 /// Bytes of the binary encoding of a committee, which era changes carry.
 pub(crate) fn committee_size(team: &Team) -> usize {
     team.committee.to_bytes().len()
+}
+
+/// Parameters that stay as they are when the defaults change.
+const fn parameters() -> Parameters {
+    Parameters {
+        view_timer_ms_min: 300,
+        view_timer_ms_max: 60_000,
+        view_timer_round_trips: 8,
+        idle_block_ms: 1_000,
+        leader_silence_ms: 400,
+        vrf_epoch_ms: 3_000,
+        clock_ahead_ms: 500,
+        block_bytes_max: 4_194_304,
+        unacknowledged_bytes_max: 1_048_576,
+        uncommitted_blocks_max: 64,
+        withholding_views: 100,
+        ticket_deadline_ms: 86_400_000,
+        record_time_window_ms: 120_000,
+    }
 }

@@ -1,7 +1,7 @@
 //! Encodings: golden vectors, and properties that hold for all values.
 
-mod proofs;
 mod envelopes;
+mod proofs;
 mod properties;
 mod samples;
 mod vectors;

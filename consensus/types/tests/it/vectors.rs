@@ -542,7 +542,26 @@ fn genesis() -> Genesis {
         TimestampMs::new(1_795_311_000_000),
         Committee::new(validators).expect("all keys differ"),
         ProtocolVersion::new(1),
-        Parameters::default(),
+        parameters(),
         vec![Policy { name: "policies.rego".to_owned(), rego: "package bizra\n".to_owned() }],
     )
+}
+
+/// Parameters that stay as they are when the defaults change.
+const fn parameters() -> Parameters {
+    Parameters {
+        view_timer_ms_min: 300,
+        view_timer_ms_max: 60_000,
+        view_timer_round_trips: 8,
+        idle_block_ms: 1_000,
+        leader_silence_ms: 400,
+        vrf_epoch_ms: 3_000,
+        clock_ahead_ms: 500,
+        block_bytes_max: 4_194_304,
+        unacknowledged_bytes_max: 1_048_576,
+        uncommitted_blocks_max: 64,
+        withholding_views: 100,
+        ticket_deadline_ms: 86_400_000,
+        record_time_window_ms: 120_000,
+    }
 }
