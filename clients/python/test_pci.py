@@ -149,7 +149,7 @@ class Submitting(unittest.TestCase):
 
     def test_the_policy_in_force_is_asked_for_once(self):
         client = pci.Client(self.client.endpoint, SEED, "tester")
-        self.answer(200, {"policies": [{"hash": "cd" * 32}]})
+        self.answer(200, {"policies": [{"policy_hash": "cd" * 32}]})
         self.answer(202, {"status": "accepted"})
         self.answer(202, {"status": "accepted"})
         for _ in range(2):

@@ -272,7 +272,9 @@ pub struct Root {
 /// Something that is missing here, and who may have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ask {
-    /// Batches of a lane, from after `after` up to `up_to` with `digest`.
+    /// Batches of a lane, from after `after` up to `up_to` with `digest`. An
+    /// answer that is cut short holds the last ones: lanes are followed
+    /// backwards from the digest.
     Batches {
         /// Whose lane.
         author: PublicKey,

@@ -364,3 +364,6 @@ impl Lanes {
         held.iter_mut().find(|held| held.digest == digest)
     }
 }
+
+#[cfg(test)]
+mod tests;

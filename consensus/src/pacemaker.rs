@@ -170,3 +170,6 @@ impl Pacemaker {
             .map(|(peer, _)| *peer)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,8 @@ pub struct Replica {
     sources: BTreeMap<BlockId, Vec<ValidatorIndex>>,
     pending_certs: BTreeMap<View, CommitCert>,
     asks: BTreeMap<Wanted, Asked>,
+    /// When the next range of final blocks may be asked for.
+    chain_next: Time,
     /// Peers that were answered with a certificate lately.
     answered: BTreeMap<ValidatorIndex, Time>,
     repeat_at: Option<Time>,
@@ -214,6 +216,7 @@ impl Replica {
             sources: BTreeMap::new(),
             pending_certs: BTreeMap::new(),
             asks: BTreeMap::new(),
+            chain_next: now.time,
             answered: BTreeMap::new(),
             repeat_at: None,
             is_stopped: false,
@@ -377,7 +380,10 @@ impl Replica {
             return;
         }
         self.add_source(vote.vote.block, vote.signer);
-        if let Some(cert) = &self.tree.root().cert
+        // Whoever repeats a commit vote has not seen the certificate. One that
+        // still waits for its block here is as good as one that is carried out.
+        let highest = self.pending_certs.last_key_value().map(|(_, cert)| cert);
+        if let Some(cert) = highest.or(self.tree.root().cert.as_ref())
             && vote.vote.view <= cert.vote.view
             && (self.votes.is_known(&vote) || vote.vote.view < cert.vote.view)
         {
@@ -728,10 +734,10 @@ impl Replica {
             .pending_certs
             .values()
             .rev()
+            // An executed block has executed ancestors only.
             .find(|cert| {
-                self.tree.path(cert.vote.block).is_some_and(|path| {
-                    !path.is_empty() && path.iter().all(|id| self.tree.exec(*id).is_some())
-                })
+                cert.vote.block != self.tree.root_id()
+                    && self.tree.exec(cert.vote.block).is_some()
             })
             .cloned()
         else {
@@ -771,6 +777,7 @@ impl Replica {
         let height = self.tree.height();
         self.orphans.retain(|_, orphan| orphan.header().height > height);
         self.reveals = self.reveals.split_off(&(epoch, ValidatorIndex::ZERO));
+        self.chain_next = self.now.time;
         for (ask, asked) in &mut self.asks {
             if matches!(ask, Wanted::Chain(_)) {
                 asked.next = self.now.time;
@@ -979,6 +986,10 @@ impl Replica {
 
     fn ask(&mut self, effects: &mut Effects, missing: &BTreeSet<MissingBatches>) {
         let now = self.now.time;
+        if missing.is_empty() && self.is_complete() {
+            self.asks.clear();
+            return;
+        }
         let wanted = self.wanted(missing);
         self.asks.retain(|ask, _| wanted.contains_key(ask));
         for (ask, peers) in wanted {
@@ -988,6 +999,10 @@ impl Replica {
                 Wanted::Block(_) | Wanted::Chain(_) => now,
             };
             let asked = self.asks.entry(ask).or_insert(Asked { attempts: 0, next: first });
+            if matches!(ask, Wanted::Chain(_)) {
+                // The goal moves with every certificate; one range at a time.
+                asked.next = asked.next.max(self.chain_next);
+            }
             if now < asked.next || peers.is_empty() {
                 if peers.is_empty() {
                     asked.next = now.plus_micros(REPEAT_MICROS_MIN);
@@ -998,6 +1013,9 @@ impl Replica {
             asked.attempts += 1;
             asked.next =
                 now.plus_micros(REPEAT_MICROS_MIN.max(2 * self.pacemaker.round_trip_micros()));
+            if matches!(ask, Wanted::Chain(_)) {
+                self.chain_next = asked.next;
+            }
             effects.ask.push(match ask {
                 Wanted::Batches(MissingBatches { author, after, up_to, digest }) => {
                     Ask::Batches { author, after, up_to, digest, peer }
@@ -1006,6 +1024,14 @@ impl Replica {
                 Wanted::Chain(target) => Ask::Chain { target, above: self.tree.height(), peer },
             });
         }
+    }
+
+    /// Whether everything that certificates, hints and blocks name is here.
+    fn is_complete(&self) -> bool {
+        self.hinted.is_empty()
+            && self.orphans.is_empty()
+            && self.pending_certs.is_empty()
+            && self.tree.contains(self.safety.record().high_qc.vote.block)
     }
 
     /// What is missing, each with the peers that may have it.
@@ -1034,7 +1060,9 @@ impl Replica {
         if let Some((_, goal)) = self.pending_certs.last_key_value()
             && !self.tree.contains(goal.vote.block)
         {
-            blocks.remove(&goal.vote.block);
+            // The block itself is asked for too: perhaps nobody else knows yet
+            // that it is final.
+            blocks.insert(goal.vote.block);
             let peers = self.sources_of(goal.vote.block);
             wanted.insert(Wanted::Chain(goal.vote.block), peers);
         }

@@ -212,3 +212,6 @@ impl Safety {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,6 @@ fn permutation(seed: Hash, row: u64, mut members: Vec<ValidatorIndex>) -> Vec<Va
     }
     members
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ fn timeout_certificate(
         high_qc: highest.high_qc.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

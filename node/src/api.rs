@@ -174,10 +174,10 @@ pub async fn start(
     }
     let (listener, address) = bind(listen).await?;
     let (admin_listener, admin_address) = bind(admin_listen).await?;
+    let committed = shared.committed.subscribe();
     let pending = Pending::new(limits.waiters_max);
     pending.restore(&shared)?;
-    let admission =
-        Admission::start(shared.clone(), pending.clone()).map_err(ApiError::Thread)?;
+    let admission = Admission::start(shared.clone(), pending.clone())?;
     let api = Api(Arc::new(Inner {
         shared: shared.clone(),
         limits,
@@ -195,7 +195,7 @@ pub async fn start(
     let admin_connections = ConnectionLimits { connections_max: 64, ..connections };
     let admin = admin::router(shared.clone(), log_level, admin_token);
     let mut tasks = JoinSet::new();
-    tasks.spawn(pending.follow(shared, shutdown.clone()));
+    tasks.spawn(pending.follow(shared, committed, shutdown.clone()));
     tasks.spawn(server::serve(listener, router(api), connections, shutdown.clone()));
     tasks.spawn(server::serve(admin_listener, admin, admin_connections, shutdown));
     info!(%address, %admin_address, "the API listens");
@@ -310,7 +310,8 @@ async fn no_such_path(uri: Uri) -> Refusal {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    let detail = format!("{method} is not possible at {}; the allow header says what is", uri.path());
+    let detail =
+        format!("{method} is not possible at {}; the allow header says what is", uri.path());
     Refusal::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
 }
 

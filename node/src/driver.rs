@@ -30,6 +30,7 @@ use bizra_types::batch::{BatchRecord, SignedTicket};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::SignatureMemo;
 use bizra_types::genesis::Genesis;
+use bizra_types::message::{CommitVote, Vote};
 use bizra_types::numbers::{TimestampMs, ValidatorIndex};
 use bizra_types::verify::Verifier;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -103,7 +104,17 @@ struct Context {
     metrics: Arc<Metrics>,
     events: Sender<Event>,
     answers: Sender<Input>,
+    /// The last certified and the last committed vote: who says the same later
+    /// tells nothing new, and its signature is not worth checking.
+    decided: Mutex<Decided>,
     disk_unwritable: AtomicBool,
+}
+
+/// See [`Context::decided`].
+#[derive(Default)]
+struct Decided {
+    vote: Option<Vote>,
+    commit_vote: Option<CommitVote>,
 }
 
 /// Committee places and peer ids.
@@ -142,6 +153,7 @@ impl Driver {
             metrics: parts.metrics,
             events: events.clone(),
             answers,
+            decided: Mutex::default(),
             disk_unwritable: AtomicBool::new(false),
         });
         let (jobs, outbox_queue) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX);
@@ -280,6 +292,9 @@ impl Loop {
     /// Hands effects on, in the order of their fields.
     fn carry_out(&mut self, effects: Effects) {
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
+        if let Some(safety) = &persist.safety {
+            self.context.decided().vote = Some(safety.high_qc.vote);
+        }
         let in_batches = persist.own_batches.iter().map(|(_, records)| records.len()).sum();
         // After a restart a batch can hold records that nobody waits for.
         let waiters = self.waiters.drain(..self.waiters.len().min(in_batches)).collect();
@@ -292,6 +307,7 @@ impl Loop {
             self.executor.submit(Job::Execute(block));
         }
         for commit in commit {
+            self.context.decided().commit_vote = Some(commit.cert.vote);
             self.context.metrics.block_committed(
                 commit.root.header.height,
                 commit.root.epoch.epoch.get(),
@@ -423,6 +439,10 @@ impl Context {
         if let Err(TrySendError::Full(_)) = self.events.try_send(Event::Input(Box::new(input))) {
             self.metrics.error("input_queue_full");
         }
+    }
+
+    fn decided(&self) -> MutexGuard<'_, Decided> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn verifier(&self) -> MutexGuard<'_, Verifier> {

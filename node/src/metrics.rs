@@ -40,6 +40,24 @@ const FSYNC_BUCKETS: [f64; 12] =
 /// Upper edges of `bizra_api_request_seconds`.
 const REQUEST_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0, 30.0];
 
+/// The kinds of `errors_total` that a scrape shows from the start.
+const ERROR_KINDS: [&str; 14] = [
+    "committed_lagged",
+    "disk_free",
+    "disk_full",
+    "diverged",
+    "input_queue_full",
+    "invalid_certified",
+    "message_too_large",
+    "panic",
+    "peer_fault",
+    "peer_queue_full",
+    "proof_form",
+    "storage_read",
+    "stored_envelope",
+    "verify_queue_full",
+];
+
 /// Blocks whose votes are remembered; late votes come within a few blocks.
 const BLOCKS_SEEN_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
@@ -127,11 +145,17 @@ struct RequestLabels {
 }
 
 impl Metrics {
-    /// All metrics at zero, registered.
+    /// All metrics at zero, in a registry of their own.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_registry(Registry::default())
+    }
+
+    /// All metrics at zero, beside those that are in the registry already.
+    #[must_use]
+    pub fn with_registry(registry: Registry) -> Self {
         let metrics = Self {
-            registry: Mutex::new(Registry::default()),
+            registry: Mutex::new(registry),
             finality_seconds: Histogram::new(FINALITY_BUCKETS),
             errors: Family::default(),
             height: Gauge::default(),
@@ -163,6 +187,14 @@ impl Metrics {
             }),
         };
         metrics.register(|registry| metrics.register_all(registry));
+        // A counter that is absent until its first event has no rate for that event.
+        for kind in ERROR_KINDS {
+            drop(metrics.errors.get_or_create(&KindLabel { kind }));
+        }
+        for outcome in RecordOutcome::ALL {
+            let label = OutcomeLabel { outcome: outcome.as_str() };
+            drop(metrics.records.get_or_create(&label));
+        }
         metrics
     }
 
@@ -318,11 +350,7 @@ impl Metrics {
             self.finality_seconds.clone(),
         );
         registry.register("errors", "Faults of this node by kind", self.errors.clone());
-        registry.register(
-            "bizra_records",
-            "Records by what became of them",
-            self.records.clone(),
-        );
+        registry.register("bizra_records", "Records by what became of them", self.records.clone());
         registry.register(
             "bizra_lane_bytes",
             "Bytes of records in this node's lane that are not final",
@@ -410,6 +438,10 @@ impl fmt::Debug for Metrics {
 }
 
 impl RecordOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] =
+        [Self::Accepted, Self::Refused, Self::Final, Self::Rejected, Self::Skipped];
+
     /// The value of the label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -25,8 +25,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, reload};
 
-/// Threads of the runtime: it only moves bytes, the rest has threads of its own.
-const RUNTIME_THREADS: usize = 2;
 /// Committed blocks that a slow listener may fall behind.
 const COMMITTED_BEHIND_MAX: usize = 4_096;
 /// The status line appears so often, and free space is looked at.
@@ -42,7 +40,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         tracing::info!(key, value, "configuration");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
         .context("the runtime could not be started")?;

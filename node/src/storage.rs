@@ -43,8 +43,8 @@ pub use error::StorageError;
 pub use read::{ChainPart, IndexKey, StoredOutcome, StoredRecord};
 pub use write::CommittedBlock;
 
-use bizra_consensus::Root;
 use bizra_consensus::EpochState;
+use bizra_consensus::Root;
 use bizra_ledger::execution::{Head, genesis_fields};
 use bizra_ledger::log;
 use bizra_types::encoding::{Decode, DecodeError, Encode};
@@ -55,7 +55,7 @@ use bizra_types::numbers::Height;
 use formats::LAYOUT;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, Options, WriteBatch, WriteOptions,
+    DBRecoveryMode, DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBatch, WriteOptions,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -81,8 +81,21 @@ const EVIDENCE: &str = "evidence";
 
 /// Every family.
 const FAMILIES: [&str; 15] = [
-    META, SAFETY, BATCHES, SIGNATURES, BLOCKS, UNCOMMITTED, HEIGHTS, OUTCOMES, CERTIFICATES,
-    RECORDS, BY_HASH, LOG, PLAIN, INDEX, EVIDENCE,
+    META,
+    SAFETY,
+    BATCHES,
+    SIGNATURES,
+    BLOCKS,
+    UNCOMMITTED,
+    HEIGHTS,
+    OUTCOMES,
+    CERTIFICATES,
+    RECORDS,
+    BY_HASH,
+    LOG,
+    PLAIN,
+    INDEX,
+    EVIDENCE,
 ];
 
 const META_LAYOUT: &[u8] = b"layout";
@@ -158,7 +171,9 @@ impl Store {
     /// says what to do.
     pub fn open(dir: &Path, genesis: &Genesis) -> Result<Self, StorageError> {
         create_folder(dir)?;
-        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(name)));
+        // RocksDB opens the default family in any case, and would do so with larger buffers.
+        let families = FAMILIES.into_iter().chain([DEFAULT_COLUMN_FAMILY_NAME]);
+        let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_options(name)));
         let db = DB::open_cf_descriptors(&database_options(), dir, families)
             .map_err(|error| StorageError::of_open(dir.to_path_buf(), error))?;
         let head = RwLock::new(Arc::new(ChainHead::genesis(genesis)));
@@ -293,9 +308,7 @@ impl Store {
 
     fn meta(&self, key: &[u8]) -> Result<Vec<u8>, StorageError> {
         let value = self.get(META, key)?;
-        value.ok_or_else(|| {
-            self.damaged(format!("`{}` is missing", String::from_utf8_lossy(key)))
-        })
+        value.ok_or_else(|| self.damaged(format!("`{}` is missing", String::from_utf8_lossy(key))))
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
@@ -402,7 +415,9 @@ fn family_options(name: &str) -> Options {
     options.set_block_based_table_factory(&tables);
     // Hashes and signatures do not compress.
     options.set_compression_type(match name {
-        BATCHES | BLOCKS | HEIGHTS | OUTCOMES | RECORDS | INDEX | EVIDENCE => DBCompressionType::Lz4,
+        BATCHES | BLOCKS | HEIGHTS | OUTCOMES | RECORDS | INDEX | EVIDENCE => {
+            DBCompressionType::Lz4
+        }
         _ => DBCompressionType::None,
     });
     if name == BATCHES {

@@ -81,6 +81,16 @@ fn keeping_the_trace_as_text_changes_nothing() {
     assert!(hashed.trace.is_empty());
 }
 
+/// The only holder of a commit certificate lacked its block, and those who had
+/// the block lacked the certificate: neither could help the other.
+#[test]
+fn a_certificate_without_its_block_reaches_those_with_the_block() {
+    for (seed, views_min, faults_min) in [(20_019, 20, 25), (1_051, 60, 20)] {
+        let options = Options { views_min, faults_min, ..Options::new(seed, 4) };
+        assert_kept(&options, &run(options.clone()));
+    }
+}
+
 #[test]
 fn four_validators_keep_every_rule_under_faults() {
     assert_seeds_kept(200, 4);

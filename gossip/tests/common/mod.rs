@@ -140,11 +140,15 @@ impl Node {
 
     /// The value of a metric, by its full name and labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.find_metric(name).unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// The value of a metric that may not be there yet.
+    pub(crate) fn find_metric(&self, name: &str) -> Option<f64> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(starts_value));
-        let line = line.unwrap_or_else(|| panic!("no metric {name} in\n{text}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(starts_value))?;
+        Some(line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 }
 

@@ -37,7 +37,10 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// Changes what is logged, at run time.
 #[derive(Clone)]
-pub struct LogLevel(Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+pub struct LogLevel(Arc<SetFilter>);
+
+/// Sets a filter, or says why it is none.
+type SetFilter = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 impl LogLevel {
     /// A way to set the filter, which answers with a reason when the filter is bad.
@@ -214,9 +217,8 @@ async fn set_log_level(
         },
         _ => return Err(Refusal::bad_request("BAD_LEVEL", expected)),
     };
-    (admin.log_level.0)(&level).map_err(|reason| {
-        Refusal::bad_request("BAD_LEVEL", format!("{reason}; {expected}"))
-    })?;
+    (admin.log_level.0)(&level)
+        .map_err(|reason| Refusal::bad_request("BAD_LEVEL", format!("{reason}; {expected}")))?;
     info!(level, "the log level was changed");
     Ok(Json(json!({ "level": level })))
 }

@@ -6,12 +6,15 @@
 //! with one ticket.
 
 use bizra_ledger::codes::Rejection;
-use bizra_ledger::gates::{Admitted, NonceCache, Submission as Submitted};
+use bizra_ledger::envelope::Envelope;
+use bizra_ledger::gates::{
+    Admitted, NONCE_LIFETIME_MS, NonceCache, Submission as Submitted, TIMESTAMP_TOLERANCE_MS,
+};
 use bizra_types::crypto::PublicKey;
+use bizra_types::encoding::Encode as _;
 use bizra_types::hash::RecordDigest;
-use bizra_types::numbers::TimestampMs;
+use bizra_types::numbers::{LogIndex, TimestampMs};
 use bytes::Bytes;
-use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,10 +22,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::ApiError;
 use super::pending::{Pending, Progress};
 use crate::metrics::RecordOutcome;
 use crate::shared::{NotAccepted, Shared, Submission};
-use crate::storage::{StorageError, StoredRecord};
+use crate::storage::{IndexKey, StorageError, StoredRecord};
 
 /// Texts that may wait for the thread.
 const JOBS_MAX: usize = 4_096;
@@ -30,6 +34,8 @@ const JOBS_MAX: usize = 4_096;
 const BATCH_MAX: usize = 64;
 /// Nonces remembered; about 250 bytes each.
 const NONCES_MAX: usize = 100_000;
+/// Records that are read at once, from the end of the log, to know their nonces.
+const PAGE: u64 = 256;
 /// The driver has gone away.
 const STOPPING: NotAccepted = NotAccepted::NotAValidator("it is stopping");
 
@@ -75,21 +81,22 @@ impl Admission {
     /// Starts the thread; it ends with the last clone of the door.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the store cannot be read, or the system has no thread to give.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn start(shared: Shared, pending: Pending) -> io::Result<Self> {
+    pub(crate) fn start(shared: Shared, pending: Pending) -> Result<Self, ApiError> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let committee = &shared.genesis.committee;
         let worker = Worker {
             committee: committee.iter().map(|(_, validator)| validator.consensus_key).collect(),
+            nonces: known_nonces(&shared, &pending, now())?,
             shared,
             pending,
             runtime: Handle::current(),
-            nonces: NonceCache::new(NONCES_MAX),
         };
-        thread::Builder::new().name("admission".to_owned()).spawn(move || worker.run(queue))?;
+        let thread = thread::Builder::new().name("admission".to_owned());
+        thread.spawn(move || worker.run(queue)).map_err(ApiError::Thread)?;
         Ok(Self { jobs })
     }
 
@@ -183,6 +190,57 @@ impl Worker {
         });
         progress
     }
+}
+
+/// The nonces that were used before the last stop: every record that was
+/// accepted is on disk, pending or in the log, so they need no file of their own.
+fn known_nonces(
+    shared: &Shared,
+    pending: &Pending,
+    now: TimestampMs,
+) -> Result<NonceCache, StorageError> {
+    let mut texts = pending.texts();
+    let mut end = shared.store.head().fields.log_size;
+    while end > 0 && texts.len() < NONCES_MAX {
+        let start = end.saturating_sub(PAGE);
+        let after = start.checked_sub(1).map(LogIndex::new);
+        let count = usize::try_from(end - start).expect("a page is small");
+        let mut is_recent = false;
+        for (_, digest) in shared.store.search(IndexKey::All, after, count)? {
+            let Some(record) = shared.store.record(&digest)? else { continue };
+            let admitted = Envelope::parse(&record.bytes)
+                .is_ok_and(|(envelope, _)| seen_at(&envelope, now).is_some());
+            if admitted {
+                is_recent = true;
+                texts.push(record.bytes);
+            }
+        }
+        if !is_recent {
+            break;
+        }
+        end = start;
+    }
+    let mut uses: Vec<(TimestampMs, Envelope)> = texts
+        .iter()
+        .filter_map(|text| Envelope::parse(text).ok())
+        .filter_map(|(envelope, _)| Some((seen_at(&envelope, now)?, envelope)))
+        .collect();
+    uses.sort_by_key(|(seen_at, _)| *seen_at);
+    let mut bytes = Vec::new();
+    u32::try_from(uses.len()).expect("bounded by a page and the pending").encode(&mut bytes);
+    for (seen_at, envelope) in &uses {
+        envelope.sender.public_key.encode(&mut bytes);
+        envelope.nonce.encode(&mut bytes);
+        envelope.digest.encode(&mut bytes);
+        seen_at.encode(&mut bytes);
+    }
+    Ok(NonceCache::restore(&bytes, NONCES_MAX).expect("the layout is that of the cache"))
+}
+
+/// The latest time at which a record can have been admitted, if its nonce still counts.
+fn seen_at(envelope: &Envelope, now: TimestampMs) -> Option<TimestampMs> {
+    let latest = envelope.timestamp.saturating_add_ms(TIMESTAMP_TOLERANCE_MS).min(now);
+    (now.saturating_ms_since(latest) < NONCE_LIFETIME_MS).then_some(latest)
 }
 
 /// This node's clock.

@@ -170,10 +170,7 @@ pub(crate) async fn checkpoint(State(api): State<Api>, uri: Uri) -> Result<Respo
 
 /// `GET /v1/log/consistency?from=&to=`: the RFC 9162 proof that the log of `to`
 /// records continues the one of `from`. Without `to` it is the log of the head.
-pub(crate) async fn consistency(
-    State(api): State<Api>,
-    uri: Uri,
-) -> Result<Json<Value>, Refusal> {
+pub(crate) async fn consistency(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     let parameters = Parameters::read(&uri, &["from", "to"])?;
     let Some(from) = parameters.unsigned("from")? else {
         let detail = "`from` is missing: give the size of the older log";

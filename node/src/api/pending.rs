@@ -13,7 +13,7 @@ use bizra_types::batch::SignedTicket;
 use bizra_types::hash::RecordDigest;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
@@ -31,7 +31,9 @@ pub(crate) struct Pending {
 
 /// Room for one waiter.
 #[derive(Debug)]
-pub(crate) struct Seat(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+pub(crate) struct Seat(
+    #[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit,
+);
 
 /// How far a record has come on its way into the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,11 @@ impl Pending {
         Ok(())
     }
 
+    /// Canonical bytes of all pending records.
+    pub(crate) fn texts(&self) -> Vec<Arc<[u8]>> {
+        self.lock().values().map(|record| Arc::clone(&record.bytes)).collect()
+    }
+
     /// The driver did not take a record.
     pub(crate) fn remove(&self, digest: &RecordDigest) {
         self.lock().remove(digest);
@@ -139,9 +146,14 @@ impl Pending {
         let _ = woken.await;
     }
 
-    /// Follows the committed blocks until `shutdown` turns true or the executor is gone.
-    pub(crate) async fn follow(self, shared: Shared, mut shutdown: watch::Receiver<bool>) {
-        let mut committed = shared.committed.subscribe();
+    /// Follows the committed blocks until `shutdown` turns true or the executor
+    /// is gone. `committed` is from before the first record was pending.
+    pub(crate) async fn follow(
+        self,
+        shared: Shared,
+        mut committed: broadcast::Receiver<Arc<Committed>>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         let mut status = shared.status.clone();
         shared.metrics.status(&status.borrow_and_update(), &shared.genesis.committee);
         loop {

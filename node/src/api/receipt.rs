@@ -42,8 +42,10 @@ pub(crate) async fn answer(
             return Err(Refusal::executed(&record.outcome).with("digest", digest.to_string()));
         }
         _ => {
-            let detail = format!("the outcome of the record is not readable yet; ask for \
-                /v1/records/{digest}");
+            let detail = format!(
+                "the outcome of the record is not readable yet; ask for \
+                /v1/records/{digest}"
+            );
             return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "NOT_FINAL", detail)
                 .with("digest", digest.to_string())
                 .with("status", "accepted"));

@@ -12,7 +12,7 @@ use bizra_types::numbers::LogIndex;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Api;
 use super::admission::{Busy, Decision};
@@ -40,16 +40,12 @@ enum Wait {
 ///
 /// A `202` or `200` comes only after the record is synced to this node's disk.
 /// Idempotent by the record's digest, also in the same moment.
-pub(crate) async fn submit(
-    State(api): State<Api>,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let wait = read_wait(&parts.uri)?;
     check_type(&parts.headers, &["application/json"])?;
     let limits = &api.limits;
-    let text =
-        read_body(&parts.headers, body, limits.record_bytes_max, limits.body_time).await?;
+    let text = read_body(&parts.headers, body, limits.record_bytes_max, limits.body_time).await?;
     let seat = match wait {
         Wait::Accepted => None,
         Wait::Ordered | Wait::Final => Some(api.pending.seat().map_err(|_| {
@@ -180,8 +176,7 @@ pub(crate) async fn proof(
 /// `session`, `sender` and `model`. `after` is the last index of the page
 /// before, which that page tells as `next`.
 pub(crate) async fn search(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
-    let parameters =
-        Parameters::read(&uri, &["session", "sender", "model", "after", "limit"])?;
+    let parameters = Parameters::read(&uri, &["session", "sender", "model", "after", "limit"])?;
     let key = index_key(&parameters)?;
     let after = parameters.unsigned("after")?.map(LogIndex::new);
     let limit = parameters.unsigned("limit")?.unwrap_or(PAGE_DEFAULT);
@@ -246,7 +241,13 @@ async fn settled(
     arrived: Instant,
     deadline: Instant,
 ) -> Result<Response, Refusal> {
-    if timeout_at(deadline, api.pending.settled(&seat, &digest)).await.is_ok() {
+    let mut shutdown = api.shutdown.clone();
+    let is_settled = tokio::select! {
+        () = api.pending.settled(&seat, &digest) => true,
+        () = sleep_until(deadline) => false,
+        _ = shutdown.wait_for(|ends| *ends) => false,
+    };
+    if is_settled {
         let latency = arrived.elapsed();
         return receipt::answer(api, digest, ticket.as_ref(), Some(latency)).await;
     }
@@ -255,9 +256,9 @@ async fn settled(
     }
     let wanted = if wait == Wait::Final { "final" } else { "ordered" };
     let detail = format!(
-        "the record is accepted and was not {wanted} within {} ms; it keeps its place: ask for \
+        "the record is accepted and was not {wanted} after {} ms; it keeps its place: ask for \
          /v1/records/{digest}",
-        api.limits.wait_time.as_millis()
+        arrived.elapsed().as_millis()
     );
     let name = if wait == Wait::Final { "NOT_FINAL" } else { "NOT_ORDERED" };
     let mut refusal = Refusal::new(StatusCode::GATEWAY_TIMEOUT, name, detail)
@@ -354,7 +355,8 @@ fn read_wait(uri: &Uri) -> Result<Wait, Refusal> {
         Some("ordered") => Ok(Wait::Ordered),
         Some("final") => Ok(Wait::Final),
         Some(other) => {
-            let detail = format!("`wait` is {other:?}, where accepted, ordered or final is expected");
+            let detail =
+                format!("`wait` is {other:?}, where accepted, ordered or final is expected");
             Err(Refusal::bad_request("BAD_WAIT", detail))
         }
     }

@@ -218,8 +218,7 @@ fn accept(chain: &TestChain, submission: Submission) -> SignedTicket {
         deadline_ms: submission.admitted_at_ms.saturating_add_ms(86_400_000),
     };
     let era = Era::new(1);
-    let signature =
-        validator_key(0).sign(&ticket.signed_bytes(&chain.genesis.chain_id(), era));
+    let signature = validator_key(0).sign(&ticket.signed_bytes(&chain.genesis.chain_id(), era));
     let signed = SignedTicket { ticket, era, signer: ValidatorIndex::ZERO, signature };
     // A client that hung up wants no ticket.
     let _ = submission.reply.send(Ok(signed));

@@ -99,6 +99,9 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
                 continue;
             }
         };
+        if context.is_decided(sender, &message) {
+            continue;
+        }
         match context.verify(sender, message) {
             Ok(Some(input)) => {
                 if let Input::Batch(batch) = &input {
@@ -119,6 +122,24 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
 }
 
 impl Context {
+    /// Whether a vote only repeats, too late, what a certificate already says.
+    /// A different vote of that view may be evidence and goes on; so does one
+    /// of a view that is not the last decided, which may ask for an answer.
+    fn is_decided(&self, sender: ValidatorIndex, message: &Message) -> bool {
+        let decided = self.decided();
+        match message {
+            Message::Vote(vote) => vote.signer == sender && decided.vote == Some(vote.vote),
+            Message::CommitVote(vote) if vote.signer == sender => {
+                let late = decided.commit_vote == Some(vote.vote);
+                if late {
+                    self.metrics.signed(vote);
+                }
+                late
+            }
+            _ => false,
+        }
+    }
+
     /// Checks a message of `sender`; none if it is well formed but tells the
     /// engine nothing.
     pub(super) fn verify(

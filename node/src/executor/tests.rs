@@ -202,7 +202,7 @@ fn a_full_disk_delays_a_commit() {
         let mut bench = Bench::start(dir, &chain);
         disk.fill(&bench.store);
         // The log may have some room left.
-        let records: Vec<_> = (0..150).map(record).collect();
+        let records: Vec<_> = (0..100).map(record).collect();
         let mut height = 0;
         let (block, batch, exec) = loop {
             let batch = chain.batch(0, &records);
@@ -240,7 +240,7 @@ fn a_full_disk_does_not_keep_the_node_from_stopping() {
         let mut chain = TestChain::new("a");
         let bench = Bench::start(dir, &chain);
         disk.fill(&bench.store);
-        let records: Vec<_> = (0..150).map(record).collect();
+        let records: Vec<_> = (0..100).map(record).collect();
         loop {
             let batch = chain.batch(0, &records);
             let block = chain.block(&[Arc::clone(&batch)]);

@@ -3,8 +3,8 @@
 //! Keys that must sort by number hold it in big-endian order; everything else
 //! is as `docs/formats.md` has it.
 
-use bizra_consensus::{Evidence, Root, SafetyRecord};
 use bizra_consensus::EpochState;
+use bizra_consensus::{Evidence, Root, SafetyRecord};
 use bizra_ledger::execution::Head;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::certificate::{CommitCert, Qc, Tc};

@@ -6,7 +6,7 @@ use super::formats::{
 };
 use super::{
     BATCHES, BLOCKS, BY_HASH, CERTIFICATES, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
-    RECORDS, SAFETY, SIGNATURES, Store, StorageError,
+    RECORDS, SAFETY, SIGNATURES, StorageError, Store,
 };
 use bizra_consensus::{Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -227,10 +227,9 @@ impl Store {
     pub fn committed_at(&self, height: Height) -> Result<Option<Committed>, StorageError> {
         let Some(block) = self.block_at(height)? else { return Ok(None) };
         let lines = self.get(OUTCOMES, &height.get().to_be_bytes())?;
-        let lines =
-            lines.ok_or_else(|| self.damaged(format!("the outcomes of block {height} are gone")))?;
-        let lines =
-            formats::read_lines(&lines).map_err(|error| self.decoding(OUTCOMES, error))?;
+        let lines = lines
+            .ok_or_else(|| self.damaged(format!("the outcomes of block {height} are gone")))?;
+        let lines = formats::read_lines(&lines).map_err(|error| self.decoding(OUTCOMES, error))?;
         let header = block.header();
         Ok(Some(Committed {
             height,
@@ -372,9 +371,10 @@ impl Store {
             if found.len() == limit {
                 break;
             }
-            let index = index.try_into().map(u64::from_be_bytes).map_err(|_| {
-                self.damaged(format!("a key of `{INDEX}` of {} bytes", key.len()))
-            })?;
+            let index = index
+                .try_into()
+                .map(u64::from_be_bytes)
+                .map_err(|_| self.damaged(format!("a key of `{INDEX}` of {} bytes", key.len())))?;
             found.push((LogIndex::new(index), self.decode(INDEX, &value)?));
         }
         Ok(found)
@@ -503,8 +503,8 @@ impl Store {
 
     fn height_key(&self, family: &str, key: &[u8]) -> Result<Height, StorageError> {
         let bytes = key.try_into();
-        let bytes =
-            bytes.map_err(|_| self.damaged(format!("a key of `{family}` of {} bytes", key.len())))?;
+        let bytes = bytes
+            .map_err(|_| self.damaged(format!("a key of `{family}` of {} bytes", key.len())))?;
         Ok(Height::new(u64::from_be_bytes(bytes)))
     }
 

@@ -256,8 +256,7 @@ impl TestChain {
             .iter()
             .map(|bytes| BatchRecord { admitted_at_ms: ADMITTED_AT, bytes: Arc::clone(bytes) })
             .collect();
-        let header =
-            BatchHeader::new(Era::new(1), key.public(), last.next(), previous, &records);
+        let header = BatchHeader::new(Era::new(1), key.public(), last.next(), previous, &records);
         let chain_id = self.genesis.chain_id();
         self.lanes.insert(key.public(), (last.next(), header.digest(&chain_id)));
         let signature = key.sign(&header.signed_bytes(&chain_id));
@@ -277,8 +276,7 @@ impl TestChain {
         for batch in batches {
             let header = batch.header();
             let digest = header.digest(&chain_id);
-            let citation =
-                Citation { author: header.author, up_to_seq: header.lane_seq, digest };
+            let citation = Citation { author: header.author, up_to_seq: header.lane_seq, digest };
             cited.insert(header.author, citation);
         }
         let block = Block::new(BlockContent {

@@ -14,7 +14,9 @@ use bizra_types::block::{Block, SignedProposal};
 use bizra_types::certificate::Tc;
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
-use bizra_types::message::{CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote};
+use bizra_types::message::{
+    CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
+};
 use bizra_types::numbers::{Era, LaneSeq, LogIndex, ValidatorIndex, View};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -132,9 +134,9 @@ fn evidence_of_every_kind_is_kept_once_and_whole() {
     };
     let timeouts = (timeout(3), timeout(4));
     let batches = (chain.batch(1, &[record(1)]), chain.clone().batch(1, &[record(2)]));
-    let proposal =
-        |block: Block| SignedProposal { block, tc: None, signature };
-    let proposals = (proposal(chain.clone().block(&[])), proposal(chain.block_in(View::new(3), &[])));
+    let proposal = |block: Block| SignedProposal { block, tc: None, signature };
+    let proposals =
+        (proposal(chain.clone().block(&[])), proposal(chain.block_in(View::new(3), &[])));
     let all = [
         Evidence::Votes(vote(1), vote(2)),
         Evidence::CommitVotes(commit_vote(1), commit_vote(2)),
@@ -276,8 +278,10 @@ fn every_final_record_has_a_proof_that_a_stranger_accepts() {
     commit_all(&store, &chain, &runs);
     let batch = chain.batch(1, &[record(3)]);
     chain.grow(&store, &[batch]);
-    assert_eq!(store.certificate_at_or_after(Height::new(1)).expect("readable").map(|it| it.0),
-        Some(Height::new(2)));
+    assert_eq!(
+        store.certificate_at_or_after(Height::new(1)).expect("readable").map(|it| it.0),
+        Some(Height::new(2))
+    );
 
     for (number, certified) in [(1, 2), (11, 2), (2, 2), (12, 2), (3, 3)] {
         let proof = store.finality_proof(&digest_of(number)).expect("readable");
@@ -656,7 +660,7 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
         disk.fill(&store);
 
         // The log may have some room left.
-        let records: Vec<_> = (2..150).map(record).collect();
+        let records: Vec<_> = (2..100).map(record).collect();
         let mut synced = None;
         let (refused, run, error) = loop {
             let batches = [chain.batch(0, &records)];
@@ -725,8 +729,7 @@ fn another_failure_of_the_disk_is_not_taken_for_a_full_one() {
 }
 
 fn commit_all(store: &Store, chain: &TestChain, runs: &[RunBlock]) {
-    let blocks: Vec<_> =
-        runs.iter().map(|run| (run.block.clone(), run.overlay.exec())).collect();
+    let blocks: Vec<_> = runs.iter().map(|run| (run.block.clone(), run.overlay.exec())).collect();
     let committed: Vec<_> = runs.iter().map(RunBlock::committed).collect();
     store.commit(&chain.commit(&blocks), &committed).expect("the store can be written");
 }

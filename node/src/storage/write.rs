@@ -1,13 +1,13 @@
 //! What the driver and the executor write.
 
 use super::formats::{
-    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry, batch_bytes,
-    record_offsets,
+    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry,
+    batch_bytes, record_offsets,
 };
 use super::read::IndexKey;
 use super::{
     BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES,
-    PLAIN, RECORDS, SAFETY, SIGNATURES, Store, StorageError, UNCOMMITTED,
+    PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{Commit, Evidence, Persist};
 use bizra_ledger::codes::Code;
@@ -59,10 +59,8 @@ impl Store {
         }
         for block in &persist.blocks {
             batch.put_cf(self.family(BLOCKS), block.id().as_bytes(), block.to_bytes());
-            let mark = Mark {
-                height: block.header().height,
-                is_filler: u8::from(block.is_filler()),
-            };
+            let mark =
+                Mark { height: block.header().height, is_filler: u8::from(block.is_filler()) };
             batch.put_cf(self.family(UNCOMMITTED), block.id().as_bytes(), mark.to_bytes());
         }
         for signed in &persist.batches {

@@ -3,13 +3,16 @@
 use super::*;
 use crate::shared::NodeStatus;
 
+/// Something that happens to a node.
+type Change = fn(&mut NodeStatus);
+
 #[tokio::test]
 async fn readiness_lists_every_failing_reason() {
     let node = Node::start().await;
     assert_eq!(node.get_admin("/livez").await.status, StatusCode::OK);
     let answer = node.get_admin("/readyz").await;
     assert_eq!((answer.status, &answer.json()["ready"]), (StatusCode::OK, &true.into()));
-    let rows: [(&str, fn(&mut NodeStatus)); 4] = [
+    let rows: [(&str, Change); 4] = [
         ("no_quorum", |status| status.mode = Mode::LocalOnly),
         ("catching_up", |status| status.catching_up = true),
         ("disk_unwritable", |status| status.disk_unwritable = true),
@@ -22,8 +25,12 @@ async fn readiness_lists_every_failing_reason() {
         let answer = node.get_admin("/readyz").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
         let body = answer.json();
-        let failing: Vec<&str> =
-            body["failing"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+        let failing: Vec<&str> = body["failing"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["name"].as_str().unwrap())
+            .collect();
         assert_eq!(failing, expected);
     }
     assert_eq!(node.get_admin("/livez").await.status, StatusCode::OK);
@@ -60,9 +67,15 @@ async fn the_log_level_is_changed_by_a_good_filter_alone() {
     let json = "application/json";
     let answer = post("{\"level\":\"info,bizra_node=debug\"}", json).await;
     assert_eq!(answer.status, StatusCode::OK);
-    for body in ["", "debug", "{}", "{\"level\":1}", "{\"level\":\"a\",\"b\":1}", "{\"level\":\"loud\"}"] {
+    for body in
+        ["", "debug", "{}", "{\"level\":1}", "{\"level\":\"a\",\"b\":1}", "{\"level\":\"loud\"}"]
+    {
         let answer = post(body, json).await;
-        assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (400, "BAD_LEVEL"), "{body}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.refusal().as_str()),
+            (400, "BAD_LEVEL"),
+            "{body}"
+        );
     }
     // What a browser could send from another site does not count.
     let answer = post("{\"level\":\"debug\"}", "text/plain").await;
@@ -131,7 +144,12 @@ async fn a_port_that_is_taken_is_named() {
 
 #[tokio::test]
 async fn the_documented_metrics_are_those_of_a_scrape() {
-    let node = Node::start().await;
+    let mut node = Node::start().await;
+    // What has labels of its own appears with its first event.
+    node.commit(&[]);
+    node.get("/v1/status").await;
+    node.until_metric("bizra_consensus_validator_last_signed_height{validator=\"validator-0\"} 1")
+        .await;
     let answer = node.get_admin("/metrics").await;
     assert_eq!(answer.headers["content-type"], crate::metrics::CONTENT_TYPE);
     assert!(answer.text.ends_with("# EOF\n"));

@@ -48,8 +48,7 @@ async fn any_spelling_is_accepted_and_canonical_bytes_are_submitted() {
 async fn one_record_submitted_by_many_at_once_is_one_submission_and_one_ticket() {
     let mut node = Node::start().await;
     let record = record(1);
-    let requests: Vec<_> =
-        (0..8).map(|_| tokio::spawn(send(node.submit("", &record)))).collect();
+    let requests: Vec<_> = (0..8).map(|_| tokio::spawn(send(node.submit("", &record)))).collect();
     let submission = node.submissions.recv().await.expect("the API submits");
     accept(&node.chain, submission);
     let mut answers = BTreeSet::new();
@@ -87,9 +86,9 @@ async fn what_a_gate_refuses_is_told_with_code_name_and_member() {
     let trailing = format!("{good}{{}}");
     let unknown = good.replacen('{', "{\"zebra\":1,", 1);
     let mut forged = good.clone();
-    let at = forged.find("\"signature\":{").and_then(|at| {
-        Some(at + forged[at..].find("\"value\":\"")? + "\"value\":\"".len())
-    });
+    let at = forged
+        .find("\"signature\":{")
+        .and_then(|at| Some(at + forged[at..].find("\"value\":\"")? + "\"value\":\"".len()));
     let at = at.expect("a record has a signature");
     let digit = if &forged[at..=at] == "0" { "1" } else { "0" };
     forged.replace_range(at..=at, digit);
@@ -152,8 +151,7 @@ async fn a_request_of_the_wrong_form_is_refused_before_any_gate() {
     let json = |query: &str| node.submit(query, &record);
     let large = vec![b' '; RECORD_BYTES_MAX + 1];
     let larger = vec![b' '; 3 << 20];
-    let chunks: Vec<std::io::Result<Vec<u8>>> =
-        (0..80).map(|_| Ok(vec![b' '; 1024])).collect();
+    let chunks: Vec<std::io::Result<Vec<u8>>> = (0..80).map(|_| Ok(vec![b' '; 1024])).collect();
     let chunked = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
     let rows = [
         ("no type", with("x-other", "1"), 415, "UNSUPPORTED_MEDIA_TYPE"),
@@ -180,12 +178,7 @@ async fn a_request_of_the_wrong_form_is_refused_before_any_gate() {
         ("a byte too long", node.submit("", &large), 413, "TOO_LARGE"),
         ("much too long", node.submit("", &larger), 413, "TOO_LARGE"),
         ("too long in chunks", node.post("/v1/records", chunked), 413, "TOO_LARGE"),
-        (
-            "another method",
-            node.client.put(node.url("/v1/records")),
-            405,
-            "METHOD_NOT_ALLOWED",
-        ),
+        ("another method", node.client.put(node.url("/v1/records")), 405, "METHOD_NOT_ALLOWED"),
         ("another path", node.post("/v1/record", "{}"), 404, "NOT_FOUND"),
     ];
     for (what, request, status, name) in rows {
@@ -504,8 +497,34 @@ async fn records_accepted_before_a_restart_are_still_known() {
     let answer = node.get(&format!("/v1/records/{digest}")).await;
     assert_eq!(answer.json()["status"], "accepted");
     let answer = send(node.submit("", &record)).await;
-    assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::ACCEPTED, &"accepted".into()));
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (StatusCode::ACCEPTED, &"accepted".into())
+    );
     assert!(node.submissions.try_recv().is_err(), "it is in the lane already");
+}
+
+#[tokio::test]
+async fn nonces_are_known_after_a_restart() {
+    let mut node = Node::start().await;
+    let (finished, waiting) = (record(1), record(2));
+    node.commit(&[finished]);
+    let batch = node.batch(&[waiting]);
+    let persist = bizra_consensus::Persist {
+        own_batches: vec![(*batch.header(), Arc::clone(batch.records()))],
+        ..bizra_consensus::Persist::default()
+    };
+    node.shared.store.persist(&persist).expect("writable");
+    let Node { folder, chain, shared, .. } = node;
+    let mut node = Node::start_on(folder, chain, shared.store, |_| {}).await;
+    for number in [1, 2] {
+        let copy = edited(number, |members| {
+            set(members, "sender", "agent_id", JsonValue::from("other"));
+        });
+        let answer = send(node.submit("", &copy)).await;
+        assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (422, "NONCE_REPLAY"));
+    }
+    assert_eq!(node.accept(&record(3)).await.status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]

@@ -1,0 +1,144 @@
+use super::*;
+
+const LEADER: ValidatorIndex = ValidatorIndex::new(3);
+
+fn at(ms: u64) -> Time {
+    Time::from_micros(ms * 1_000)
+}
+
+fn index(number: u16) -> ValidatorIndex {
+    ValidatorIndex::new(number)
+}
+
+/// Validator 0 of 4, up since 1 s.
+fn pacemaker() -> Pacemaker {
+    Pacemaker::new(Parameters::default(), 4, 3, Some(ValidatorIndex::ZERO), at(1_000))
+}
+
+#[test]
+fn the_round_trip_is_that_of_the_quorums_farthest() {
+    let mut pacemaker = pacemaker();
+    assert_eq!(pacemaker.round_trip_micros(), ROUND_TRIP_MICROS_DEFAULT);
+    pacemaker.on_heard(at(1), index(1), Some(40_000));
+    assert_eq!(pacemaker.round_trip_micros(), ROUND_TRIP_MICROS_DEFAULT, "two are no quorum of 4");
+    pacemaker.on_heard(at(1), index(2), Some(30_000));
+    assert_eq!(pacemaker.round_trip_micros(), 40_000, "with this one they are three");
+    pacemaker.on_heard(at(1), index(3), Some(900_000));
+    assert_eq!(pacemaker.round_trip_micros(), 40_000, "f slow ones do not matter");
+    pacemaker.on_heard(at(2), index(1), Some(32_000));
+    assert_eq!(pacemaker.round_trip_micros(), 39_000, "an eighth of the news");
+    pacemaker.on_heard(at(3), index(1), None);
+    assert_eq!(pacemaker.round_trip_micros(), 39_000, "a sign of life measures nothing");
+    let mut near = Pacemaker::new(Parameters::default(), 4, 3, None, at(0));
+    for peer in 0..4 {
+        near.on_heard(at(1), index(peer), Some(10));
+    }
+    assert_eq!(near.round_trip_micros(), ROUND_TRIP_MICROS_MIN);
+    let alone = Pacemaker::new(Parameters::default(), 1, 1, Some(index(0)), at(0));
+    assert_eq!(alone.round_trip_micros(), ROUND_TRIP_MICROS_MIN);
+}
+
+#[test]
+fn the_timer_is_the_floor_or_so_many_round_trips() {
+    let mut pacemaker = pacemaker();
+    assert_eq!(pacemaker.timer_micros(), 300_000, "8 × 20 ms are below the floor");
+    for peer in 1..3 {
+        pacemaker.on_heard(at(1), index(peer), Some(100_000));
+    }
+    assert_eq!(pacemaker.timer_micros(), 800_000);
+    for peer in 1..3 {
+        for _ in 0..200 {
+            pacemaker.on_heard(at(1), index(peer), Some(60_000_000));
+        }
+    }
+    assert_eq!(pacemaker.timer_micros(), 60_000_000, "the governed maximum");
+}
+
+#[test]
+fn the_timer_starts_by_tc_or_by_hand_and_once() {
+    let mut pacemaker = pacemaker();
+    assert_eq!(pacemaker.timer_end(), None);
+    pacemaker.start_timer(at(2_000));
+    pacemaker.start_timer(at(2_100));
+    assert_eq!(pacemaker.timer_end(), Some(at(2_300)));
+    pacemaker.enter(at(3_000), false);
+    assert!(!pacemaker.is_timer_running(), "an idle chain never times out");
+    assert_eq!(pacemaker.entered(), at(3_000));
+    pacemaker.enter(at(4_000), true);
+    assert_eq!(pacemaker.timer_end(), Some(at(4_300)));
+}
+
+#[test]
+fn only_full_timers_that_end_in_a_tc_make_it_longer() {
+    let mut pacemaker = pacemaker();
+    pacemaker.enter(at(1), true);
+    assert_eq!(pacemaker.timer_micros(), 300_000, "an early skip does not count");
+    pacemaker.on_timer_end();
+    pacemaker.enter(at(2), false);
+    assert_eq!(pacemaker.timer_micros(), 300_000, "the QC came after all");
+    for expected in [450_000, 675_000, 1_012_500] {
+        pacemaker.on_timer_end();
+        pacemaker.enter(at(3), true);
+        assert_eq!(pacemaker.timer_micros(), expected);
+    }
+    pacemaker.on_commit();
+    assert_eq!(pacemaker.timer_micros(), 675_000);
+    for _ in 0..5 {
+        pacemaker.on_commit();
+    }
+    assert_eq!(pacemaker.timer_micros(), 300_000, "never below the base");
+    for _ in 0..100 {
+        pacemaker.on_timer_end();
+        pacemaker.enter(at(4), true);
+    }
+    assert_eq!(pacemaker.timer_micros(), 60_000_000);
+}
+
+#[test]
+fn a_silent_leader_is_skipped_after_silence_and_a_round_trip() {
+    let view = View::new(8);
+    let mut pacemaker = pacemaker();
+    // Up since 1 s: nothing is silence before 1.6 s.
+    assert_eq!(pacemaker.skip_time(view, LEADER), Some(at(1_600)));
+    pacemaker.on_heard(at(1_500), LEADER, None);
+    assert_eq!(pacemaker.skip_time(view, LEADER), Some(at(2_100)));
+    pacemaker.enter(at(5_000), false);
+    assert_eq!(pacemaker.skip_time(view, LEADER), Some(at(5_020)), "one round trip after entry");
+    assert_eq!(pacemaker.skip_time(view, index(0)), None, "nobody skips itself");
+
+    assert!(!pacemaker.can_skip(at(5_020), view, LEADER), "no quorum was heard");
+    pacemaker.on_heard(at(4_500), index(1), None);
+    assert!(!pacemaker.can_skip(at(5_020), view, LEADER));
+    pacemaker.on_heard(at(4_500), index(2), None);
+    assert!(!pacemaker.can_skip(at(5_019), view, LEADER));
+    assert!(pacemaker.can_skip(at(5_020), view, LEADER));
+    assert!(pacemaker.can_skip(at(5_100), view, LEADER));
+    assert!(!pacemaker.can_skip(at(5_101), view, LEADER), "the quorum is silent by now");
+}
+
+#[test]
+fn every_256th_turn_gets_a_full_timer() {
+    let pacemaker = pacemaker();
+    let exempt: Vec<_> = (0..4 * 512)
+        .filter(|view| pacemaker.skip_time(View::new(*view), LEADER).is_none())
+        .collect();
+    assert_eq!(exempt, [1_020, 1_021, 1_022, 1_023, 2_044, 2_045, 2_046, 2_047]);
+}
+
+#[test]
+fn a_quorum_is_heard_while_its_messages_are_fresh() {
+    let mut pacemaker = pacemaker();
+    pacemaker.on_heard(at(2_000), index(1), None);
+    assert!(!pacemaker.is_quorum_heard(at(2_000)), "two of four");
+    pacemaker.on_heard(at(2_100), index(2), None);
+    assert!(pacemaker.is_quorum_heard(at(2_100)), "three, this one counted");
+    assert!(pacemaker.is_quorum_heard(at(2_600)));
+    assert!(!pacemaker.is_quorum_heard(at(2_601)));
+    let heard: Vec<_> = pacemaker.heard_since(at(2_601)).collect();
+    assert_eq!(heard, [index(2)]);
+    let mut follower = Pacemaker::new(Parameters::default(), 4, 3, None, at(0));
+    for peer in 1..3 {
+        follower.on_heard(at(1), index(peer), None);
+    }
+    assert!(!follower.is_quorum_heard(at(1)), "a follower does not count itself");
+}

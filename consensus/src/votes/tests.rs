@@ -1,0 +1,233 @@
+use super::*;
+use bizra_types::committee::Validator;
+use bizra_types::crypto::PublicKey;
+use bizra_types::hash::{BlockId, Context, ExecHash};
+use bizra_types::message::{CommitVote, Timeout, Vote};
+use bizra_types::numbers::Era;
+
+const ERA: Era = Era::new(1);
+
+fn committee(size: u8) -> Committee {
+    let validator = |number: u8| {
+        let seed = Context::Seed.hash(&[&[number]]).0;
+        let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+        Validator {
+            name: format!("node {number}"),
+            peer_id: format!("peer {number}"),
+            consensus_key: PublicKey(key.verifying_key().to_bytes()),
+            vrf_key: seed,
+            kem_key: Vec::new(),
+        }
+    };
+    Committee::new((0..size).map(validator).collect()).expect("distinct keys")
+}
+
+fn vote(signer: u16, view: u64, block: u8) -> SignedVote {
+    let vote = Vote { era: ERA, view: View::new(view), block: BlockId([block; 32]) };
+    let signature = Signature([u8::try_from(signer).expect("small"); 64]);
+    SignedVote { vote, signer: ValidatorIndex::new(signer), signature }
+}
+
+fn commit_vote(signer: u16, view: u64, exec: u8) -> SignedCommitVote {
+    let vote = CommitVote {
+        era: ERA,
+        view: View::new(view),
+        block: BlockId([1; 32]),
+        exec: ExecHash([exec; 32]),
+    };
+    let signature = Signature([u8::try_from(signer).expect("small"); 64]);
+    SignedCommitVote { vote, signer: ValidatorIndex::new(signer), signature }
+}
+
+fn timeout(signer: u16, view: u64, high_qc_view: u64) -> SignedTimeout {
+    let high_qc_view = View::new(high_qc_view);
+    let vote = Vote { era: ERA, view: high_qc_view, block: BlockId([3; 32]) };
+    SignedTimeout {
+        timeout: Timeout { era: ERA, view: View::new(view), high_qc_view },
+        signer: ValidatorIndex::new(signer),
+        signature: Signature([u8::try_from(signer).expect("small"); 64]),
+        high_qc: Qc { vote, signers: SignerSet::empty(4), signatures: Vec::new() },
+        entry_tc: None,
+        missing: Vec::new(),
+    }
+}
+
+const NOW: View = View::new(100);
+
+#[test]
+fn exactly_a_quorum_of_the_registered_makes_each_certificate_once() {
+    for (size, quorum) in [(1, 1), (2, 2), (3, 3), (4, 3), (7, 5), (10, 7)] {
+        let committee = committee(size);
+        let mut votes = Votes::default();
+        for signer in 0..u16::from(size) {
+            let qc = votes.add_vote(&committee, NOW, vote(signer, 100, 1));
+            let cert = votes.add_commit_vote(&committee, NOW, commit_vote(signer, 99, 1));
+            let tc = votes.add_timeout(&committee, NOW, timeout(signer, 100, 99));
+            let is_quorum = signer + 1 == quorum;
+            assert_eq!(matches!(qc, Change::Certified(_)), is_quorum, "{signer} of {size}");
+            assert_eq!(matches!(cert, Change::Certified(_)), is_quorum, "{signer} of {size}");
+            assert_eq!(matches!(tc, Change::Certified(_)), is_quorum, "{signer} of {size}");
+            if let (Change::Certified(qc), Change::Certified(cert), Change::Certified(tc)) =
+                (qc, cert, tc)
+            {
+                for (signers, signatures) in [
+                    (qc.signers, qc.signatures),
+                    (cert.signers, cert.signatures),
+                    (tc.signers, tc.signatures),
+                ] {
+                    assert_eq!(signers.count(), usize::from(quorum));
+                    let bytes: Vec<_> = signatures.iter().map(|it| u16::from(it.0[0])).collect();
+                    assert_eq!(bytes, (0..quorum).collect::<Vec<_>>(), "in order of indices");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_equal_votes_count_together() {
+    let committee = committee(4);
+    let mut votes = Votes::default();
+    assert_eq!(votes.add_vote(&committee, NOW, vote(0, 100, 1)), Change::Counted);
+    assert_eq!(votes.add_vote(&committee, NOW, vote(1, 100, 2)), Change::Counted);
+    assert_eq!(votes.add_vote(&committee, NOW, vote(2, 100, 1)), Change::Counted);
+    let change = votes.add_vote(&committee, NOW, vote(3, 100, 1));
+    let Change::Certified(qc) = change else { panic!("{change:?}") };
+    assert_eq!(qc.vote, vote(0, 100, 1).vote);
+    assert!(!qc.signers.contains(ValidatorIndex::new(1)));
+    let all: Vec<_> = (0..4).map(ValidatorIndex::new).collect();
+    assert_eq!(votes.voters(View::new(100)), all, "who voted, for whatever");
+
+    // Commit votes for one block with another result are not equal.
+    for (signer, exec) in [(0, 1), (1, 2), (2, 1)] {
+        let change = votes.add_commit_vote(&committee, NOW, commit_vote(signer, 99, exec));
+        assert_eq!(change, Change::Counted);
+    }
+}
+
+#[test]
+fn a_repeated_message_is_nothing_new() {
+    let committee = committee(4);
+    let mut votes = Votes::default();
+    for expected in [true, false, false] {
+        let is_new = |change: bool| assert_eq!(change, expected);
+        is_new(votes.add_vote(&committee, NOW, vote(0, 100, 1)) == Change::Counted);
+        let known = votes.is_known(&commit_vote(0, 99, 1));
+        assert_eq!(known, !expected, "the same commit vote again asks for an answer");
+        let change = votes.add_commit_vote(&committee, NOW, commit_vote(0, 99, 1));
+        is_new(change == Change::Counted);
+        is_new(votes.add_timeout(&committee, NOW, timeout(0, 100, 99)) == Change::Counted);
+    }
+    assert_eq!(votes.timeouts(View::new(100)).count(), 1);
+    assert!(!votes.is_known(&commit_vote(0, 99, 2)), "another result is another vote");
+}
+
+#[test]
+fn equivocation_keeps_the_first() {
+    let committee = committee(4);
+    let mut votes = Votes::default();
+    let _ = votes.add_vote(&committee, NOW, vote(0, 100, 1));
+    for block in [2, 3] {
+        let evidence = Evidence::Votes(vote(0, 100, 1), vote(0, 100, block));
+        let change = votes.add_vote(&committee, NOW, vote(0, 100, block));
+        assert_eq!(change, Change::Equivocated(Box::new(evidence)));
+    }
+    let _ = votes.add_commit_vote(&committee, NOW, commit_vote(0, 99, 1));
+    let evidence = Evidence::CommitVotes(commit_vote(0, 99, 1), commit_vote(0, 99, 2));
+    let change = votes.add_commit_vote(&committee, NOW, commit_vote(0, 99, 2));
+    assert_eq!(change, Change::Equivocated(Box::new(evidence)));
+    let _ = votes.add_timeout(&committee, NOW, timeout(0, 100, 99));
+    let change = votes.add_timeout(&committee, NOW, timeout(0, 100, 99));
+    assert_eq!(change, Change::Nothing);
+    let _ = votes.add_timeout(&committee, NOW, timeout(1, 100, 98));
+    let evidence = Evidence::Timeouts(timeout(1, 100, 98), timeout(1, 100, 97));
+    let change = votes.add_timeout(&committee, NOW, timeout(1, 100, 97));
+    assert_eq!(change, Change::Equivocated(Box::new(evidence)));
+    // The second counts for nothing: two more make the quorum of the first.
+    let _ = votes.add_vote(&committee, NOW, vote(1, 100, 2));
+    let change = votes.add_vote(&committee, NOW, vote(2, 100, 2));
+    assert_eq!(change, Change::Counted, "0 voted for block 1");
+}
+
+#[test]
+fn a_hidden_qc_is_found_whichever_comes_first() {
+    let committee = committee(4);
+    // (view of the commit vote, timed out, high QC named, is it the lie that forks)
+    let rows = [
+        (99, 99, 98, true),
+        (99, 100, 98, true),
+        (99, 110, 98, true),
+        (99, 100, 99, false),
+        (99, 98, 97, false),
+    ];
+    fn evidence<C>(change: Change<C>) -> Option<Evidence> {
+        match change {
+            Change::Equivocated(evidence) => Some(*evidence),
+            Change::Nothing | Change::Counted | Change::Certified(_) => None,
+        }
+    }
+    for (committed, left, named, is_lie) in rows {
+        let (vote, timeout) = (commit_vote(0, committed, 1), timeout(0, left, named));
+        let lie = is_lie.then(|| Evidence::HiddenQc(vote, timeout.clone()));
+        let mut votes = Votes::default();
+        let _ = votes.add_commit_vote(&committee, NOW, vote);
+        let second = votes.add_timeout(&committee, NOW, timeout.clone());
+        assert_eq!(evidence(second), lie, "vote first: {committed} {left} {named}");
+        let mut votes = Votes::default();
+        let _ = votes.add_timeout(&committee, NOW, timeout);
+        let second = votes.add_commit_vote(&committee, NOW, vote);
+        assert_eq!(evidence(second), lie, "timeout first: {committed} {left} {named}");
+        // Somebody else's timeout proves nothing.
+        let change = votes.add_commit_vote(&committee, NOW, commit_vote(1, committed, 1));
+        assert_eq!(change, Change::Counted);
+    }
+}
+
+#[test]
+fn views_far_away_are_not_kept() {
+    let committee = committee(4);
+    let mut votes = Votes::default();
+    for (view, is_kept) in [(67, false), (68, true), (100, true), (116, true), (117, false)] {
+        let expected = |kept: bool| assert_eq!(kept, is_kept, "view {view}");
+        expected(votes.add_vote(&committee, NOW, vote(0, view, 1)) == Change::Counted);
+        let change = votes.add_commit_vote(&committee, NOW, commit_vote(1, view, 1));
+        expected(change == Change::Counted);
+        let change = votes.add_timeout(&committee, NOW, timeout(2, view, view - 1));
+        expected(change == Change::Counted);
+    }
+    let change = votes.add_vote(&committee, View::MAX, vote(0, u64::MAX, 1));
+    assert_eq!(change, Change::Counted, "the bounds do not run over");
+    votes.enter(View::new(101));
+    assert_eq!(votes.voters(View::new(68)), [], "what is too far behind is forgotten");
+    assert_eq!(votes.voters(View::new(100)), [ValidatorIndex::ZERO]);
+}
+
+#[test]
+fn late_messages_still_make_certificates() {
+    let committee = committee(4);
+    let mut votes = Votes::default();
+    for signer in 0..2 {
+        let _ = votes.add_commit_vote(&committee, NOW, commit_vote(signer, 100, 1));
+        let _ = votes.add_vote(&committee, NOW, vote(signer, 100, 1));
+    }
+    let later = View::new(130);
+    votes.enter(later);
+    let change = votes.add_commit_vote(&committee, later, commit_vote(2, 100, 1));
+    assert!(matches!(change, Change::Certified(_)), "{change:?}");
+    let change = votes.add_vote(&committee, later, vote(2, 100, 1));
+    assert!(matches!(change, Change::Certified(_)), "{change:?}");
+}
+
+#[test]
+fn a_timeout_certificate_has_each_view_and_the_highest_qc() {
+    let committee = committee(4);
+    let mut votes = Votes::default();
+    let _ = votes.add_timeout(&committee, NOW, timeout(3, 100, 97));
+    let _ = votes.add_timeout(&committee, NOW, timeout(0, 100, 99));
+    let change = votes.add_timeout(&committee, NOW, timeout(2, 100, 98));
+    let Change::Certified(tc) = change else { panic!("{change:?}") };
+    let views: Vec<_> = tc.high_qc_views.iter().map(|view| view.get()).collect();
+    assert_eq!(views, [99, 98, 97], "in the order of the signers 0, 2, 3");
+    assert_eq!(tc.high_qc, timeout(0, 100, 99).high_qc);
+    assert_eq!((tc.era, tc.view), (ERA, View::new(100)));
+}

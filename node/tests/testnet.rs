@@ -1,0 +1,146 @@
+//! A network of real processes, from the files to a verified proof.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A network that is stopped however the test ends.
+struct Net {
+    folder: tempfile::TempDir,
+    up: Child,
+}
+
+impl Net {
+    fn start(validators: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("net");
+        let base_port = free_base_port().to_string();
+        let init = bizra(&[
+            "testnet",
+            "init",
+            "--validators",
+            validators,
+            "--dir",
+            path(&dir),
+            "--base-port",
+            &base_port,
+        ]);
+        assert!(init.status.success(), "{init:?}");
+        let mut up = Command::new(env!("CARGO_BIN_EXE_bizra"))
+            .args(["testnet", "up", "--dir", path(&dir)])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let output = up.stdout.take().expect("it was piped");
+        BufReader::new(output).read_line(&mut line).expect("readable");
+        let net = Self { folder, up };
+        assert_eq!(line, "ready\n");
+        net
+    }
+
+    fn path(&self, name: &str) -> String {
+        path(&self.folder.path().join("net").join(name)).to_owned()
+    }
+
+    fn kill(&self, node: u32) {
+        let pid = std::fs::read_to_string(self.path(&format!("node-{node}/pid"))).expect("a pid");
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status().expect("kill starts");
+        assert!(killed.success());
+    }
+
+    fn status(&self) -> (bool, serde_json::Value) {
+        let output = bizra(&["testnet", "status", "--dir", &self.path(""), "--json"]);
+        let facts = serde_json::from_slice(&output.stdout).expect("JSON");
+        (output.status.success(), facts)
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let down = bizra(&["testnet", "down", "--dir", &self.path("")]);
+        let up = self.up.kill().and_then(|()| self.up.wait());
+        if !std::thread::panicking() {
+            assert!(down.status.success() && up.is_ok(), "{down:?} {up:?}");
+        }
+    }
+}
+
+fn bizra(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bizra")).args(arguments).output().expect("it starts")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// A block of ports that are free now, away from those that systems hand out.
+fn free_base_port() -> u16 {
+    let is_free = |port| {
+        TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && UdpSocket::bind(("127.0.0.1", port)).is_ok()
+    };
+    let first = 20_000 + 100 * u16::try_from(std::process::id() % 100).expect("small");
+    (first..32_000)
+        .step_by(100)
+        .find(|base| (*base..base + 40).all(is_free))
+        .expect("40 free ports")
+}
+
+#[test]
+fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
+    let net = Net::start("4");
+    let (all_ready, facts) = net.status();
+    assert!(all_ready, "{facts}");
+    let api = facts["nodes"][0]["api"].as_str().expect("text").to_owned();
+
+    net.kill(3);
+    let load =
+        bizra(&["load", "--rate", "20", "--duration", "2", "--testnet", &net.path(""), "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&load.stdout).expect("JSON");
+    assert!(load.status.success(), "{report}");
+    assert_eq!((&report["sent"], &report["final"]), (&40.into(), &40.into()), "{report}");
+
+    let again = bizra(&["testnet", "up", "--dir", &net.path(""), "--node", "3"]);
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!(again.stdout, b"ready\n");
+    let twice = bizra(&["testnet", "up", "--dir", &net.path(""), "--node", "3"]);
+    assert_eq!(twice.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&twice.stderr).contains("node 3 runs already"));
+
+    // A record of our own, signed and waited for, and its proof.
+    let key = bizra_keys::SenderKey::generate();
+    key.write_new(net.path("sender.key")).expect("written");
+    let record = include_str!("../../configs/demo/records.ndjson").lines().next();
+    std::fs::write(net.path("unsigned"), record.expect("a record")).expect("written");
+    let (signed, proof) = (net.path("signed"), net.path("proof.cbor"));
+    let sign = bizra(&[
+        "record",
+        "sign",
+        &net.path("unsigned"),
+        "--key",
+        &net.path("sender.key"),
+        "--out",
+        &signed,
+        "--endpoint",
+        &api,
+        "--json",
+    ]);
+    assert!(sign.status.success(), "{sign:?}");
+    let facts: serde_json::Value = serde_json::from_slice(&sign.stdout).expect("JSON");
+    let digest = facts["digest"].as_str().expect("text");
+    let submit = bizra(&["submit", &signed, "--wait", "final", "--endpoint", &api]);
+    assert!(submit.status.success(), "{submit:?}");
+    let get = bizra(&["proof", "get", digest, "--endpoint", &api, "--out", &proof]);
+    assert!(get.status.success(), "{get:?}");
+    let verify = |proof: &str| {
+        bizra(&["proof", "verify", proof, "--genesis", &net.path("genesis.json")]).status.code()
+    };
+    assert_eq!(verify(&proof), Some(0));
+    let mut bytes = std::fs::read(&proof).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&proof, bytes).expect("written");
+    assert_eq!(verify(&proof), Some(1));
+}

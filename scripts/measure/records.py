@@ -1,0 +1,40 @@
+"""Signed records for the scripts of this folder."""
+
+import os
+import pathlib
+import subprocess
+
+# Dropped for the nodes, which refuse variables that they do not know.
+P2P_BIN = os.environ.pop("BIZRA_P2P_BIN", None)
+RECORDS = pathlib.Path(__file__).parents[2] / "configs" / "demo" / "records.ndjson"
+
+
+class Signer:
+    """Signs real records, each one anew, with a key of its own."""
+
+    def __init__(self, net):
+        self.net = net
+        self.folder = net.folder
+        self.key = net.folder / "sender.key"
+        keygen(net, "sender", self.key)
+        policies = net.get(0, "/v1/params")["policies"]
+        self.policy_hash = policies[0]["policy_hash"] if policies else "0" * 64
+        self.records = RECORDS.read_text().splitlines()
+        self.number = 0
+
+    def sign(self):
+        """The bytes of one signed envelope."""
+        self.number += 1
+        unsigned = self.folder / f"record-{self.number}.json"
+        signed = self.folder / f"signed-{self.number}.json"
+        unsigned.write_text(self.records[self.number % len(self.records)])
+        self.net.bizra("record", "sign", "--key", self.key, "--policy-hash", self.policy_hash,
+                       "--out", signed, unsigned)
+        return signed.read_bytes()
+
+
+def keygen(net, kind, path):
+    """Makes a key file with `bizra-p2p`."""
+    program = P2P_BIN or net.program.with_name("bizra-p2p")
+    subprocess.run([program, "keygen", "--kind", kind, "--out", path], check=True,
+                   capture_output=True)
