@@ -8,7 +8,7 @@
 use crate::block_tree::LaneHeads;
 use crate::effects::Evidence;
 use bizra_types::batch::{
-    BATCH_BYTES_MAX, BatchHeader, BatchRecord, RECORD_OVERHEAD_BYTES, SignedBatch,
+    BATCH_BYTES_MAX, BatchHeader, BatchRecord, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SignedBatch,
 };
 use bizra_types::block::Citation;
 use bizra_types::crypto::PublicKey;
@@ -119,8 +119,9 @@ impl Lanes {
     /// Whether a record of `bytes` may be admitted.
     pub(crate) fn can_admit(&self, me: &PublicKey, bytes: usize) -> bool {
         let lane = self.lanes.get(me).map_or(0, |lane| lane.bytes);
-        self.pending_bytes + bytes + RECORD_OVERHEAD_BYTES <= PENDING_BYTES_MAX
-            && lane + self.pending_bytes + bytes <= LANE_BYTES_MAX
+        bytes <= RECORD_BYTES_MAX
+            && self.pending_bytes + bytes + RECORD_OVERHEAD_BYTES <= PENDING_BYTES_MAX
+            && lane + self.pending_bytes + bytes + BATCH_OVERHEAD_BYTES <= LANE_BYTES_MAX
     }
 
     /// Bytes of our own records that are not final.
@@ -165,7 +166,8 @@ impl Lanes {
         self.is_closing = false;
     }
 
-    /// Takes in a batch of anybody's lane. `is_cited`: a block names it.
+    /// Takes in a batch of anybody's lane. `is_cited`: a block names it, or it
+    /// is our own, which was promised to its submitters already.
     pub(crate) fn accept(
         &mut self,
         heads: &LaneHeads,
@@ -256,7 +258,8 @@ impl Lanes {
                     || header.era.next() < limits.era
                     || bytes + size > limits.bytes_max
                     || unacknowledged + extra > limits.unacknowledged_bytes_max
-                    || (self.is_withholding(author, limits.view) && acks < limits.one_honest)
+                    || (self.is_withholding(author, limits.view)
+                        && next.acks.len() < limits.one_honest)
                 {
                     return false;
                 }

@@ -65,8 +65,11 @@
 //!   20 ms) to arrive by itself*, and a certified block counts as unfinal after
 //!   two round trips (at least 40 ms): on a fast network the shorter waits of
 //!   the design only race with the disk.
-//! * *A leader that cannot get its parent leaves its view after four round
-//!   trips (at least 100 ms)*, not while the parent is merely being executed.
+//! * *Whoever lacks the block to build on leaves the view after four round
+//!   trips (at least 40 ms)*, not only the leader, who may not know that it
+//!   leads, and not while that block is merely being executed.
+//! * *Only the leader's proposal enters the tree, and not before its time.* A
+//!   block from elsewhere must be certified: nobody else can make work.
 //! * *Two different timeouts of one view are evidence too*: an honest validator
 //!   repeats the same bytes.
 //!

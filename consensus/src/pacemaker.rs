@@ -13,8 +13,9 @@ const ROUND_TRIP_MICROS_MIN: u64 = 1_000;
 /// A leader's every so-many-th turn gets a full timer even if nothing is heard
 /// from it, so that one whose messages reach only some is not skipped for ever.
 const SKIP_EXEMPT_TURNS: u64 = 256;
-/// Most steps of × 1.5 that a timer may have grown.
-const BACKOFF_STEPS_MAX: u32 = 32;
+/// Most steps of × 1.5 that a timer may have grown: enough to get from the
+/// usual floor to the usual maximum, and no more to undo afterwards.
+const BACKOFF_STEPS_MAX: u32 = 14;
 
 /// Timers of the current view and what is known of the peers.
 #[derive(Debug)]
@@ -99,7 +100,7 @@ impl Pacemaker {
     /// view lost in full, at most the governed maximum.
     pub(crate) fn timer_micros(&self) -> u64 {
         let floor = self.parameters.view_timer_ms_min.saturating_mul(1_000);
-        let trips = self.round_trip_micros() * self.parameters.view_timer_round_trips;
+        let trips = self.round_trip_micros().saturating_mul(self.parameters.view_timer_round_trips);
         let longest = self.parameters.view_timer_ms_max.saturating_mul(1_000);
         let mut length = floor.max(trips);
         for _ in 0..self.backoff_steps {

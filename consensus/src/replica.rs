@@ -17,7 +17,7 @@ use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::genesis::{Genesis, Parameters};
-use bizra_types::hash::{BlockId, ChainId, ExecHash};
+use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use bizra_types::message::{
     BatchAck, BatchHint, MISSING_AUTHORS_MAX, SignedCommitVote, SignedTimeout, SignedVote,
 };
@@ -32,14 +32,16 @@ use std::sync::Arc;
 
 /// Commit certificates kept for blocks that are not here yet.
 const PENDING_CERTS_MAX: usize = 64;
-/// Blocks kept whose parent is not here.
+/// Proven contradictions that are remembered as such.
+const ACCUSED_MAX: usize = 1_024;
+/// Certified blocks kept whose parent is not here.
 const ORPHANS_MAX: usize = 256;
 /// Shortest time between two sendings of the same thing, in µs.
 const REPEAT_MICROS_MIN: u64 = 200_000;
 /// How long a cited batch may be on its way before it is asked for, in µs.
 const ASK_BATCHES_AFTER_MICROS: u64 = 20_000;
-/// How long a leader waits for the block it must build on, in µs, at least.
-const STUCK_MICROS_MIN: u64 = 100_000;
+/// How long a validator waits for the block to build on, in µs, at least.
+const STUCK_MICROS_MIN: u64 = 40_000;
 /// How long commit votes may take before another block is made to carry the
 /// certificate along, in µs, at least.
 const UNFINAL_MICROS_MIN: u64 = 40_000;
@@ -89,6 +91,8 @@ pub struct Replica {
     /// Peers that were answered with a certificate lately.
     answered: BTreeMap<ValidatorIndex, Time>,
     repeat_at: Option<Time>,
+    /// Kind, validator and view of what was proven already.
+    accused: BTreeSet<(u8, u32, u64)>,
     is_stopped: bool,
     /// The leader computed last, for a parent and a view: it is asked for at every step.
     last_leader: Cell<Option<(BlockId, View, ValidatorIndex)>>,
@@ -219,6 +223,7 @@ impl Replica {
             chain_next: now.time,
             answered: BTreeMap::new(),
             repeat_at: None,
+            accused: BTreeSet::new(),
             is_stopped: false,
             last_leader: Cell::new(None),
         };
@@ -230,7 +235,7 @@ impl Replica {
         let mut blocks = restored.blocks;
         blocks.sort_by_key(|block| block.header().height);
         for block in blocks {
-            replica.insert_block(&mut effects, block, None);
+            replica.insert_block(&mut effects, block);
         }
         replica.resend(&mut effects);
         replica.progress(&mut effects);
@@ -259,7 +264,7 @@ impl Replica {
                 self.pacemaker.on_heard(self.now.time, peer, round_trip_micros);
             }
             Input::Executed { block, exec } => self.on_executed(block, exec),
-            Input::Block(block) => self.insert_block(&mut effects, block.into_inner(), None),
+            Input::Block(block) => self.insert_block(&mut effects, block.into_inner()),
             Input::Wake => {}
         }
         self.progress(&mut effects);
@@ -314,7 +319,7 @@ impl Replica {
             era: self.safety.era(),
             view,
             leader: self.known_leader(),
-            epoch: high.map_or(root.epoch.epoch, |parent| parent.child_epoch.epoch),
+            epoch: high.as_ref().map_or(root.epoch.epoch, |parent| parent.child_epoch.epoch),
             height: root.header.height,
             block: self.tree.root_id(),
             exec: root.exec,
@@ -323,7 +328,7 @@ impl Replica {
             timed_out: self.votes.timeouts(view).map(|timeout| timeout.signer).collect(),
             heard: self.pacemaker.heard_since(self.now.time).collect(),
             is_quorum_heard: self.pacemaker.is_quorum_heard(self.now.time),
-            is_behind: !self.pending_certs.is_empty(),
+            is_behind: !self.pending_certs.is_empty() || high.is_none(),
             is_stopped: self.is_stopped,
             lane_bytes: self.me.map_or(0, |(_, key)| self.lanes.own_bytes(&key)),
         }
@@ -338,6 +343,7 @@ impl Replica {
         }
         self.observe_qc(effects, proposal.block.justify().clone());
         if let Some(tc) = &proposal.tc {
+            self.observe_qc(effects, tc.high_qc.clone());
             self.observe_tc(effects, tc.clone());
         }
         if header.view < self.safety.view() {
@@ -351,14 +357,12 @@ impl Replica {
         match self.proposals.get(&header.proposer) {
             Some(first) if first.block.id() != proposal.block.id() => {
                 let evidence = Evidence::Proposals(first.clone(), proposal);
-                effects.alarms.push(Alarm::Equivocation(Box::new(evidence)));
+                self.accuse(effects, Box::new(evidence));
             }
             Some(_) => {}
             None => {
-                let block = proposal.block.clone();
                 self.proposals.insert(header.proposer, proposal);
                 self.add_source(header.parent, header.proposer);
-                self.insert_block(effects, block, Some(header.proposer));
             }
         }
     }
@@ -370,7 +374,7 @@ impl Replica {
         self.add_source(vote.vote.block, vote.signer);
         match self.votes.add_vote(&self.committee, self.safety.view(), vote) {
             Change::Certified(qc) => self.observe_qc(effects, qc),
-            Change::Equivocated(evidence) => effects.alarms.push(Alarm::Equivocation(evidence)),
+            Change::Equivocated(evidence) => self.accuse(effects, evidence),
             Change::Counted | Change::Nothing => {}
         }
     }
@@ -391,7 +395,7 @@ impl Replica {
         }
         match self.votes.add_commit_vote(&self.committee, self.safety.view(), vote) {
             Change::Certified(cert) => self.observe_commit_cert(cert),
-            Change::Equivocated(evidence) => effects.alarms.push(Alarm::Equivocation(evidence)),
+            Change::Equivocated(evidence) => self.accuse(effects, evidence),
             Change::Counted | Change::Nothing => {}
         }
     }
@@ -415,7 +419,7 @@ impl Replica {
                 self.observe_qc(effects, tc.high_qc.clone());
                 self.observe_tc(effects, tc);
             }
-            Change::Equivocated(evidence) => effects.alarms.push(Alarm::Equivocation(evidence)),
+            Change::Equivocated(evidence) => self.accuse(effects, evidence),
             Change::Counted => self.note_missing(view),
             Change::Nothing => {}
         }
@@ -434,7 +438,8 @@ impl Replica {
     }
 
     fn on_reveal(&mut self, reveal: Reveal) {
-        let epoch = self.tree.root().epoch.epoch.get();
+        let high = self.tree.parent(self.safety.record().high_qc.vote.block);
+        let epoch = high.map_or(self.tree.root().epoch.epoch, |high| high.child_epoch.epoch).get();
         if (epoch..=epoch.saturating_add(4)).contains(&reveal.epoch.get()) {
             self.reveals.insert((reveal.epoch, reveal.validator), reveal);
         }
@@ -445,7 +450,7 @@ impl Replica {
         let header = *batch.header();
         let digest = header.digest(&self.chain_id);
         let is_own = self.me.is_some_and(|(_, key)| key == header.author);
-        let is_cited = self.is_wanted(&header.author, header.lane_seq);
+        let is_cited = is_own || self.is_wanted(&header.author, header.lane_seq, digest);
         let heads = &self.tree.root().lane_heads;
         let accepted = self.lanes.accept(heads, &batch, is_cited);
         if is_own {
@@ -458,7 +463,7 @@ impl Replica {
             Accepted::New => effects.persist.batches.push(batch),
             Accepted::Equivocated(evidence) => {
                 effects.persist.batches.push(batch);
-                effects.alarms.push(Alarm::Equivocation(evidence));
+                self.accuse(effects, evidence);
             }
         }
         if is_own {
@@ -477,7 +482,10 @@ impl Replica {
 
     fn on_batch_ack(&mut self, ack: &From<BatchAck>) {
         let BatchAck { author, lane_seq, digest } = ack.message;
-        self.lanes.on_ack(&author, lane_seq, digest, ack.sender);
+        // An author vouches for its own batch by signing it, not once more.
+        if self.committee.index_of(&author) != Some(ack.sender) {
+            self.lanes.on_ack(&author, lane_seq, digest, ack.sender);
+        }
     }
 
     fn on_batch_hint(&mut self, hint: &From<BatchHint>) {
@@ -574,12 +582,30 @@ impl Replica {
 
     // ---- blocks ----
 
-    fn insert_block(
-        &mut self,
-        effects: &mut Effects,
-        block: Block,
-        proposer: Option<ValidatorIndex>,
-    ) {
+    /// Takes proposals of the current view into the tree: only the leader's,
+    /// and not before their time, so that nobody else can make work.
+    fn insert_proposals(&mut self, effects: &mut Effects) {
+        let due: Vec<Block> = self
+            .proposals
+            .values()
+            .map(|proposal| &proposal.block)
+            .filter(|block| {
+                let header = block.header();
+                !self.tree.contains(block.id())
+                    && self.leader_on(header.parent, header.view) == Some(header.proposer)
+                    && self.tree.parent(header.parent).is_some_and(|parent| {
+                        !self.is_too_early(header.timestamp_ms, parent.header.timestamp_ms)
+                    })
+            })
+            .cloned()
+            .collect();
+        for block in due {
+            self.insert_block(effects, block);
+        }
+    }
+
+    /// Takes in a block: certified, or its leader's proposal.
+    fn insert_block(&mut self, effects: &mut Effects, block: Block) {
         let header = *block.header();
         let id = block.id();
         if self.tree.contains(id)
@@ -588,9 +614,7 @@ impl Replica {
         {
             return;
         }
-        if proposer.is_none() {
-            self.observe_qc(effects, block.justify().clone());
-        }
+        self.observe_qc(effects, block.justify().clone());
         let Some(parent) = self.tree.parent(header.parent) else {
             if self.orphans.len() < ORPHANS_MAX {
                 self.orphans.insert(id, block);
@@ -603,12 +627,12 @@ impl Replica {
             effects.persist.blocks.push(node.block.clone());
         }
         self.tree.insert(node);
-        self.sources.remove(&header.parent);
+        self.sources.remove(&id);
         let children: Vec<_> =
             self.orphans.values().filter(|orphan| orphan.header().parent == id).cloned().collect();
         for child in children {
             self.orphans.remove(&child.id());
-            self.insert_block(effects, child, None);
+            self.insert_block(effects, child);
         }
     }
 
@@ -641,7 +665,11 @@ impl Replica {
         for reveal in block.reveals() {
             epoch.reveals.insert(reveal.validator, reveal.output);
         }
-        let child_epoch = epoch.enter(self.schedule.epoch_after(header.timestamp_ms));
+        // Time only goes forward, and an invalid block has no children.
+        let child_epoch = match rule {
+            None => epoch.enter(self.schedule.epoch_after(header.timestamp_ms)),
+            Some(_) => epoch.clone(),
+        };
         Node {
             body: rule.map_or(Body::Wanting, Body::Invalid),
             execution: Execution::No,
@@ -709,6 +737,7 @@ impl Replica {
     // ---- the rules, each asked in turn ----
 
     fn progress(&mut self, effects: &mut Effects) {
+        self.insert_proposals(effects);
         let missing = self.resolve_blocks(effects);
         self.try_commit(effects);
         if !self.is_stopped && self.me.is_some() {
@@ -736,8 +765,7 @@ impl Replica {
             .rev()
             // An executed block has executed ancestors only.
             .find(|cert| {
-                cert.vote.block != self.tree.root_id()
-                    && self.tree.exec(cert.vote.block).is_some()
+                cert.vote.block != self.tree.root_id() && self.tree.exec(cert.vote.block).is_some()
             })
             .cloned()
         else {
@@ -829,6 +857,7 @@ impl Replica {
         let vote = self.safety.vote(&block, tc.as_ref());
         effects.persist.blocks.push(block);
         send_all(effects, Outgoing::Vote(vote));
+        self.plan_repeat();
     }
 
     /// Rule 5.
@@ -881,6 +910,7 @@ impl Replica {
         self.safety.propose(&block);
         effects.persist.blocks.push(block.clone());
         send_all(effects, Outgoing::Proposal { block, tc });
+        self.plan_repeat();
     }
 
     /// Rules 4, 6 and 7.
@@ -911,7 +941,7 @@ impl Replica {
         });
         let joins = self.votes.timeouts(view).count() >= self.committee.one_honest();
         let skips = leader.is_some_and(|leader| self.pacemaker.can_skip(now, view, leader));
-        let stuck = self.is_stuck_leader(leader, now);
+        let stuck = !self.is_high_block_complete() && now >= self.stuck_time();
         if timer_ended {
             self.pacemaker.on_timer_end();
         }
@@ -938,16 +968,8 @@ impl Replica {
         }
     }
 
-    /// A leader that cannot get the parent of its proposal leaves its own view,
-    /// and the others follow.
-    fn is_stuck_leader(&self, leader: Option<ValidatorIndex>, now: Time) -> bool {
-        leader.is_some()
-            && leader == self.me.map(|(me, _)| me)
-            && self.safety.can_propose()
-            && !self.is_high_block_complete()
-            && now >= self.stuck_time()
-    }
-
+    /// When a validator that lacks the block to build on leaves the view: it
+    /// can neither vote nor lead, and if it should have led, the others follow.
     fn stuck_time(&self) -> Time {
         let patience = (4 * self.pacemaker.round_trip_micros()).max(STUCK_MICROS_MIN);
         self.pacemaker.entered().plus_micros(patience)
@@ -1324,12 +1346,45 @@ impl Replica {
         })
     }
 
-    /// Whether a block that waits cites this place of a lane.
-    fn is_wanted(&self, author: &PublicKey, seq: LaneSeq) -> bool {
+    /// Whether this very batch is the next that a waiting block needs. Hints
+    /// do not count: they are anybody's word.
+    fn is_wanted(&self, author: &PublicKey, seq: LaneSeq, digest: BatchDigest) -> bool {
         self.asks.keys().any(|ask| match ask {
-            Wanted::Batches(gap) => gap.author == *author && gap.after < seq && seq <= gap.up_to,
+            Wanted::Batches(gap) => {
+                (gap.author, gap.up_to, gap.digest) == (*author, seq, digest)
+                    && !self.hinted.contains_key(gap)
+            }
             Wanted::Block(_) | Wanted::Chain(_) => false,
         })
+    }
+
+    /// Raises an alarm, once per validator, kind and view: one proof is enough.
+    fn accuse(&mut self, effects: &mut Effects, evidence: Box<Evidence>) {
+        let key = match evidence.as_ref() {
+            Evidence::Votes(first, _) => (1, first.signer.get().into(), first.vote.view.get()),
+            Evidence::CommitVotes(first, _) => {
+                (2, first.signer.get().into(), first.vote.view.get())
+            }
+            Evidence::Timeouts(first, _) => {
+                (3, first.signer.get().into(), first.timeout.view.get())
+            }
+            Evidence::Proposals(first, _) => {
+                let header = first.block.header();
+                (4, header.proposer.get().into(), header.view.get())
+            }
+            Evidence::Batches(first, _) => {
+                let author = self.committee.index_of(&first.header().author);
+                let author = author.map_or(u32::MAX, |author| author.get().into());
+                (5, author, first.header().lane_seq.get())
+            }
+            Evidence::HiddenQc(vote, _) => (6, vote.signer.get().into(), vote.vote.view.get()),
+        };
+        if self.accused.len() >= ACCUSED_MAX {
+            self.accused.clear();
+        }
+        if self.accused.insert(key) {
+            effects.alarms.push(Alarm::Equivocation(evidence));
+        }
     }
 
     fn add_source(&mut self, block: BlockId, peer: ValidatorIndex) {

@@ -41,6 +41,7 @@ const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// What the executor is asked to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a queue of a few moves each job once")]
 pub enum Job {
     /// Run a block; answered by [`Report::Executed`].
     Execute(Execute),

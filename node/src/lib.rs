@@ -4,9 +4,9 @@ extern crate alloc;
 
 pub mod api;
 pub mod config;
+pub mod driver;
 pub mod executor;
 pub mod metrics;
+pub mod run;
 pub mod shared;
 pub mod storage;
-pub mod driver;
-pub mod run;

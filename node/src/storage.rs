@@ -229,9 +229,9 @@ impl Store {
             return Err(StorageError::WrongChain {
                 dir: self.0.dir.clone(),
                 found,
-                found_name: String::from_utf8_lossy(&self.meta(META_NAME)?).into_owned(),
+                found_name: String::from_utf8_lossy(&self.meta(META_NAME)?).into(),
                 expected: self.chain_id(),
-                expected_name: self.0.genesis.name.clone(),
+                expected_name: self.0.genesis.name.as_str().into(),
             });
         }
         Ok(())

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by the scripts of this folder: a testnet of seven validators on
 # loopback that ends with the script. What went wrong keeps its folder.
 #

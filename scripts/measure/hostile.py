@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import pathlib
 import random
 import re
 import resource
@@ -21,9 +20,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
+import urllib.request
 
 from network import Testnet, binary, verdict
 from records import Signer, keygen
@@ -246,8 +245,8 @@ def http_bad_digest(net):
     """A digest that is none, and one that nobody has."""
     status, _, answer = net.ask(VICTIM, "/v1/records/xyz")
     expect(status in (400, 404), f"{status}")
-    return expect_status(404, *((lambda s, _, a: (s, a.decode()))(
-        *net.ask(VICTIM, "/v1/records/" + "0" * 64)))) + f" (and {status} for xyz)"
+    unknown, _, answer = net.ask(VICTIM, "/v1/records/" + "0" * 64)
+    return expect_status(404, unknown, answer.decode()) + f" (and {status} for xyz)"
 
 
 @case
@@ -474,7 +473,7 @@ def foreign_network_key(net):
 
 @case
 def broken_genesis(net):
-    """A genesis file that is cut off, and one with another parameter."""
+    """A genesis file that is cut off."""
     node = Extra(net, "genesis")
     text = (net.dir / "genesis.json").read_bytes()
     node.settings["genesis"] = node.folder / "genesis.json"
@@ -592,7 +591,6 @@ def ready_reasons(net, k):
 
 
 def follower_height(node):
-    import urllib.request
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{node.ports[2]}/v1/status", timeout=3) as answer:
             return json.load(answer)["height"]

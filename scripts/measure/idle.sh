@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # idle.sh [MINUTES]: what seven validators cost that have nothing to do.
 set -uo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 minutes=${1:-5}
 start_testnet

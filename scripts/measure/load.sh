@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Seven validators under a fixed load: nothing is lost or rejected.
 set -uo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 start_testnet
 load=$("$bizra" load --testnet "$net" --rate "$rate" --duration "${DURATION:-60}" --json)

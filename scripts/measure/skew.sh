@@ -2,6 +2,7 @@
 # Clocks of two validators are wrong, by +400 ms and by -2 s: nothing that was
 # accepted is lost or rejected. Needs libfaketime (Debian: apt install libfaketime).
 set -uo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 library=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n1)
 [ -n "$library" ] || { echo "libfaketime is missing: apt install libfaketime" >&2; exit 2; }

@@ -7,6 +7,7 @@
 # standing process only by its own patience, so that under `stop` the records
 # go to the five others; SUBMIT_TO_ALL=1 sends them to all.
 set -uo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 how=${1:-kill}
 case $how in kill | stop) ;; *) echo "usage: two-down.sh kill|stop" >&2; exit 2 ;; esac

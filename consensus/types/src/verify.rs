@@ -181,10 +181,15 @@ impl Verifier {
         self.signature(key, &proposal_signed_bytes(header), proposal.signature)?;
         self.qc_signatures(proposal.block.justify())?;
         if let Some(tc) = &proposal.tc {
-            if (tc.era, tc.view.next()) != (header.era, header.view) {
+            if (tc.era, Some(tc.view)) != (header.era, header.view.previous()) {
                 return Err(Fault::Inconsistent("a proposal carries the TC of another view"));
             }
             self.tc_signatures(tc)?;
+        }
+        let justify = proposal.block.justify().vote.view;
+        let is_direct = Some(justify) == header.view.previous();
+        if !is_direct && proposal.tc.as_ref().is_none_or(|tc| justify < tc.high_qc.vote.view) {
+            return Err(Fault::Inconsistent("a proposal that no rule lets anybody vote for"));
         }
         Ok(Verified(proposal))
     }
@@ -249,7 +254,7 @@ impl Verifier {
             Some(tc) if tc.era == signed.era => tc.view,
             Some(_) => return Err(Fault::Inconsistent("a timeout beside a TC of another era")),
         };
-        if entry.next() != signed.view {
+        if Some(entry) != signed.view.previous() {
             return Err(Fault::Inconsistent(
                 "a timeout without the certificate of its view's entry",
             ));

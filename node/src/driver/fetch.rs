@@ -57,7 +57,7 @@ impl Fetcher {
             match answer {
                 Ok(bytes) => {
                     let taken = tokio::task::spawn_blocking(move || {
-                        take(&context, peer, index, &bytes);
+                        take(&context, peer, index, request, &bytes);
                     });
                     if taken.await.is_err() {
                         tracing::error!(%peer, "an answer could not be taken in");
@@ -70,7 +70,7 @@ impl Fetcher {
     }
 }
 
-fn take(context: &Context, peer: PeerId, index: ValidatorIndex, bytes: &[u8]) {
+fn take(context: &Context, peer: PeerId, index: ValidatorIndex, request: Request, bytes: &[u8]) {
     let response = match Response::decode(bytes) {
         Ok(response) => response,
         Err(error) => {
@@ -79,7 +79,7 @@ fn take(context: &Context, peer: PeerId, index: ValidatorIndex, bytes: &[u8]) {
             return;
         }
     };
-    if let Err(fault) = bring_in(context, response) {
+    if let Err(fault) = bring_in(context, request, response) {
         tracing::warn!(%peer, validator = %index, %fault, "an answer that does not verify");
         if fault.is_misbehaviour() {
             context.network.report_fault(peer, "an answer that does not verify");
@@ -87,16 +87,29 @@ fn take(context: &Context, peer: PeerId, index: ValidatorIndex, bytes: &[u8]) {
     }
 }
 
-fn bring_in(context: &Context, response: Response) -> Result<(), Fault> {
+/// The engine believes that a block it gets this way is certified: it is the one
+/// whose certificate it holds, or an ancestor of one that came with its own.
+fn bring_in(context: &Context, request: Request, response: Response) -> Result<(), Fault> {
     match response {
         Response::Batches(batches) => bring_batches(context, batches),
         Response::Block(block) => {
+            let asked = matches!(request, Request::Block { block: id } if id == block.id());
+            if !asked {
+                return Err(Fault::Inconsistent("an answer with another block than was asked for"));
+            }
             let block = context.verifier().block(block)?;
             context.input(Input::Block(block));
             Ok(())
         }
         Response::Chain(part) => {
             // Blocks before their batches: the engine takes in what a block cites.
+            let last = part.blocks.last().map(|(block, _)| block.id());
+            let linked = part
+                .blocks
+                .is_sorted_by(|(block, _), (child, _)| child.header().parent == block.id());
+            if !linked || last != Some(part.cert.vote.block) {
+                return Err(Fault::Inconsistent("blocks that their certificate does not cover"));
+            }
             let cert = context.verifier().certificate(Certificate::Commit(part.cert))?;
             for (block, batches) in part.blocks {
                 let block = context.verifier().block(block)?;

@@ -103,14 +103,13 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
             continue;
         }
         match context.verify(sender, message) {
-            Ok(Some(input)) => {
+            Ok(input) => {
                 if let Input::Batch(batch) = &input {
                     // Here, where nobody waits: the executor finds the verdicts ready.
                     let _ = context.verdicts.check_batch(batch.get());
                 }
                 context.input(input);
             }
-            Ok(None) => {}
             Err(fault) => {
                 tracing::debug!(%peer, %fault, "a message was refused");
                 if fault.is_misbehaviour() {
@@ -140,16 +139,24 @@ impl Context {
         }
     }
 
-    /// Checks a message of `sender`; none if it is well formed but tells the
-    /// engine nothing.
-    pub(super) fn verify(
-        &self,
-        sender: ValidatorIndex,
-        message: Message,
-    ) -> Result<Option<Input>, Fault> {
+    /// Checks a message of `sender`.
+    pub(super) fn verify(&self, sender: ValidatorIndex, message: Message) -> Result<Input, Fault> {
+        // Nobody passes on what others signed: a copy could be stripped of the
+        // certificates beside the signed part.
+        let signer = match &message {
+            Message::Proposal(proposal) => proposal.block.header().proposer,
+            Message::Vote(vote) => vote.signer,
+            Message::CommitVote(vote) => vote.signer,
+            Message::Timeout(timeout) => timeout.signer,
+            Message::Reveal(reveal) => reveal.validator,
+            _ => sender,
+        };
+        if signer != sender {
+            return Err(Fault::Inconsistent("a message that another validator signed"));
+        }
         let era = Era::new(1);
         let mut verifier = self.verifier();
-        Ok(Some(match message {
+        Ok(match message {
             Message::Proposal(proposal) => Input::Proposal(verifier.proposal(proposal)?),
             Message::Vote(vote) => Input::Vote(verifier.vote(vote)?),
             Message::CommitVote(vote) => {
@@ -161,12 +168,11 @@ impl Context {
             Message::Certificate(certificate) => {
                 Input::Certificate(verifier.certificate(certificate)?)
             }
-            Message::Reveal(reveal) if reveal.validator != sender => return Ok(None),
             Message::Reveal(reveal) => Input::Reveal(verifier.reveal(era, reveal)?),
             Message::Batch(batch) => Input::Batch(verifier.batch(batch)?),
             Message::BatchAck(ack) => Input::BatchAck(verifier.batch_ack(era, sender, ack)?),
             Message::BatchHint(hint) => Input::BatchHint(verifier.batch_hint(era, sender, hint)?),
-        }))
+        })
     }
 }
 

@@ -179,7 +179,7 @@ fn sign_bytes(context: &Context, message: &[u8]) -> Signature {
 fn own_input(context: &Context, message: Message) -> Option<Input> {
     let me: ValidatorIndex = context.me?;
     match context.verify(me, message) {
-        Ok(input) => input,
+        Ok(input) => Some(input),
         Err(fault) => panic!("this node sent what it would not accept: {fault}"),
     }
 }

@@ -55,11 +55,11 @@ pub enum StorageError {
         /// The chain in the folder.
         found: ChainId,
         /// Its name.
-        found_name: String,
+        found_name: Box<str>,
         /// The chain of the genesis file.
         expected: ChainId,
         /// Its name.
-        expected_name: String,
+        expected_name: Box<str>,
     },
     /// Its parts contradict each other, or do not decode.
     #[error(

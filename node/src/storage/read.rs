@@ -439,12 +439,13 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read or is damaged.
     pub fn evidence(&self, limit: usize) -> Result<Vec<Evidence>, StorageError> {
-        let entries = self.0.db.iterator_cf(self.family(EVIDENCE), IteratorMode::Start);
-        let read = |item: Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>| {
+        let mut found = Vec::new();
+        for item in self.0.db.iterator_cf(self.family(EVIDENCE), IteratorMode::Start).take(limit) {
             let (_, bytes) = item.map_err(|error| self.failure(error))?;
-            formats::read_evidence(&bytes).map_err(|error| self.decoding(EVIDENCE, error))
-        };
-        entries.take(limit).map(read).collect()
+            let evidence = formats::read_evidence(&bytes);
+            found.push(evidence.map_err(|error| self.decoding(EVIDENCE, error))?);
+        }
+        Ok(found)
     }
 
     pub(super) fn block_entry(&self, height: Height) -> Result<Option<BlockEntry>, StorageError> {

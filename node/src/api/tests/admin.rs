@@ -160,8 +160,7 @@ async fn the_documented_metrics_are_those_of_a_scrape() {
         .filter_map(|line| line.split_once(' '))
         .map(|(name, _)| name)
         .collect();
-    let documented = include_str!("../../../../docs/metrics.md");
-    let section = documented.split("\n## ").find(|it| it.starts_with("Node")).expect("a section");
+    let section = section_of("Node");
     // The scrape's TYPE lines have counters without `_total` and infos without `_info`.
     let documented: BTreeSet<&str> = section
         .lines()
@@ -169,6 +168,25 @@ async fn the_documented_metrics_are_those_of_a_scrape() {
         .map(|name| name.trim_end_matches("_total").trim_end_matches("_info"))
         .collect();
     assert_eq!(documented, scraped);
+    let kinds_section = section_of("Kinds");
+    let kinds: BTreeSet<&str> = answer
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix("errors_total{kind=\""))
+        .filter_map(|line| line.split('"').next())
+        .collect();
+    let documented: BTreeSet<&str> = kinds_section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+        .flat_map(|cell| cell.split(", ").map(|kind| kind.trim_matches('`')))
+        .collect();
+    assert_eq!(documented, kinds);
+}
+
+/// The section of the list of metrics that begins with this word.
+fn section_of(word: &str) -> &'static str {
+    let text = include_str!("../../../../docs/metrics.md");
+    text.split("\n## ").find(|it| it.starts_with(word)).expect("a section")
 }
 
 #[tokio::test]
