@@ -98,7 +98,9 @@ pub enum Input {
         /// What it came to.
         exec: ExecHash,
     },
-    /// Answer to [`Ask::Block`] or [`Ask::Chain`].
+    /// Answer to [`Ask::Block`] or [`Ask::Chain`]. The driver has made sure that
+    /// it is what was asked for: a block that a certificate names, or an
+    /// ancestor of one that came with its own certificate.
     Block(Verified<Block>),
     /// The deadline passed.
     Wake,

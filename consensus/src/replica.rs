@@ -469,10 +469,9 @@ impl Replica {
         if is_own {
             return;
         }
+        let Some((me, _)) = self.me else { return };
         let ack = BatchAck { author: header.author, lane_seq: header.lane_seq, digest };
-        if let Some((me, _)) = self.me {
-            self.lanes.on_ack(&header.author, header.lane_seq, digest, me);
-        }
+        self.lanes.on_ack(&header.author, header.lane_seq, digest, me);
         if self.lanes.is_withholding(&header.author, self.safety.view()) {
             send_all(effects, Outgoing::BatchAck(ack));
         } else if let Some(author) = self.committee.index_of(&header.author) {

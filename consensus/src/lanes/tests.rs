@@ -189,14 +189,14 @@ fn a_full_lane_refuses_but_not_what_is_cited() {
         x.iter().take_while(|it| matches!(lanes.accept(&heads, it, false), Accepted::New)).count();
     assert_eq!(taken, LANE_BYTES_MAX / cost(&x[0]));
     assert!(!lanes.has(&X, LaneSeq::new(taken as u64 + 1), digest(&x[taken])));
-    let room = LANE_BYTES_MAX - lanes.own_bytes(&X);
-    assert!(!lanes.can_admit(&X, room + 1), "its author pushes back");
-    assert!(lanes.can_admit(&Y, room + 1), "the others' lanes are their own");
     assert!(matches!(lanes.accept(&heads, &x[taken], true), Accepted::New));
+    assert!(!lanes.can_admit(&X, 1), "its author pushes back");
+    assert!(lanes.can_admit(&Y, RECORD_BYTES_MAX), "the others' lanes are their own");
+    assert!(!lanes.can_admit(&Y, RECORD_BYTES_MAX + 1), "no peer could read it");
     assert!(lanes.has(&X, LaneSeq::new(taken as u64 + 1), digest(&x[taken])));
     lanes.commit(&heads_at(&x[taken]));
     assert_eq!(lanes.own_bytes(&X), 0, "what is final makes room");
-    assert!(lanes.can_admit(&X, room + 1));
+    assert!(lanes.can_admit(&X, RECORD_BYTES_MAX));
 }
 
 #[test]

@@ -1,0 +1,200 @@
+//! What hostile peers have tried: each message here once stopped, slowed or
+//! filled an honest node.
+
+mod harness;
+
+use bizra_consensus::Input;
+use bizra_types::batch::{BatchHeader, BatchRecord};
+use bizra_types::block::Citation;
+use bizra_types::certificate::Certificate;
+use bizra_types::hash::BatchDigest;
+use bizra_types::numbers::{LaneSeq, TimestampMs, View};
+use harness::*;
+use std::sync::Arc;
+
+/// any peer, no valid signature needed.
+#[test]
+fn timeout_with_tc_of_view_max_does_not_panic_the_verifier() {
+    let mut cluster = Cluster::new(&[D]);
+    let root = cluster.root_qc();
+    let mut tc = cluster.tc(view(1), &[(A, root.clone()), (B, root.clone()), (D, root.clone())]);
+    tc.view = View::MAX;
+    let mut timeout = cluster.timeout(D, view(5), &root, Some(tc));
+    timeout.signature.0[0] ^= 1;
+    assert!(cluster.verifier.timeout(timeout).is_err());
+}
+
+/// a member's proposal.
+#[test]
+fn proposal_with_tc_of_view_max_does_not_panic_the_verifier() {
+    let mut cluster = Cluster::new(&[D]);
+    let root = cluster.root_qc();
+    let mut tc = cluster.tc(view(1), &[(A, root.clone()), (B, root.clone()), (D, root.clone())]);
+    tc.view = View::MAX;
+    let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let proposal = cluster.proposal(&block, Some(tc));
+    assert!(cluster.verifier.proposal(proposal).is_err());
+}
+
+/// a proposal whose TC holds a higher QC than its justification, shown to
+/// a replica that does not know that QC.
+#[test]
+fn proposal_with_a_tc_of_an_unknown_qc_does_not_panic() {
+    let mut cluster = Cluster::new(&[A, B, D]);
+    let root = cluster.root_qc();
+    let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let qc = cluster.qc(&[A, B, D], &first);
+    let tc = cluster.tc(view(2), &[(A, qc.clone()), (B, qc.clone()), (D, qc.clone())]);
+    let block = cluster.block(D, view(3), 1, 6, &root, Vec::new());
+    let proposal = cluster.proposal(&block, Some(tc));
+    if let Ok(proposal) = cluster.verifier.proposal(proposal) {
+        cluster.step(C, Input::Proposal(proposal));
+    }
+}
+
+/// a block whose time is in an epoch before its parent's.
+#[test]
+fn block_of_an_earlier_epoch_does_not_panic() {
+    let mut cluster = Cluster::new(&[D, C]);
+    cluster.micros = 60_000_000;
+    let root = cluster.root_qc();
+    let first = cluster.block(D, view(1), 1, 30_000, &root, Vec::new());
+    cluster.send_proposal(A, &first, None);
+    let qc = cluster.qc(&[B, C, D], &first);
+    let bad = cluster.block(D, view(2), 2, 1, &qc, Vec::new());
+    cluster.send_proposal(A, &bad, None);
+}
+
+/// a block whose time is far in the future must be held at no cost.
+#[test]
+fn block_of_a_far_epoch_is_cheap() {
+    let mut cluster = Cluster::new(&[D]);
+    let root = cluster.root_qc();
+    // One year; u64::MAX would never come back.
+    let year = 365 * 86_400_000;
+    let far = cluster.block(D, view(1), 1, year, &root, Vec::new());
+    cluster.send_proposal(A, &far, None);
+}
+
+/// by citing its own lane to the end, D lifts every bound of that lane.
+#[test]
+fn lane_bound_holds_whatever_an_uncertified_block_cites() {
+    let mut cluster = Cluster::new(&[D]);
+    let root = cluster.root_qc();
+    let (author, digest) = (cluster.key(D), BatchDigest([9; 32]));
+    let citation = Citation { author, up_to_seq: LaneSeq::new(u64::MAX - 1), digest };
+    // A proposal of a member that does not lead the view would do as well.
+    let block = cluster.block(D, view(1), 1, 5, &root, vec![citation]);
+    cluster.send_proposal(A, &block, None);
+    let mut held = 0;
+    for number in 0..400_u64 {
+        let record =
+            BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: vec![7; 200_000].into() };
+        let mut previous = [0; 32];
+        previous[..8].copy_from_slice(&number.to_le_bytes());
+        let records: Arc<[BatchRecord]> = Arc::from([record]);
+        let header = BatchHeader::new(
+            ERA,
+            author,
+            LaneSeq::new(1 + number),
+            BatchDigest(previous),
+            &records,
+        );
+        let batch = cluster.batch(D, header, records);
+        let input = Input::Batch(cluster.verifier.batch(batch).expect("signed"));
+        cluster.step(A, input);
+        held = cluster.nodes[A].disk.batches.len();
+    }
+    assert!(held * 200_000 <= 65 * 1024 * 1024, "{held} batches of 200 kB are held");
+}
+
+/// the last batch of a lane that is filled to the brim is lost to everyone.
+#[test]
+fn an_own_batch_is_never_refused() {
+    let mut cluster = Cluster::new(&[D]);
+    let bytes = 60_000;
+    for _ in 0..1_500 {
+        if cluster.nodes[A].replica.can_admit(bytes) {
+            admit(&mut cluster, bytes);
+        }
+    }
+    // Whatever still fits: as long as the own node refuses its own batch, this
+    // never ends, and each record gets a ticket and no block.
+    let mut small = 60_000;
+    for _ in 0..200 {
+        if cluster.nodes[A].replica.can_admit(small) {
+            admit(&mut cluster, small);
+        } else {
+            small = (small / 2).max(1);
+        }
+    }
+    let made = cluster.nodes[A].disk.batches.len();
+    let disk: usize = cluster.nodes[A]
+        .disk
+        .batches
+        .iter()
+        .map(|batch| batch.header().records_bytes as usize + 512)
+        .sum();
+    let held = cluster.nodes[A].replica.status().lane_bytes;
+    assert_eq!(held, disk, "{made} batches were made, not all are held");
+}
+
+fn admit(cluster: &mut Cluster, bytes: usize) {
+    let record = BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: vec![7; bytes].into() };
+    cluster.step(A, Input::Record(record));
+    cluster.nodes[A].sent.clear();
+}
+
+/// a relayed copy without its TC (which no signature covers) does not keep
+/// the leader's own from getting a vote.
+#[test]
+fn a_stripped_copy_of_a_proposal_does_no_harm() {
+    let mut cluster = Cluster::new(&[D, B]);
+    let root = cluster.root_qc();
+    let tc = cluster.tc(view(1), &[(A, root.clone()), (C, root.clone()), (D, root.clone())]);
+    cluster.send_certificate(A, Certificate::Tc(tc.clone()));
+    let block = cluster.block(B, view(2), 1, 5, &root, Vec::new());
+    let stripped = cluster.proposal(&block, None);
+    if let Ok(stripped) = cluster.verifier.proposal(stripped) {
+        cluster.step(A, Input::Proposal(stripped));
+    }
+    cluster.send_proposal(A, &block, Some(tc));
+    assert_eq!(cluster.votes_of(A).len(), 1, "B's proposal is good");
+}
+
+/// one culprit in one view is one alarm.
+#[test]
+fn repeated_equivocation_is_one_alarm() {
+    let mut cluster = Cluster::new(&[D]);
+    let root = cluster.root_qc();
+    for time in 1..100 {
+        let block = cluster.block(D, view(1), 1, time, &root, Vec::new());
+        let vote = cluster.vote(D, &block);
+        cluster.send_vote(A, vote);
+        cluster.send_vote(A, vote);
+    }
+    assert_eq!(cluster.nodes[A].alarms.len(), 1);
+}
+
+/// after a halt of many epochs the reveals of the next epoch are taken.
+#[test]
+fn follower_sends_nothing() {
+    use bizra_consensus::*;
+    let mut cluster = Cluster::new(&[D]);
+    let config = ReplicaConfig { genesis: Arc::clone(&cluster.genesis), me: None };
+    let restored = Restored {
+        safety: None,
+        root: Root::genesis(&cluster.genesis, exec_of(cluster.genesis.header().id())),
+        blocks: Vec::new(),
+        batches: Vec::new(),
+    };
+    let (mut follower, _) = Replica::new(&config, restored, cluster.now());
+    let records: Arc<[BatchRecord]> =
+        Arc::from([BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: vec![7; 10].into() }]);
+    let header =
+        BatchHeader::new(ERA, cluster.key(D), LaneSeq::new(1), BatchDigest::default(), &records);
+    let batch = cluster.batch(D, header, records);
+    let input = Input::Batch(cluster.verifier.batch(batch).expect("signed"));
+    let effects = follower.step(cluster.now(), input);
+    assert!(effects.send.is_empty(), "{:?}", effects.send);
+}
