@@ -369,7 +369,10 @@ async fn pump(
     loop {
         let now = Instant::now();
         let stale = queue.take(COALESCE_SIZE, &mut messages, now);
-        shared.metrics.dropped(channel, "stale", stale);
+        if stale > 0 {
+            shared.metrics.dropped(channel, "stale", stale);
+            tracing::warn!(peer = %peer.peer, %channel, stale, "messages waited too long: dropped");
+        }
         let beats = channel == Channel::Consensus
             && (busy_heartbeat_due <= now || (messages.is_empty() && heartbeat_due <= now));
         if messages.is_empty() && !beats {

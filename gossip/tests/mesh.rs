@@ -2,12 +2,14 @@
 
 mod common;
 
-use bizra_gossip::{Channel, Event, Incompatible, PeerAddress, SendError, TransportKind};
+use bizra_gossip::{
+    Channel, Event, Incompatible, NetworkConfig, PeerAddress, SendError, TransportKind,
+};
 use bizra_types::hash::ChainId;
 use bytes::Bytes;
 use common::{
-    Node, config, everyone_closed, everyone_opened, introduce, keys, mesh, peer_id, port, run,
-    sorted_keys,
+    Node, PATIENCE, config, everyone_closed, everyone_opened, introduce, keys, mesh, peer_id, port,
+    run, sorted_keys,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,7 +29,9 @@ fn number(bytes: &Bytes) -> u32 {
 #[test]
 fn seven_nodes_mesh_up_and_their_messages_arrive_in_order() {
     run(async {
-        let mut nodes = mesh(&keys(7), |_| {}).await;
+        // However slow the machine, nothing is dropped for its age here.
+        let patient = |config: &mut NetworkConfig| config.limits.queue_age_max = PATIENCE;
+        let mut nodes = mesh(&keys(7), patient).await;
         const CONSENSUS: u32 = 200;
         const BULK: u32 = 20;
         for node in &nodes {
@@ -85,7 +89,8 @@ fn nodes_that_know_only_their_quic_addresses_mesh_up() {
 #[test]
 fn consensus_passes_while_bulk_is_stuck() {
     run(async {
-        let mut nodes = mesh(&keys(2), |_| {}).await;
+        let patient = |config: &mut NetworkConfig| config.limits.queue_age_max = PATIENCE;
+        let mut nodes = mesh(&keys(2), patient).await;
         let (mut receiver, mut sender) = (nodes.remove(1), nodes.remove(0));
         // The receiver's owner takes nothing, so what it can hold is bounded
         // and bulk stands still in the end.
@@ -140,7 +145,8 @@ fn consensus_passes_while_bulk_is_stuck() {
 #[test]
 fn a_peer_is_read_no_further_while_the_owner_holds_its_messages() {
     run(async {
-        let mut nodes = mesh(&keys(3), |_| {}).await;
+        let patient = |config: &mut NetworkConfig| config.limits.queue_age_max = PATIENCE;
+        let mut nodes = mesh(&keys(3), patient).await;
         let (sender, other) = (nodes[1].peer(), nodes[2].peer());
         let receiver = nodes[0].peer();
         let message = Bytes::from(vec![1; Channel::Bulk.message_size_max() / 2]);

@@ -62,11 +62,10 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         );
     }
 
-    let metrics = Arc::new(Metrics::new());
     let network = network_config(config, &genesis, &keys, &store)?;
-    let mut network_registry = prometheus_client::registry::Registry::default();
-    let (network, events) = Network::start(network, &mut network_registry).await?;
-    metrics.register(|registry| *registry.sub_registry_with_prefix("p2p") = network_registry);
+    let mut registry = prometheus_client::registry::Registry::default();
+    let (network, events) = Network::start(network, &mut registry).await?;
+    let metrics = Arc::new(Metrics::with_registry(registry));
 
     let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
     let (status_sender, status) = watch::channel(NodeStatus { me, ..NodeStatus::default() });
@@ -127,7 +126,9 @@ async fn watch_signals(config: &Config, network: &Network, shared: &Shared) -> a
                     tracing::info!(count = peers.len(), "read the list of peers again");
                     network.update_peers(peers);
                 }
-                Err(error) => tracing::error!(%error, "keeping the old list of peers"),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "keeping the old list of peers");
+                }
             },
             _ = status_line.tick() => {
                 let status = shared.status.borrow().clone();
@@ -197,7 +198,10 @@ fn lock_keys(dir: &Path) -> anyhow::Result<File> {
 fn place_in_committee(genesis: &Genesis, keys: &KeyRing) -> anyhow::Result<Option<ValidatorIndex>> {
     let key = keys.consensus.public();
     let Some(me) = genesis.committee.index_of(&key) else {
-        tracing::warn!(%key, "this node is in no committee: it follows and serves reads");
+        tracing::warn!(
+            %key,
+            "this node is in no committee: it signs nothing and serves what its folder holds"
+        );
         return Ok(None);
     };
     let listed = genesis.committee.get(me).expect("found above");

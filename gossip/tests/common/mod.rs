@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A test that hangs longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a test, which fails if it hangs.
 pub(crate) fn run<F: Future<Output = ()>>(test: F) {
