@@ -1130,7 +1130,10 @@ impl Replica {
                 && let Some(node) = self.tree.get(id)
             {
                 again = true;
-                let tc = self.safety.entry_tc().cloned();
+                // The TC that it was made with: a QC of the view before may
+                // have come since, but the block does not build on that.
+                let is_direct = node.block.justify().vote.view.next() == record.current_view;
+                let tc = record.high_tc.clone().filter(|_| !is_direct);
                 send_all(effects, Outgoing::Proposal { block: node.block.clone(), tc });
             }
         }
