@@ -16,7 +16,7 @@ use bizra_types::hash::RecordDigest;
 use bizra_types::numbers::{LogIndex, TimestampMs};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
@@ -58,8 +58,12 @@ pub(crate) struct Busy;
 
 /// The door to the thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Admission {
-    jobs: mpsc::Sender<Job>,
+pub(crate) struct Admission(Arc<Door>);
+
+#[derive(Debug)]
+struct Door {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -96,14 +100,18 @@ impl Admission {
             runtime: Handle::current(),
         };
         let thread = thread::Builder::new().name("admission".to_owned());
-        thread.spawn(move || worker.run(queue)).map_err(ApiError::Thread)?;
-        Ok(Self { jobs })
+        let thread = thread.spawn(move || worker.run(queue)).map_err(ApiError::Thread)?;
+        Ok(Self(Arc::new(Door { jobs: Some(jobs), thread: Some(thread) })))
+    }
+
+    fn jobs(&self) -> &mpsc::Sender<Job> {
+        self.0.jobs.as_ref().expect("taken only when the last clone is dropped")
     }
 
     /// Hands a text to the gates, if there is room.
     pub(crate) async fn decide(&self, text: Bytes) -> Result<Decision, Busy> {
         let (reply, decision) = oneshot::channel();
-        self.jobs.try_send(Job { text, reply }).map_err(|_| Busy)?;
+        self.jobs().try_send(Job { text, reply }).map_err(|_| Busy)?;
         decision.await.map_err(|_| Busy)
     }
 
@@ -112,8 +120,21 @@ impl Admission {
     pub(crate) async fn enqueue(&self, text: Bytes) -> oneshot::Receiver<Decision> {
         let (reply, decision) = oneshot::channel();
         // Without a thread the receiver finds its sender dropped, and says so.
-        drop(self.jobs.send(Job { text, reply }).await);
+        drop(self.jobs().send(Job { text, reply }).await);
         decision
+    }
+}
+
+/// The thread has the database open: whoever lets go of the door waits for it,
+/// so that nothing reads while the process ends.
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the admission thread panicked");
+        }
     }
 }
 
