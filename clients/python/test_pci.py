@@ -11,6 +11,8 @@ import socket
 import sys
 import threading
 import unittest
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -63,7 +65,6 @@ class Vectors(unittest.TestCase):
                 self.assertEqual(pci.digest(envelope).hex(), case["digest"])
                 if "seed" in case:
                     seed = bytes.fromhex(case["seed"])
-                    self.assertEqual(pci.public_key(seed), case["public_key"])
                     self.assertEqual(pci.sign(envelope, seed), envelope)
                     signed += 1
         self.assertGreater(signed, 30)
@@ -78,7 +79,8 @@ class Building(unittest.TestCase):
     def test_an_envelope_fits_the_schema_and_its_signature_verifies(self):
         data, metadata = demo_record()
         client = pci.Client("http://unused", SEED, "tester", "ab" * 32)
-        envelope = client.envelope(data, **metadata)
+        envelope = client.envelope(data, note="a note", **metadata)
+        self.assertEqual(envelope["metadata"], {**metadata, "note": "a note"})
         schema.check_envelope(envelope, VECTORS["chain_id"])
         value = bytes.fromhex(envelope["signature"]["value"])
         key = bytes.fromhex(envelope["sender"]["public_key"])
@@ -92,8 +94,20 @@ class Building(unittest.TestCase):
         self.assertNotEqual(pci.commit_to(b"what is sajd", salt)[1], commitment)
 
     def test_what_json_cannot_hold_is_refused(self):
-        for value in [float("nan"), float("inf"), 2**53, {1: 2}, {"a": {1, 2}}, b"x", "\ud800"]:
+        for value in [float("nan"), float("inf"), 2**53, -(2.0**53), "\ud800", {"\ud800": 1}]:
             self.assertRaises(ValueError, pci.canonical, value)
+        for value in [{1: 2}, {"a": {1, 2}}, b"x"]:
+            self.assertRaises(TypeError, pci.canonical, value)
+
+    def test_numbers_are_spelled_by_value_whatever_their_python_type(self):
+        class Score(float):
+            """Prints itself otherwise, as NumPy's do."""
+
+            def __repr__(self):
+                return f"Score({float(self)})"
+
+        for value, text in [(Score(0.97), "0.97"), (Score(1), "1"), (True, "true"), (-0.0, "0")]:
+            self.assertEqual(pci.canonical(value).decode(), text)
 
 
 class Node(http.server.BaseHTTPRequestHandler):
@@ -137,7 +151,7 @@ class Submitting(unittest.TestCase):
         self.node.answers.append((status, kind, content))
 
     def test_the_canonical_envelope_is_posted_and_its_digest_known(self):
-        self.answer(202, {"status": "accepted"})
+        self.answer(200, {"commit_ref": {"height": 3}})
         result = self.client.record(self.data, **self.metadata, wait="final")
         self.assertTrue(result.ok, result.error)
         path, headers, body = self.node.seen[0]
@@ -146,6 +160,13 @@ class Submitting(unittest.TestCase):
         envelope = strict.parse(body)
         self.assertEqual(pci.canonical(envelope), body)
         self.assertEqual(pci.digest(envelope).hex(), result.digest)
+        self.assertEqual(envelope, result.envelope)
+
+    def test_accepted_is_not_what_was_asked_if_final_was(self):
+        for wait, ok in [("", True), ("accepted", True), ("ordered", False), ("final", False)]:
+            self.answer(202, {"status": "queued_locally"})
+            result = self.client.record(self.data, **self.metadata, wait=wait)
+            self.assertEqual((result.ok, "queued_locally" in result.error), (ok, not ok), wait)
 
     def test_the_policy_in_force_is_asked_for_once(self):
         client = pci.Client(self.client.endpoint, SEED, "tester")
@@ -156,6 +177,11 @@ class Submitting(unittest.TestCase):
             self.assertTrue(client.record(self.data, **self.metadata).ok)
         self.assertEqual([path for path, _, _ in self.node.seen], ["/v1/params"] + 2 * ["/v1/records"])
         self.assertEqual(strict.parse(self.node.seen[1][2])["payload"]["policy_hash"], "cd" * 32)
+
+    def test_a_chain_without_policies_is_sent_zeros(self):
+        client = pci.Client(self.client.endpoint, SEED, "tester")
+        self.answer(200, {"policies": []})
+        self.assertEqual(client.envelope(self.data, **self.metadata)["payload"]["policy_hash"], "00" * 32)
 
     def test_a_rejection_is_a_result_with_the_nodes_words(self):
         self.answer(422, {"code": 6, "name": "IHSAN", "detail": "0.5 is below 0.95", "stage": "admission"})
@@ -173,7 +199,7 @@ class Submitting(unittest.TestCase):
         self.answer(200, {"status": "accepted"})
         late = self.client.wait("00" * 32, seconds=0)
         self.assertFalse(late.ok)
-        self.assertIn("accepted where final was awaited", late.error)
+        self.assertIn("accepted, not final", late.error)
 
     def test_the_proof_comes_as_json_or_as_bytes(self):
         self.answer(200, {"leaf": "00"})
@@ -181,11 +207,6 @@ class Submitting(unittest.TestCase):
         self.assertEqual(self.client.proof("00" * 32).body, {"leaf": "00"})
         self.assertEqual(self.client.proof("00" * 32, cbor=True).body, b"\xa1\x01\x02")
         self.assertEqual(self.node.seen[1][1]["Accept"], "application/cbor")
-
-    def test_in_background_gives_a_future(self):
-        self.answer(202, {"status": "accepted"})
-        future = self.client.in_background(self.client.record, self.data, **self.metadata)
-        self.assertEqual(future.result(timeout=30).body, {"status": "accepted"})
 
     def test_nothing_raises(self):
         self.node.answers.append(None)
@@ -196,8 +217,13 @@ class Submitting(unittest.TestCase):
             self.assertFalse(result.ok)
             self.assertNotEqual(result.error, "")
         self.assertIn("cannot sign", self.client.record({"a": float("nan")}, 1, 1).error)
-        self.assertIn("cannot encode", self.client.submit({"a": b""}).error)
-        self.assertFalse(pci.Client("no address", SEED, "tester", "ab" * 32).params().ok)
+        self.assertIn("TypeError", self.client.submit({"a": b""}).error)
+        self.assertEqual(len(self.node.seen), 3)
+        client = pci.Client("no address", SEED, "tester")
+        self.assertIn("does not tell its policy", client.record(self.data, **self.metadata).error)
+        for result in [client.proof("00" * 32), client.wait("00" * 32, seconds=0)]:
+            self.assertFalse(result.ok)
+            self.assertIn("no address", result.error)
 
     def test_a_closed_port_is_an_error_in_the_result(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -207,7 +233,6 @@ class Submitting(unittest.TestCase):
         self.assertEqual((result.ok, result.status), (False, 0))
         self.assertIn("refused", result.error)
         self.assertEqual(len(result.digest), 64)
-        self.assertFalse(client.in_background(client.submit, {"a": 1}).result(timeout=30).ok)
 
 
 @unittest.skipUnless(ENDPOINT, "BIZRA_ENDPOINT names no node")
@@ -238,7 +263,6 @@ class Live(unittest.TestCase):
 
     def test_vectors_are_refused_with_their_codes(self):
         # Time has passed since the vectors were made, so only verdicts that come before TIMESTAMP still hold.
-        client = pci.Client(ENDPOINT, SEED, "test_pci", timeout=30)
         for case in VECTORS["cases"]:
             if case["verdict"] == "accepted" or case["verdict"]["code"] > 2:
                 continue
@@ -247,12 +271,17 @@ class Live(unittest.TestCase):
                 if "envelope_hex" in case
                 else case["envelope_bytes"].encode()
             )
-            result = client._call("/v1/records", raw)
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"{ENDPOINT}/v1/records", raw, headers)
             with self.subTest(case["name"]):
+                with self.assertRaises(urllib.error.HTTPError) as raised:
+                    urllib.request.urlopen(request, timeout=30)
+                with raised.exception as refusal:
+                    body = json.load(refusal)
                 if len(raw) > 65536:
-                    self.assertEqual(result.status, 413)
+                    self.assertEqual(refusal.status, 413)
                 else:
-                    self.assertEqual((result.status, result.body["code"]), (422, case["verdict"]["code"]))
+                    self.assertEqual((refusal.status, body["code"]), (422, case["verdict"]["code"]))
 
 
 if __name__ == "__main__":
