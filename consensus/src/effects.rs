@@ -331,9 +331,17 @@ pub enum Alarm {
         /// The rule.
         rule: &'static str,
     },
+    /// A certificate or a final block holds a signature of this validator's
+    /// key that its record does not know: another process signs with it, or an
+    /// older record was put back. This node signs nothing more.
+    KeyUsedElsewhere {
+        /// The view in which the key signed.
+        view: View,
+    },
 }
 
-/// Two signed messages of one validator that exclude each other, both whole.
+/// A signed message of one validator and another of its own, or a certificate,
+/// that exclude each other, both whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "evidence is rare and always boxed")]
 pub enum Evidence {
@@ -350,6 +358,8 @@ pub enum Evidence {
     /// A commit vote for a view, and a timeout of that or a later view that
     /// hides the certificate the commit vote needs: the lie that forks.
     HiddenQc(SignedCommitVote, SignedTimeout),
+    /// A commit vote for a final block with another exec than its certificate.
+    OtherExec(SignedCommitVote, CommitCert),
 }
 
 /// What a node has on disk when it starts.

@@ -236,7 +236,7 @@ impl Lanes {
 
     /// What a leader may cite on a parent with these lane heads: per author
     /// the next batches in a row, taken in turns so that a busy lane does not
-    /// crowd out the others.
+    /// crowd out the others; who comes first changes with the view.
     pub(crate) fn citable(&self, heads: &LaneHeads, limits: &CitationLimits) -> Vec<Citation> {
         let mut tips: BTreeMap<PublicKey, (LaneSeq, BatchDigest)> = BTreeMap::new();
         let mut open: Vec<(PublicKey, (LaneSeq, BatchDigest))> = self
@@ -244,6 +244,8 @@ impl Lanes {
             .keys()
             .map(|author| (*author, heads.get(author).copied().unwrap_or_default()))
             .collect();
+        let first = (limits.view.get() % (open.len() as u64).max(1)) as usize;
+        open.rotate_left(first);
         let mut bytes = 0;
         let mut unacknowledged = 0;
         while !open.is_empty() {

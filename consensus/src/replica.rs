@@ -10,11 +10,11 @@ use crate::lanes::{Accepted, CitationLimits, Lanes, MissingBatches, Resolution};
 use crate::pacemaker::Pacemaker;
 use crate::safety::Safety;
 use crate::schedule::{EpochState, Schedule};
-use crate::votes::{Change, Votes};
+use crate::votes::{Change, Votes, contradicts};
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, BlockContent, Citation, Reveal, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
-use bizra_types::committee::Committee;
+use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::PublicKey;
 use bizra_types::genesis::{Genesis, Parameters};
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
@@ -76,7 +76,8 @@ pub struct Replica {
     hints: BTreeSet<ValidatorIndex>,
     /// When to tell the leader of something to propose, if it stays silent.
     hint_at: Option<Time>,
-    hinted: BTreeMap<MissingBatches, ValidatorIndex>,
+    /// What others hold that is citable and not here, one of each.
+    hinted: BTreeMap<ValidatorIndex, MissingBatches>,
     /// When the highest QC was learnt.
     high_qc_at: Time,
     reveals: BTreeMap<(Epoch, ValidatorIndex), Reveal>,
@@ -88,8 +89,8 @@ pub struct Replica {
     asks: BTreeMap<Wanted, Asked>,
     /// When the next range of final blocks may be asked for.
     chain_next: Time,
-    /// Peers that were answered with a certificate lately.
-    answered: BTreeMap<ValidatorIndex, Time>,
+    /// Peers that were answered with a certificate lately, by what they sent.
+    answered: BTreeMap<(ValidatorIndex, Answered), Time>,
     repeat_at: Option<Time>,
     /// Kind, validator and view of what was proven already.
     accused: BTreeSet<(u8, u32, u64)>,
@@ -147,6 +148,14 @@ enum Wanted {
     Batches(MissingBatches),
     Block(BlockId),
     Chain(BlockId),
+}
+
+/// What a peer is answered for: each kind has a pace of its own, so that an
+/// answer to the one is no reason to leave the other unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answered {
+    OldView,
+    CommitVote,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -384,17 +393,25 @@ impl Replica {
             return;
         }
         self.add_source(vote.vote.block, vote.signer);
-        // Whoever repeats a commit vote has not seen the certificate. One that
-        // still waits for its block here is as good as one that is carried out.
+        // A certificate that still waits for its block here is as good as one
+        // that is carried out.
         let highest = self.pending_certs.last_key_value().map(|(_, cert)| cert);
-        if let Some(cert) = highest.or(self.tree.root().cert.as_ref())
-            && vote.vote.view <= cert.vote.view
-            && (self.votes.is_known(&vote) || vote.vote.view < cert.vote.view)
-        {
-            self.answer_with(effects, vote.signer, Certificate::Commit(cert.clone()));
+        if let Some(cert) = highest.or(self.tree.root().cert.as_ref()) {
+            if contradicts(&vote, cert) {
+                let evidence = Evidence::OtherExec(vote, cert.clone());
+                self.accuse(effects, Box::new(evidence));
+                return;
+            }
+            // Whoever repeats a commit vote has not seen the certificate.
+            if vote.vote.view < cert.vote.view
+                || (vote.vote.view == cert.vote.view && self.votes.is_known(&vote))
+            {
+                let cert = Certificate::Commit(cert.clone());
+                self.answer_with(effects, vote.signer, Answered::CommitVote, cert);
+            }
         }
         match self.votes.add_commit_vote(&self.committee, self.safety.view(), vote) {
-            Change::Certified(cert) => self.observe_commit_cert(cert),
+            Change::Certified(cert) => self.observe_commit_cert(effects, cert),
             Change::Equivocated(evidence) => self.accuse(effects, evidence),
             Change::Counted | Change::Nothing => {}
         }
@@ -432,7 +449,7 @@ impl Replica {
                 self.observe_qc(effects, tc.high_qc.clone());
                 self.observe_tc(effects, tc);
             }
-            Certificate::Commit(cert) => self.observe_commit_cert(cert),
+            Certificate::Commit(cert) => self.observe_commit_cert(effects, cert),
             Certificate::Tc(_) => {}
         }
     }
@@ -453,7 +470,7 @@ impl Replica {
         let is_cited = is_own || self.is_wanted(&header.author, header.lane_seq, digest);
         let heads = &self.tree.root().lane_heads;
         let accepted = self.lanes.accept(heads, &batch, is_cited);
-        if is_own {
+        if is_own && self.safety.record().last_batch == Some((header.lane_seq, digest)) {
             self.lanes.on_own_batch_sent();
         }
         match accepted {
@@ -493,11 +510,11 @@ impl Replica {
             return;
         }
         self.hints.insert(hint.sender);
-        if !self.lanes.has(&author, lane_seq, digest) && self.hinted.len() < self.committee.size() {
+        if !self.lanes.has(&author, lane_seq, digest) {
             let head = self.tree.root().lane_heads.get(&author).copied().unwrap_or_default();
             if lane_seq > head.0 {
                 let missing = MissingBatches { author, after: head.0, up_to: lane_seq, digest };
-                self.hinted.insert(missing, hint.sender);
+                self.hinted.entry(hint.sender).or_insert(missing);
             }
         }
     }
@@ -516,6 +533,7 @@ impl Replica {
         if qc.vote.era != self.safety.era() {
             return;
         }
+        self.check_own_signature(effects, &qc.signers, qc.vote.view, self.safety.last_voted_view());
         let before = self.safety.view();
         for signer in qc.signers.iter() {
             self.add_source(qc.vote.block, signer);
@@ -534,6 +552,7 @@ impl Replica {
 
     /// The QC inside was observed before.
     fn observe_tc(&mut self, effects: &mut Effects, tc: Tc) {
+        self.check_own_signature(effects, &tc.signers, tc.view, self.safety.last_timeout_view());
         let before = self.safety.view();
         self.safety.observe_tc(&tc);
         if self.safety.view() == before {
@@ -553,10 +572,15 @@ impl Replica {
         }
     }
 
-    fn observe_commit_cert(&mut self, cert: CommitCert) {
+    fn observe_commit_cert(&mut self, effects: &mut Effects, cert: CommitCert) {
         let known = self.tree.root().cert.as_ref().map(|cert| cert.rank()).unwrap_or_default();
         if cert.vote.era != self.safety.era() || cert.rank() <= known {
             return;
+        }
+        let signed = self.safety.last_commit_vote_view();
+        self.check_own_signature(effects, &cert.signers, cert.vote.view, signed);
+        for evidence in self.votes.other_execs(&cert) {
+            self.accuse(effects, Box::new(evidence));
         }
         for signer in cert.signers.iter() {
             self.add_source(cert.vote.block, signer);
@@ -567,6 +591,29 @@ impl Replica {
             // rest any will do.
             let middle = self.pending_certs.keys().nth(1).copied();
             self.pending_certs.remove(&middle.expect("there are more than two"));
+        }
+    }
+
+    /// Every signature of ours is in the record before anybody can see it. One
+    /// that is not was made by a second process with this key, or before an
+    /// old record was put back: then nothing that we sign is safe any more.
+    fn check_own_signature(
+        &mut self,
+        effects: &mut Effects,
+        signers: &SignerSet,
+        view: View,
+        signed: View,
+    ) {
+        if self.me.is_some_and(|(me, _)| signers.contains(me)) && view > signed {
+            self.stop(effects, Alarm::KeyUsedElsewhere { view });
+        }
+    }
+
+    /// Signs nothing more until the process is started again.
+    fn stop(&mut self, effects: &mut Effects, alarm: Alarm) {
+        if !self.is_stopped {
+            self.is_stopped = true;
+            effects.alarms.push(alarm);
         }
     }
 
@@ -773,10 +820,7 @@ impl Replica {
         let id = cert.vote.block;
         let ours = self.tree.exec(id).expect("executed, as found above");
         if ours != cert.vote.exec {
-            if !self.is_stopped {
-                self.is_stopped = true;
-                effects.alarms.push(Alarm::Diverged { block: id, theirs: cert.vote.exec, ours });
-            }
+            self.stop(effects, Alarm::Diverged { block: id, theirs: cert.vote.exec, ours });
             return;
         }
         let path = self.tree.path(id).expect("found above");
@@ -796,6 +840,12 @@ impl Replica {
             cert: Some(cert.clone()),
         };
         effects.commit.push(Commit { blocks, cert: cert.clone(), root: root.clone() });
+        if let Some((_, key)) = self.me
+            && let Some((seq, _)) = root.lane_heads.get(&key)
+            && *seq > self.safety.record().last_batch.unwrap_or_default().0
+        {
+            self.stop(effects, Alarm::KeyUsedElsewhere { view: cert.vote.view });
+        }
         self.lanes.commit(&root.lane_heads);
         let epoch = root.epoch.epoch;
         self.tree.commit(root);
@@ -823,8 +873,7 @@ impl Replica {
         if let Some(node) = self.tree.get(vote.block)
             && let Body::Invalid(rule) = node.body
         {
-            self.is_stopped = true;
-            effects.alarms.push(Alarm::InvalidCertified { block: vote.block, rule });
+            self.stop(effects, Alarm::InvalidCertified { block: vote.block, rule });
             return;
         }
         let Some(exec) = self.tree.exec(vote.block) else { return };
@@ -835,11 +884,14 @@ impl Replica {
 
     /// Rule 1, and rules 8 and 9 as far as they concern votes.
     fn try_vote(&mut self, effects: &mut Effects) {
-        let Some(proposal) = self.current_proposal() else { return };
-        let (block, tc) = (proposal.block.clone(), proposal.tc.clone());
-        if !self.safety.can_vote(&block, tc.as_ref()) {
+        let Some((block, tc)) = self
+            .leader_proposals()
+            .map(|proposal| (&proposal.block, &proposal.tc))
+            .find(|(block, tc)| self.safety.can_vote(block, tc.as_ref()))
+            .map(|(block, tc)| (block.clone(), tc.clone()))
+        else {
             return;
-        }
+        };
         let Some(node) = self.tree.get(block.id()) else { return };
         let Body::Ready(batches) = &node.body else { return };
         let header = block.header();
@@ -1065,15 +1117,19 @@ impl Replica {
             peers.extend(self.others());
             wanted.insert(Wanted::Batches(*gap), self.reachable(peers));
         }
-        for (gap, hinter) in &self.hinted {
+        for (hinter, gap) in &self.hinted {
             if !self.lanes.has(&gap.author, gap.up_to, gap.digest) {
                 wanted.insert(Wanted::Batches(*gap), self.reachable(vec![*hinter]));
             }
         }
-        let high = self.safety.record().high_qc.vote.block;
-        let mut blocks: BTreeSet<BlockId> = BTreeSet::from([high]);
+        let high = self.safety.record().high_qc.vote;
+        let final_view = self.tree.root().cert.as_ref().map(|cert| cert.vote.view);
+        let mut blocks = BTreeSet::new();
+        // A block below the root is never wanted: it has its commit certificate.
+        if Some(high.view) > final_view {
+            blocks.insert(high.block);
+        }
         blocks.extend(self.orphans.values().map(|orphan| orphan.header().parent));
-        blocks.retain(|block| !self.tree.contains(*block) && !self.orphans.contains_key(block));
         let mut is_far = false;
         for orphan in self.orphans.values() {
             is_far |= orphan.header().height.get() > self.tree.height().get() + CHAIN_GAP_MIN;
@@ -1087,6 +1143,7 @@ impl Replica {
             let peers = self.sources_of(goal.vote.block);
             wanted.insert(Wanted::Chain(goal.vote.block), peers);
         }
+        blocks.retain(|block| !self.tree.contains(*block) && !self.orphans.contains_key(block));
         for block in blocks {
             let peers = self.sources_of(block);
             if is_far {
@@ -1179,20 +1236,21 @@ impl Replica {
         send_all(effects, Outgoing::Timeout { timeout, high_qc, entry_tc, missing });
     }
 
-    /// Authors whose batches keep the current proposal from our vote.
+    /// Authors whose batches keep a leader's proposal from our vote.
     fn missing_authors(&self) -> Vec<PublicKey> {
-        let Some(proposal) = self.current_proposal() else { return Vec::new() };
-        let Some(parent) = self.tree.parent(proposal.block.header().parent) else {
-            return Vec::new();
-        };
-        let is_missing = |citation: &&Citation| {
-            let citation = core::slice::from_ref(*citation);
-            let era = self.safety.era();
-            let resolution = self.lanes.resolve(&parent.lane_heads, citation, era, u64::MAX);
-            matches!(resolution, Resolution::Missing(_))
-        };
-        let missing = proposal.block.citations().iter().filter(is_missing);
-        missing.map(|citation| citation.author).take(MISSING_AUTHORS_MAX).collect()
+        let mut missing = BTreeSet::new();
+        for proposal in self.leader_proposals() {
+            let Some(parent) = self.tree.parent(proposal.block.header().parent) else { continue };
+            for citation in proposal.block.citations() {
+                let one = core::slice::from_ref(citation);
+                let era = self.safety.era();
+                let resolution = self.lanes.resolve(&parent.lane_heads, one, era, u64::MAX);
+                if matches!(resolution, Resolution::Missing(_)) {
+                    missing.insert(citation.author);
+                }
+            }
+        }
+        missing.into_iter().take(MISSING_AUTHORS_MAX).collect()
     }
 
     /// After f + 1 reports of a view, an author whose batches could not be had
@@ -1220,23 +1278,24 @@ impl Replica {
             Some(tc) => Certificate::Tc(tc.clone()),
             None => Certificate::Qc(self.safety.record().high_qc.clone()),
         };
-        self.answer_with(effects, peer, certificate);
+        self.answer_with(effects, peer, Answered::OldView, certificate);
     }
 
     fn answer_with(
         &mut self,
         effects: &mut Effects,
         peer: ValidatorIndex,
+        reason: Answered,
         certificate: Certificate,
     ) {
         let now = self.now.time;
         let wait = REPEAT_MICROS_MIN / 2;
         if self.me.is_none_or(|(me, _)| me == peer)
-            || self.answered.get(&peer).is_some_and(|last| now.micros_since(*last) < wait)
+            || self.answered.get(&(peer, reason)).is_some_and(|last| now.micros_since(*last) < wait)
         {
             return;
         }
-        self.answered.insert(peer, now);
+        self.answered.insert((peer, reason), now);
         send_one(effects, peer, Outgoing::Certificate(certificate));
     }
 
@@ -1260,9 +1319,10 @@ impl Replica {
         self.leader_on(self.safety.record().high_qc.vote.block, self.safety.view())
     }
 
-    /// The proposal of the current view by whoever leads it.
-    fn current_proposal(&self) -> Option<&SignedProposal> {
-        self.proposals.values().find(|proposal| {
+    /// Proposals of the current view by whoever leads it: one, but at an
+    /// epoch border, where different parents have different leaders.
+    fn leader_proposals(&self) -> impl Iterator<Item = &SignedProposal> {
+        self.proposals.values().filter(|proposal| {
             let header = proposal.block.header();
             self.leader_on(header.parent, header.view) == Some(header.proposer)
         })
@@ -1323,7 +1383,8 @@ impl Replica {
 
     /// When a proposal that is too early for our clock may get our vote.
     fn held_proposal_time(&self) -> Option<Time> {
-        let timestamp_ms = self.current_proposal()?.block.header().timestamp_ms;
+        let timestamps = self.leader_proposals().map(|held| held.block.header().timestamp_ms);
+        let timestamp_ms = timestamps.min()?;
         let latest = self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms);
         let wait_ms = timestamp_ms.saturating_ms_since(latest);
         (wait_ms > 0).then(|| self.now.time.plus_ms(wait_ms))
@@ -1354,7 +1415,7 @@ impl Replica {
         self.asks.keys().any(|ask| match ask {
             Wanted::Batches(gap) => {
                 (gap.author, gap.up_to, gap.digest) == (*author, seq, digest)
-                    && !self.hinted.contains_key(gap)
+                    && !self.hinted.values().any(|hinted| hinted == gap)
             }
             Wanted::Block(_) | Wanted::Chain(_) => false,
         })
@@ -1380,6 +1441,7 @@ impl Replica {
                 (5, author, first.header().lane_seq.get())
             }
             Evidence::HiddenQc(vote, _) => (6, vote.signer.get().into(), vote.vote.view.get()),
+            Evidence::OtherExec(vote, _) => (7, vote.signer.get().into(), vote.vote.view.get()),
         };
         if self.accused.len() >= ACCUSED_MAX {
             self.accused.clear();

@@ -146,6 +146,15 @@ impl Votes {
         }
     }
 
+    /// Commit votes for the certificate's block with another exec.
+    pub(crate) fn other_execs(&self, cert: &CommitCert) -> Vec<Evidence> {
+        let votes = self.commit_votes.get(&cert.vote.view).into_iter().flat_map(BTreeMap::values);
+        votes
+            .filter(|vote| contradicts(vote, cert))
+            .map(|vote| Evidence::OtherExec(*vote, cert.clone()))
+            .collect()
+    }
+
     /// Who voted in `view`.
     pub(crate) fn voters(&self, view: View) -> Vec<ValidatorIndex> {
         self.votes.get(&view).map(|votes| votes.keys().copied().collect()).unwrap_or_default()
@@ -163,6 +172,12 @@ impl Votes {
             .and_then(|votes| votes.get(&vote.signer))
             .is_some_and(|known| known.vote == vote.vote)
     }
+}
+
+/// Whether a commit vote gives a final block another exec.
+pub(crate) fn contradicts(vote: &SignedCommitVote, cert: &CommitCert) -> bool {
+    (vote.vote.view, vote.vote.block) == (cert.vote.view, cert.vote.block)
+        && vote.vote.exec != cert.vote.exec
 }
 
 fn is_near(current: View, view: View) -> bool {

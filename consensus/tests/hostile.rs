@@ -151,7 +151,7 @@ fn admit(cluster: &mut Cluster, bytes: usize) {
 fn a_stripped_copy_of_a_proposal_does_no_harm() {
     let mut cluster = Cluster::new(&[D, B]);
     let root = cluster.root_qc();
-    let tc = cluster.tc(view(1), &[(A, root.clone()), (C, root.clone()), (D, root.clone())]);
+    let tc = cluster.tc(view(1), &[(B, root.clone()), (C, root.clone()), (D, root.clone())]);
     cluster.send_certificate(A, Certificate::Tc(tc.clone()));
     let block = cluster.block(B, view(2), 1, 5, &root, Vec::new());
     let stripped = cluster.proposal(&block, None);
@@ -197,4 +197,85 @@ fn follower_sends_nothing() {
     let input = Input::Batch(cluster.verifier.batch(batch).expect("signed"));
     let effects = follower.step(cluster.now(), input);
     assert!(effects.send.is_empty(), "{:?}", effects.send);
+}
+
+/// a second process with A's key, or an old record that was put back: A learns
+/// it from the first certificate and signs nothing more.
+#[test]
+fn a_signature_of_ours_that_we_never_gave_stops_us() {
+    use bizra_consensus::Alarm;
+    let mut cluster = Cluster::new(&[D, B]);
+    let root = cluster.root_qc();
+    let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let qc = cluster.qc(&[A, B, D], &first);
+    cluster.send_certificate(A, Certificate::Qc(qc.clone()));
+    assert_eq!(cluster.nodes[A].alarms, [Alarm::KeyUsedElsewhere { view: view(1) }]);
+    let second = cluster.block(B, view(2), 2, 6, &qc, Vec::new());
+    cluster.send_proposal(A, &first, None);
+    cluster.send_proposal(A, &second, None);
+    cluster.pass(&[A], 5_000);
+    assert!(cluster.votes_of(A).is_empty() && cluster.timeouts_of(A).is_empty());
+
+    cluster.send_proposal(C, &first, None);
+    cluster.send_certificate(C, Certificate::Qc(qc));
+    cluster.send_proposal(C, &second, None);
+    assert_eq!(cluster.votes_of(C).len(), 2, "C's key is in none of them");
+    assert!(cluster.nodes[C].alarms.is_empty());
+}
+
+/// a commit vote with a result that the certificate refutes, before it or after.
+#[test]
+fn another_result_for_a_final_block_is_evidence() {
+    use bizra_consensus::{Alarm, Evidence};
+    use bizra_types::hash::ExecHash;
+    for is_late in [false, true] {
+        let mut cluster = Cluster::new(&[D]);
+        let root = cluster.root_qc();
+        let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+        let cert = cluster.commit_cert(&[A, B, C], &block);
+        let lie = cluster.commit_vote_for(D, &block, ExecHash([9; 32]));
+        cluster.send_proposal(C, &block, None);
+        let qc = cluster.qc(&[A, B, C], &block);
+        cluster.send_certificate(C, Certificate::Qc(qc));
+        if is_late {
+            cluster.send_certificate(C, Certificate::Commit(cert.clone()));
+        }
+        cluster.send_commit_vote(C, lie);
+        cluster.send_certificate(C, Certificate::Commit(cert.clone()));
+        let evidence = Box::new(Evidence::OtherExec(lie, cert));
+        assert_eq!(cluster.nodes[C].alarms, [Alarm::Equivocation(evidence)], "late: {is_late}");
+    }
+}
+
+/// hints of one sender take one place, whatever they name.
+#[test]
+fn hints_of_one_peer_do_not_crowd_out_the_others() {
+    use bizra_consensus::Ask;
+    use bizra_types::message::BatchHint;
+    let mut cluster = Cluster::new(&[A]);
+    let author = cluster.key(D);
+    let mut hint = |from: usize, number: u8| {
+        let hint = BatchHint {
+            view: view(1),
+            author,
+            lane_seq: LaneSeq::new(1),
+            digest: BatchDigest([number; 32]),
+        };
+        let hint = cluster.verifier.batch_hint(ERA, index(from), hint).expect("a member");
+        cluster.step(A, Input::BatchHint(hint));
+    };
+    for number in 0..20 {
+        hint(D, number);
+    }
+    hint(B, 100);
+    cluster.pass(&[A], 100);
+    let asked: Vec<_> = cluster.nodes[A]
+        .asked
+        .iter()
+        .filter_map(|ask| match ask {
+            Ask::Batches { digest, peer, .. } => Some((digest.0[0], *peer)),
+            Ask::Block { .. } | Ask::Chain { .. } => None,
+        })
+        .collect();
+    assert_eq!(asked, [(0, index(D)), (100, index(B))]);
 }

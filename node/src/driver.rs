@@ -345,6 +345,15 @@ impl Loop {
                 self.context.metrics.error("invalid_certified");
                 tracing::error!(%block, rule, "a certified block breaks a rule: signing nothing more");
             }
+            Alarm::KeyUsedElsewhere { view } => {
+                self.context.metrics.error("key_used_elsewhere");
+                tracing::error!(
+                    %view,
+                    "this validator's key signed in this view, and not here: either a second \
+                     process runs with the same key, or an old data folder was put back; signing \
+                     nothing more. Stop one of the two; a key whose record is lost must be rotated"
+                );
+            }
         }
     }
 

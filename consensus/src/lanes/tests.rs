@@ -49,7 +49,7 @@ fn lanes_with(batches: &[Arc<SignedBatch>]) -> Lanes {
 
 fn limits() -> CitationLimits {
     CitationLimits {
-        view: View::new(1),
+        view: View::new(2),
         era: ERA,
         newest_ms_max: TimestampMs::new(1_000),
         bytes_max: 1_000_000,
@@ -87,6 +87,9 @@ fn citations_take_lanes_in_turns_up_to_the_limit() {
     assert_eq!(cited(u64::MAX), [cite(&x[4]), cite(&y[1])]);
     assert_eq!(cited(4 * size), [cite(&x[1]), cite(&y[1])], "two of each, not four of one");
     assert_eq!(cited(3 * size), [cite(&x[1]), cite(&y[0])]);
+    let next = CitationLimits { view: View::new(3), bytes_max: 3 * size, ..limits() };
+    let in_the_next_view = lanes.citable(&LaneHeads::new(), &next);
+    assert_eq!(in_the_next_view, [cite(&x[0]), cite(&y[1])], "nobody is always first");
     assert_eq!(cited(3 * size - 1), [cite(&x[0]), cite(&y[0])]);
     assert_eq!(cited(size - 1), []);
     assert_eq!(lanes.citable(&heads_at(&x[3]), &limits())[0], cite(&x[4]), "on from the parent's");

@@ -252,8 +252,17 @@ impl Cluster {
     }
 
     pub(crate) fn commit_vote(&mut self, node: usize, block: &Block) -> SignedCommitVote {
+        self.commit_vote_for(node, block, exec_of(block.id()))
+    }
+
+    pub(crate) fn commit_vote_for(
+        &mut self,
+        node: usize,
+        block: &Block,
+        exec: ExecHash,
+    ) -> SignedCommitVote {
         let (view, block) = (block.header().view, block.id());
-        let vote = CommitVote { era: ERA, view, block, exec: exec_of(block) };
+        let vote = CommitVote { era: ERA, view, block, exec };
         let signature = self.signature(node, &vote.signed_bytes(&self.genesis.chain_id()));
         SignedCommitVote { vote, signer: index(node), signature }
     }

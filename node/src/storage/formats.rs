@@ -294,6 +294,7 @@ pub(super) fn evidence_bytes(evidence: &Evidence) -> Vec<u8> {
         Evidence::Proposals(first, second) => both(4, first, second),
         Evidence::Batches(first, second) => both(5, first.as_ref(), second.as_ref()),
         Evidence::HiddenQc(vote, timeout) => both(6, vote, timeout),
+        Evidence::OtherExec(vote, cert) => both(7, vote, cert),
     }
 }
 
@@ -311,6 +312,7 @@ pub(super) fn read_evidence(bytes: &[u8]) -> Result<Evidence, DecodeError> {
             SignedBatch::decode(reader_ref)?.into(),
         ),
         6 => Evidence::HiddenQc(Decode::decode(reader_ref)?, Decode::decode(reader_ref)?),
+        7 => Evidence::OtherExec(Decode::decode(reader_ref)?, Decode::decode(reader_ref)?),
         tag => return Err(DecodeError::Invalid { what: "evidence tag", value: tag.into() }),
     };
     reader.finish()?;
