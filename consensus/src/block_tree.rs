@@ -4,7 +4,8 @@
 use crate::effects::Root;
 use crate::schedule::EpochState;
 use bizra_types::batch::SignedBatch;
-use bizra_types::block::{Block, Header};
+use bizra_types::block::{Block, Closes, Header};
+use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash, Hash};
 use bizra_types::numbers::{Height, LaneSeq};
@@ -43,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) block: Block,
     pub(crate) body: Body,
     pub(crate) execution: Execution,
+    /// The committee that takes over after it, once it is executed.
+    pub(crate) next_committee: Option<Arc<Committee>>,
     /// Lanes after this block.
     pub(crate) lane_heads: Arc<LaneHeads>,
     /// The lottery after this block.
@@ -168,9 +171,24 @@ impl BlockTree {
         Some(path)
     }
 
-    /// Makes `id` the root; drops its ancestors and all that does not build on it.
+    /// The block that a block closes its era with: itself, or what it fills.
+    /// None while the era goes on, as far as is known.
+    pub(crate) fn closing(&self, id: BlockId) -> Option<Closes> {
+        let node = self.nodes.get(&id)?;
+        match (node.block.header().closes, node.execution) {
+            (Some(closes), _) => Some(closes),
+            (None, Execution::Done(exec)) if node.next_committee.is_some() => {
+                Some(Closes { block: id, exec })
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// Makes `id` the root; drops its ancestors and all that does not build on
+    /// it. Nothing builds on the last block of an era but its fillers.
     pub(crate) fn commit(&mut self, root: Root) {
         let id = root.header.id();
+        let is_last = root.opening.is_some();
         let node = self.nodes.get(&id).expect("what is committed is here");
         self.root_lane_heads = Arc::clone(&node.lane_heads);
         self.root_child_epoch = Arc::clone(&node.child_epoch);
@@ -181,7 +199,7 @@ impl BlockTree {
         blocks.sort_by_key(|node| node.block.header().height);
         for node in blocks {
             let parent = node.block.header().parent;
-            if parent == self.root_id || kept.contains_key(&parent) {
+            if !is_last && (parent == self.root_id || kept.contains_key(&parent)) {
                 kept.insert(node.block.id(), node);
             }
         }

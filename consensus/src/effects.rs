@@ -3,6 +3,7 @@
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::{Block, Header, Reveal, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
+use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{
@@ -97,6 +98,8 @@ pub enum Input {
         block: BlockId,
         /// What it came to.
         exec: ExecHash,
+        /// The committee that takes over, if the block ends its era.
+        next_committee: Option<Arc<Committee>>,
     },
     /// Answer to [`Ask::Block`] or [`Ask::Chain`]. The driver has made sure that
     /// it is what was asked for: a block that a certificate names, or an
@@ -129,8 +132,10 @@ pub struct Effects {
 /// What must be on disk before anything is sent.
 #[derive(Clone, Debug, Default)]
 pub struct Persist {
-    /// The new safety record, when it changed.
+    /// The new safety record, when it changed. Those of earlier eras stay.
     pub safety: Option<Box<SafetyRecord>>,
+    /// What ended the era before, in the write that begins the next one.
+    pub closed: Option<ClosedEra>,
     /// Blocks that were voted for or certified.
     pub blocks: Vec<Block>,
     /// Batches of others.
@@ -144,6 +149,7 @@ impl Persist {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.safety.is_none()
+            && self.closed.is_none()
             && self.blocks.is_empty()
             && self.batches.is_empty()
             && self.own_batches.is_empty()
@@ -183,6 +189,8 @@ pub enum Recipients {
     All,
     /// One other validator.
     One(ValidatorIndex),
+    /// A member of an earlier committee that may not stand in this one.
+    Former(PublicKey),
 }
 
 /// A message to send.
@@ -269,6 +277,30 @@ pub struct Root {
     pub epoch: EpochState,
     /// What made it final; none at genesis.
     pub cert: Option<CommitCert>,
+    /// Set when the head closed its era.
+    pub opening: Option<Opening>,
+}
+
+/// What a closing block leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Who orders what comes after.
+    pub committee: Arc<Committee>,
+    /// Header of the filler whose certificate made the block final, if it was
+    /// not one of its own.
+    pub filler: Option<Header>,
+}
+
+/// An era that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedEra {
+    /// The era.
+    pub era: Era,
+    /// Who ordered it.
+    pub committee: Arc<Committee>,
+    /// What made its last block final: [`Certificate::Commit`] or
+    /// [`Certificate::Filler`]. Nodes may hold different ones.
+    pub certificate: Certificate,
 }
 
 /// Something that is missing here, and who may have it.
@@ -338,6 +370,9 @@ pub enum Alarm {
         /// The view in which the key signed.
         view: View,
     },
+    /// This validator has no safety record: its disk was emptied, so it cannot
+    /// know what it signed. It signs nothing; its key must be rotated.
+    NoSafetyRecord,
 }
 
 /// A signed message of one validator and another of its own, or a certificate,
@@ -365,10 +400,16 @@ pub enum Evidence {
 /// What a node has on disk when it starts.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// The safety record; none only for a key that never signed.
-    pub safety: Option<Box<SafetyRecord>>,
+    /// The safety records, at most one of an era. A validator without any
+    /// signs nothing: a key that never signed begins with [`SafetyRecord::new`].
+    pub safety: Vec<SafetyRecord>,
     /// The committed head.
     pub root: Root,
+    /// The committee that ordered the head; at height 0 that of genesis.
+    pub committee: Arc<Committee>,
+    /// Eras that ended. One may be that of the head, if it ended and the
+    /// commit of its last block was lost.
+    pub closed: Vec<ClosedEra>,
     /// Blocks that were voted for or certified and are not final.
     pub blocks: Vec<Block>,
     /// Batches that no final block cites.

@@ -336,6 +336,14 @@ impl Lanes {
         Some((Arc::clone(&held.batch), &held.acks))
     }
 
+    /// Begins an era: places in the committee mean other validators now.
+    pub(crate) fn begin_era(&mut self) {
+        self.withholding.clear();
+        for held in self.lanes.values_mut().flat_map(|lane| lane.batches.values_mut()).flatten() {
+            held.acks.clear();
+        }
+    }
+
     /// Forgets what the committed head cites.
     pub(crate) fn commit(&mut self, heads: &LaneHeads) {
         for (author, (seq, _)) in heads {

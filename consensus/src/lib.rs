@@ -100,7 +100,7 @@ mod schedule;
 mod votes;
 
 pub use effects::{
-    Alarm, Ask, Commit, Effects, Evidence, Execute, Input, Now, Outgoing, Persist, Recipients,
+    Alarm, Ask, ClosedEra, Commit, Effects, Evidence, Execute, Input, Now, Opening, Outgoing, Persist, Recipients,
     Restored, Root, SafetyRecord, Send, Time,
 };
 pub use replica::{Replica, ReplicaConfig, Status};

@@ -56,6 +56,36 @@ impl Pacemaker {
         }
     }
 
+    /// Our own place: nobody skips itself.
+    pub(crate) const fn seat(&mut self, me: Option<ValidatorIndex>) {
+        self.me = me;
+    }
+
+    /// Begins an era: timers start anew, and what is known of the validators
+    /// that stay is kept. `places` gives their old places by the new ones; who
+    /// is new counts as heard now.
+    pub(crate) fn begin_era(
+        &mut self,
+        now: Time,
+        places: &[Option<ValidatorIndex>],
+        quorum: usize,
+        me: Option<ValidatorIndex>,
+    ) {
+        let next = Self::new(self.parameters, places.len(), quorum, me, self.started);
+        let before = core::mem::replace(self, next);
+        self.entered = now;
+        for (place, old) in places.iter().enumerate() {
+            let place = ValidatorIndex::new(u16::try_from(place).expect("committees are bounded"));
+            let heard = old.map_or(Some(now), |old| before.heard.get(&old).copied());
+            if let Some(heard) = heard {
+                self.heard.insert(place, heard);
+            }
+            if let Some(trip) = old.and_then(|old| before.round_trips.get(&old)) {
+                self.round_trips.insert(place, *trip);
+            }
+        }
+    }
+
     /// Enters a view. `by_tc` starts the timer at once, and makes it longer if
     /// the view before was left after a full timer.
     pub(crate) fn enter(&mut self, now: Time, by_tc: bool) {

@@ -3,8 +3,8 @@
 
 use crate::block_tree::{BlockTree, Body, Execution, LaneHeads, Node, Parent};
 use crate::effects::{
-    Alarm, Ask, Commit, Effects, Evidence, Execute, Input, Now, Outgoing, Recipients, Restored,
-    Root, SafetyRecord, Send, Time,
+    Alarm, Ask, ClosedEra, Commit, Effects, Evidence, Execute, Input, Now, Opening, Outgoing,
+    Recipients, Restored, Root, SafetyRecord, Send, Time,
 };
 use crate::lanes::{Accepted, CitationLimits, Lanes, MissingBatches, Resolution};
 use crate::pacemaker::Pacemaker;
@@ -12,7 +12,9 @@ use crate::safety::Safety;
 use crate::schedule::{EpochState, Schedule};
 use crate::votes::{Change, Votes, contradicts};
 use bizra_types::batch::SignedBatch;
-use bizra_types::block::{Block, BlockContent, Citation, Reveal, SignedProposal};
+use bizra_types::block::{
+    Block, BlockContent, Citation, Closes, Header, Reveal, SignedProposal,
+};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::PublicKey;
@@ -45,6 +47,8 @@ const STUCK_MICROS_MIN: u64 = 40_000;
 /// How long commit votes may take before another block is made to carry the
 /// certificate along, in µs, at least.
 const UNFINAL_MICROS_MIN: u64 = 40_000;
+/// Closed eras whose certificate is at hand for whoever still lives in them.
+const CLOSED_ERAS_MAX: usize = 64;
 /// A gap of so many blocks is filled by ranges instead of one by one.
 const CHAIN_GAP_MIN: u64 = 3;
 
@@ -60,6 +64,9 @@ pub struct Replica {
     protocol_version: ProtocolVersion,
     parameters: Parameters,
     committee: Arc<Committee>,
+    /// Consensus keys of this node, whether they stand in the committee or not.
+    keys: Vec<PublicKey>,
+    /// Our place in the committee of this era, if we may sign in it.
     me: Option<(ValidatorIndex, PublicKey)>,
     now: Now,
 
@@ -85,10 +92,16 @@ pub struct Replica {
     orphans: BTreeMap<BlockId, Block>,
     /// Who may have a block that is not here.
     sources: BTreeMap<BlockId, Vec<ValidatorIndex>>,
-    pending_certs: BTreeMap<View, CommitCert>,
+    pending_certs: BTreeMap<View, Final>,
     asks: BTreeMap<Wanted, Asked>,
     /// When the next range of final blocks may be asked for.
     chain_next: Time,
+    /// How earlier eras ended.
+    closed: BTreeMap<Era, ClosedEra>,
+    /// Safety records of eras after this one: the commit that ended this era
+    /// was lost and comes again, and nothing may be signed before.
+    later: BTreeMap<Era, SafetyRecord>,
+    has_record: bool,
     /// Peers that were answered with a certificate lately, by what they sent.
     answered: BTreeMap<(ValidatorIndex, Answered), Time>,
     repeat_at: Option<Time>,
@@ -104,8 +117,9 @@ pub struct Replica {
 pub struct ReplicaConfig {
     /// The chain's genesis: committee, parameters, time.
     pub genesis: Arc<Genesis>,
-    /// This validator's place in the committee; none for a follower.
-    pub me: Option<ValidatorIndex>,
+    /// This node's consensus keys: none for a follower, two while one is
+    /// being replaced by the other. It signs in the eras whose committee has one.
+    pub keys: Vec<PublicKey>,
 }
 
 /// The replica's state, for people.
@@ -156,6 +170,35 @@ enum Wanted {
 enum Answered {
     OldView,
     CommitVote,
+    OldEra,
+}
+
+/// A commit certificate, and the header of the filler that it names, if it
+/// names one that is not here.
+#[derive(Clone, Debug)]
+struct Final {
+    cert: CommitCert,
+    filler: Option<Header>,
+}
+
+impl Final {
+    fn certificate(&self) -> Certificate {
+        match self.filler {
+            Some(header) => Certificate::Filler(self.cert.clone(), header),
+            None => Certificate::Commit(self.cert.clone()),
+        }
+    }
+}
+
+/// The block that became final by what closed an era.
+fn closing_block(certificate: &Certificate) -> BlockId {
+    match certificate {
+        Certificate::Commit(cert) => cert.vote.block,
+        Certificate::Filler(_, header) => {
+            header.closes.expect("checked with its certificate").block
+        }
+        Certificate::Qc(_) | Certificate::Tc(_) => unreachable!("an era ends by a commit"),
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -174,6 +217,7 @@ impl Root {
             lane_heads: BTreeMap::new(),
             epoch: EpochState::genesis(&genesis.chain_id()),
             cert: None,
+            opening: None,
         }
     }
 }
@@ -186,19 +230,29 @@ impl Replica {
     /// When what was restored contradicts itself.
     pub fn new(config: &ReplicaConfig, restored: Restored, now: Now) -> (Self, Effects) {
         let genesis = &config.genesis;
-        let committee = Arc::clone(&genesis.committee);
-        let me = config.me.map(|index| {
-            (index, committee.key(index).expect("a validator stands in the committee"))
-        });
-        let era = restored.root.header.era;
-        let root_qc = Qc::root(era, genesis.header().id(), committee.size());
-        let record =
-            restored.safety.map_or_else(|| SafetyRecord::new(root_qc, None), |record| *record);
-        assert_eq!(record.era, era, "the safety record is of the era of the committed head");
+        let Restored { safety: records, root, committee, closed, blocks, batches } = restored;
+        let closed: BTreeMap<_, _> = closed.into_iter().map(|closed| (closed.era, closed)).collect();
+        let (era, committee) = match &root.opening {
+            Some(opening) => (root.header.era.next(), Arc::clone(&opening.committee)),
+            None => (root.header.era, committee),
+        };
+        let era_root = match era.previous().and_then(|before| closed.get(&before)) {
+            Some(closed) => closing_block(&closed.certificate),
+            None => genesis.header().id(),
+        };
+        let has_record = !records.is_empty();
+        let mut records: BTreeMap<_, _> =
+            records.into_iter().map(|record| (record.era, record)).collect();
+        let later = records.split_off(&era.next());
+        let last_batch = records.last_key_value().and_then(|(_, record)| record.last_batch);
+        let safety = match records.remove(&era) {
+            Some(record) => Safety::restored(record),
+            None => Safety::begun(Qc::root(era, era_root, committee.size()), last_batch),
+        };
         let schedule =
             Schedule::new(genesis.chain_id(), genesis.time_ms, genesis.parameters.vrf_epoch_ms);
         let child_epoch =
-            restored.root.epoch.enter(schedule.epoch_after(restored.root.header.timestamp_ms));
+            root.epoch.enter(schedule.epoch_after(root.header.timestamp_ms));
         let mut replica = Self {
             chain_id: genesis.chain_id(),
             protocol_version: genesis.protocol_version,
@@ -207,15 +261,16 @@ impl Replica {
                 genesis.parameters,
                 committee.size(),
                 committee.quorum(),
-                config.me,
+                None,
                 now.time,
             ),
             committee,
-            me,
+            keys: config.keys.clone(),
+            me: None,
             now,
-            safety: Safety::new(record),
+            safety,
             votes: Votes::default(),
-            tree: BlockTree::new(restored.root, child_epoch),
+            tree: BlockTree::new(root, child_epoch),
             lanes: Lanes::new(genesis.chain_id()),
             schedule,
             proposals: BTreeMap::new(),
@@ -230,6 +285,9 @@ impl Replica {
             pending_certs: BTreeMap::new(),
             asks: BTreeMap::new(),
             chain_next: now.time,
+            closed,
+            later,
+            has_record,
             answered: BTreeMap::new(),
             repeat_at: None,
             accused: BTreeSet::new(),
@@ -237,11 +295,17 @@ impl Replica {
             last_leader: Cell::new(None),
         };
         let mut effects = Effects::default();
-        for batch in &restored.batches {
+        replica.take_seat(&mut effects);
+        replica.pacemaker.seat(replica.me.map(|(me, _)| me));
+        if let Some(closed) = replica.closed.get(&era) {
+            let lost = closed.certificate.clone();
+            replica.on_certificate(&mut effects, lost);
+        }
+        for batch in &batches {
             let heads = &replica.tree.root().lane_heads;
             let _ = replica.lanes.accept(heads, batch, true);
         }
-        let mut blocks = restored.blocks;
+        let mut blocks = blocks;
         blocks.sort_by_key(|block| block.header().height);
         for block in blocks {
             replica.insert_block(&mut effects, block);
@@ -272,7 +336,9 @@ impl Replica {
             Input::Heard { peer, round_trip_micros } => {
                 self.pacemaker.on_heard(self.now.time, peer, round_trip_micros);
             }
-            Input::Executed { block, exec } => self.on_executed(block, exec),
+            Input::Executed { block, exec, next_committee } => {
+                self.on_executed(block, exec, next_committee);
+            }
             Input::Block(block) => self.insert_block(&mut effects, block.into_inner()),
             Input::Wake => {}
         }
@@ -294,7 +360,7 @@ impl Replica {
         if !self.is_stopped && self.me.is_some() {
             at(self.pacemaker.timer_end());
             at(Some(self.idle_time()));
-            if self.has_unfinal_records() {
+            if self.has_unfinal_work() {
                 at(Some(self.unfinal_time()));
             }
             if self.safety.can_time_out()
@@ -315,7 +381,9 @@ impl Replica {
     /// Whether a record of `bytes` bytes may be handed in.
     #[must_use]
     pub fn can_admit(&self, bytes: usize) -> bool {
-        !self.is_stopped && self.me.is_some_and(|(_, key)| self.lanes.can_admit(&key, bytes))
+        !self.is_stopped
+            && !self.is_leaving()
+            && self.me.is_some_and(|(_, key)| self.lanes.can_admit(&key, bytes))
     }
 
     /// The replica's state, for people.
@@ -347,7 +415,11 @@ impl Replica {
 
     fn on_proposal(&mut self, effects: &mut Effects, proposal: SignedProposal) {
         let header = *proposal.block.header();
-        if header.era != self.safety.era() || header.protocol_version != self.protocol_version {
+        if header.era != self.safety.era() {
+            self.answer_closed(effects, header.era, header.proposer);
+            return;
+        }
+        if header.protocol_version != self.protocol_version {
             return;
         }
         self.observe_qc(effects, proposal.block.justify().clone());
@@ -378,6 +450,7 @@ impl Replica {
 
     fn on_vote(&mut self, effects: &mut Effects, vote: SignedVote) {
         if vote.vote.era != self.safety.era() {
+            self.answer_closed(effects, vote.vote.era, vote.signer);
             return;
         }
         self.add_source(vote.vote.block, vote.signer);
@@ -390,13 +463,17 @@ impl Replica {
 
     fn on_commit_vote(&mut self, effects: &mut Effects, vote: SignedCommitVote) {
         if vote.vote.era != self.safety.era() {
+            self.answer_closed(effects, vote.vote.era, vote.signer);
             return;
         }
         self.add_source(vote.vote.block, vote.signer);
         // A certificate that still waits for its block here is as good as one
         // that is carried out.
-        let highest = self.pending_certs.last_key_value().map(|(_, cert)| cert);
-        if let Some(cert) = highest.or(self.tree.root().cert.as_ref()) {
+        let (cert, certificate) = match self.pending_certs.last_key_value() {
+            Some((_, pending)) => (Some(&pending.cert), Some(pending.certificate())),
+            None => (self.final_cert(), self.final_cert().cloned().map(Certificate::Commit)),
+        };
+        if let (Some(cert), Some(certificate)) = (cert, certificate) {
             if contradicts(&vote, cert) {
                 let evidence = Evidence::OtherExec(vote, cert.clone());
                 self.accuse(effects, Box::new(evidence));
@@ -406,12 +483,13 @@ impl Replica {
             if vote.vote.view < cert.vote.view
                 || (vote.vote.view == cert.vote.view && self.votes.is_known(&vote))
             {
-                let cert = Certificate::Commit(cert.clone());
-                self.answer_with(effects, vote.signer, Answered::CommitVote, cert);
+                self.answer_with(effects, vote.signer, Answered::CommitVote, certificate);
             }
         }
         match self.votes.add_commit_vote(&self.committee, self.safety.view(), vote) {
-            Change::Certified(cert) => self.observe_commit_cert(effects, cert),
+            Change::Certified(cert) => {
+                self.observe_commit_cert(effects, Final { cert, filler: None });
+            },
             Change::Equivocated(evidence) => self.accuse(effects, evidence),
             Change::Counted | Change::Nothing => {}
         }
@@ -419,6 +497,7 @@ impl Replica {
 
     fn on_timeout(&mut self, effects: &mut Effects, timeout: SignedTimeout) {
         if timeout.timeout.era != self.safety.era() {
+            self.answer_closed(effects, timeout.timeout.era, timeout.signer);
             return;
         }
         self.observe_qc(effects, timeout.high_qc.clone());
@@ -449,8 +528,13 @@ impl Replica {
                 self.observe_qc(effects, tc.high_qc.clone());
                 self.observe_tc(effects, tc);
             }
-            Certificate::Commit(cert) => self.observe_commit_cert(effects, cert),
             Certificate::Tc(_) => {}
+            Certificate::Commit(cert) => {
+                self.observe_commit_cert(effects, Final { cert, filler: None });
+            }
+            Certificate::Filler(cert, header) => {
+                self.observe_commit_cert(effects, Final { cert, filler: Some(header) });
+            }
         }
     }
 
@@ -466,7 +550,10 @@ impl Replica {
         let batch = Arc::new(batch.into_inner());
         let header = *batch.header();
         let digest = header.digest(&self.chain_id);
-        let is_own = self.me.is_some_and(|(_, key)| key == header.author);
+        if header.era.next() < self.safety.era() {
+            return;
+        }
+        let is_own = self.keys.contains(&header.author);
         let is_cited = is_own || self.is_wanted(&header.author, header.lane_seq, digest);
         let heads = &self.tree.root().lane_heads;
         let accepted = self.lanes.accept(heads, &batch, is_cited);
@@ -491,8 +578,12 @@ impl Replica {
         self.lanes.on_ack(&header.author, header.lane_seq, digest, me);
         if self.lanes.is_withholding(&header.author, self.safety.view()) {
             send_all(effects, Outgoing::BatchAck(ack));
-        } else if let Some(author) = self.committee.index_of(&header.author) {
-            send_one(effects, author, Outgoing::BatchAck(ack));
+        } else {
+            let to = match self.committee.index_of(&header.author) {
+                Some(author) => Recipients::One(author),
+                None => Recipients::Former(header.author),
+            };
+            effects.send.push(Send { to, message: Outgoing::BatchAck(ack) });
         }
     }
 
@@ -519,11 +610,17 @@ impl Replica {
         }
     }
 
-    fn on_executed(&mut self, block: BlockId, exec: ExecHash) {
+    fn on_executed(
+        &mut self,
+        block: BlockId,
+        exec: ExecHash,
+        next_committee: Option<Arc<Committee>>,
+    ) {
         // The block's fork may have been dropped meanwhile.
         if let Some(node) = self.tree.get_mut(block) {
             assert_eq!(node.execution, Execution::Running, "executed once, when asked");
             node.execution = Execution::Done(exec);
+            node.next_committee = next_committee;
         }
     }
 
@@ -572,26 +669,47 @@ impl Replica {
         }
     }
 
-    fn observe_commit_cert(&mut self, effects: &mut Effects, cert: CommitCert) {
-        let known = self.tree.root().cert.as_ref().map(|cert| cert.rank()).unwrap_or_default();
-        if cert.vote.era != self.safety.era() || cert.rank() <= known {
+    fn observe_commit_cert(&mut self, effects: &mut Effects, mut news: Final) {
+        let known = self.tree.root().cert.as_ref().map(CommitCert::rank).unwrap_or_default();
+        let vote = news.cert.vote;
+        if vote.era != self.safety.era() || news.cert.rank() <= known {
             return;
         }
         let signed = self.safety.last_commit_vote_view();
-        self.check_own_signature(effects, &cert.signers, cert.vote.view, signed);
-        for evidence in self.votes.other_execs(&cert) {
+        self.check_own_signature(effects, &news.cert.signers, vote.view, signed);
+        for evidence in self.votes.other_execs(&news.cert) {
             self.accuse(effects, Box::new(evidence));
         }
-        for signer in cert.signers.iter() {
-            self.add_source(cert.vote.block, signer);
+        for signer in news.cert.signers.iter() {
+            self.add_source(vote.block, signer);
+            if let Some(closes) = news.filler.and_then(|filler| filler.closes) {
+                self.add_source(closes.block, signer);
+            }
         }
-        self.pending_certs.insert(cert.vote.view, cert);
+        if let Some(Final { filler: Some(header), .. }) = self.pending_certs.get(&vote.view) {
+            news.filler = Some(*header);
+        }
+        self.pending_certs.insert(vote.view, news);
         if self.pending_certs.len() > PENDING_CERTS_MAX {
             // The highest is the goal; the lowest may be needed next. Of the
             // rest any will do.
             let middle = self.pending_certs.keys().nth(1).copied();
             self.pending_certs.remove(&middle.expect("there are more than two"));
         }
+    }
+
+    /// The block that a commit certificate makes final: that of its vote or,
+    /// if that is a filler, what it closes.
+    fn target(&self, pending: &Final) -> BlockId {
+        let block = pending.cert.vote.block;
+        let here = || self.tree.get(block).map(|node| *node.block.header());
+        let filler = pending.filler.or_else(here);
+        filler.and_then(|header| header.closes).map_or(block, |closes| closes.block)
+    }
+
+    /// The certificate of the committed head, if it is of this era.
+    fn final_cert(&self) -> Option<&CommitCert> {
+        self.tree.root().cert.as_ref().filter(|cert| cert.vote.era == self.safety.era())
     }
 
     /// Every signature of ours is in the record before anybody can see it. One
@@ -691,14 +809,18 @@ impl Replica {
         }
         let mut epoch: EpochState = (*parent.child_epoch).clone();
         let mut rule = None;
-        if header.height != parent.header.height.next() {
+        // A filler stands at the height of the block that it closes, as does
+        // the filler before it; whether it may stand there is known once its
+        // parent is executed.
+        let is_height_right = match header.closes {
+            Some(_) => header.height == parent.header.height,
+            None => header.height == parent.header.height.next(),
+        };
+        if !is_height_right {
             rule = Some("its height is not one more than its parent's");
         }
         if header.timestamp_ms <= parent.header.timestamp_ms {
             rule = Some("its time is not after its parent's");
-        }
-        if header.closes.is_some() {
-            rule = Some("a filler in an era that is not closing");
         }
         for reveal in block.reveals() {
             let is_new = !epoch.reveals.contains_key(&reveal.validator);
@@ -719,6 +841,7 @@ impl Replica {
         Node {
             body: rule.map_or(Body::Wanting, Body::Invalid),
             execution: Execution::No,
+            next_committee: None,
             lane_heads: Arc::new(lane_heads),
             epoch: Arc::new(epoch),
             child_epoch: Arc::new(child_epoch),
@@ -767,14 +890,29 @@ impl Replica {
                 };
                 self.tree.get_mut(id).expect("listed above").body = body;
             }
+            if parent.exec.is_none() {
+                continue;
+            }
+            let closing = self.tree.closing(header.parent);
             let node = self.tree.get_mut(id).expect("listed above");
-            if let Body::Ready(batches) = &node.body
-                && parent.exec.is_some()
-            {
-                node.execution = Execution::Running;
-                effects
-                    .execute
-                    .push(Execute { block: node.block.clone(), batches: batches.clone() });
+            match (closing, &node.body) {
+                (_, Body::Invalid(_) | Body::Wanting) => {}
+                (None, Body::Ready(batches)) if header.closes.is_none() => {
+                    node.execution = Execution::Running;
+                    effects
+                        .execute
+                        .push(Execute { block: node.block.clone(), batches: batches.clone() });
+                }
+                // A filler changes nothing.
+                (Some(closes), Body::Ready(_)) if header.closes == Some(closes) => {
+                    node.execution = Execution::Done(closes.exec);
+                }
+                (Some(_), Body::Ready(_)) => {
+                    node.body = Body::Invalid("the era closes, and it is not a filler of that");
+                }
+                (None, Body::Ready(_)) => {
+                    node.body = Body::Invalid("a filler in an era that is not closing");
+                }
             }
         }
         missing
@@ -805,19 +943,18 @@ impl Replica {
     /// Rule 3: a commit certificate makes its block and all its ancestors
     /// final, ascending, each once; nothing else does.
     fn try_commit(&mut self, effects: &mut Effects) {
-        let Some(cert) = self
+        // An executed block has executed ancestors only.
+        let Some((id, pending)) = self
             .pending_certs
             .values()
             .rev()
-            // An executed block has executed ancestors only.
-            .find(|cert| {
-                cert.vote.block != self.tree.root_id() && self.tree.exec(cert.vote.block).is_some()
-            })
-            .cloned()
+            .map(|pending| (self.target(pending), pending))
+            .find(|(id, _)| *id != self.tree.root_id() && self.tree.exec(*id).is_some())
+            .map(|(id, pending)| (id, pending.clone()))
         else {
             return;
         };
-        let id = cert.vote.block;
+        let cert = pending.cert;
         let ours = self.tree.exec(id).expect("executed, as found above");
         if ours != cert.vote.exec {
             self.stop(effects, Alarm::Diverged { block: id, theirs: cert.vote.exec, ours });
@@ -832,12 +969,21 @@ impl Replica {
             blocks.push((node.block.clone(), self.tree.exec(*block).expect("executed")));
         }
         let node = self.tree.get(id).expect("on the path");
+        let filler = pending.filler.or_else(|| {
+            let certified = self.tree.get(cert.vote.block)?;
+            (cert.vote.block != id).then(|| *certified.block.header())
+        });
+        let opening = node
+            .next_committee
+            .clone()
+            .map(|committee| Opening { committee, filler });
         let root = Root {
             header: *node.block.header(),
             exec: ours,
             lane_heads: (*node.lane_heads).clone(),
             epoch: (*node.epoch).clone(),
             cert: Some(cert.clone()),
+            opening: opening.clone(),
         };
         effects.commit.push(Commit { blocks, cert: cert.clone(), root: root.clone() });
         if let Some((_, key)) = self.me
@@ -862,6 +1008,103 @@ impl Replica {
         }
         let tree = &self.tree;
         self.sources.retain(|block, _| !tree.contains(*block));
+        if let Some(opening) = opening {
+            self.hand_over(effects, Final { cert, filler: opening.filler }, opening.committee);
+        }
+    }
+
+    // ---- eras ----
+
+    /// Ends the era whose last block became final, and begins the next: one
+    /// write holds what ended the one and the record of the other. Nothing of
+    /// the ended era is signed afterwards; its record stays on disk.
+    fn hand_over(&mut self, effects: &mut Effects, last: Final, committee: Arc<Committee>) {
+        let ended = self.safety.era();
+        let era = ended.next();
+        let before = core::mem::replace(&mut self.committee, committee);
+        let places: Vec<_> = self
+            .committee
+            .iter()
+            .map(|(_, validator)| before.index_of(&validator.consensus_key))
+            .collect();
+        let closed = ClosedEra { era: ended, committee: before, certificate: last.certificate() };
+        effects.persist.closed = Some(closed.clone());
+        self.closed.insert(ended, closed);
+        if self.closed.len() > CLOSED_ERAS_MAX {
+            self.closed.pop_first();
+        }
+        let last_batch = self.safety.record().last_batch;
+        self.safety = match self.later.remove(&era) {
+            Some(record) => Safety::restored(record),
+            None => {
+                let root = Qc::root(era, self.tree.root_id(), self.committee.size());
+                Safety::begun(root, last_batch)
+            }
+        };
+        self.take_seat(effects);
+        self.pacemaker.begin_era(
+            self.now.time,
+            &places,
+            self.committee.quorum(),
+            self.me.map(|(me, _)| me),
+        );
+        self.lanes.begin_era();
+        self.schedule.begin_era();
+        self.votes = Votes::default();
+        self.proposals.clear();
+        self.hints.clear();
+        self.hint_at = None;
+        self.hinted.clear();
+        self.high_qc_at = self.now.time;
+        self.reveals.clear();
+        self.revealed = None;
+        self.orphans.clear();
+        self.sources.clear();
+        self.pending_certs.clear();
+        self.asks.clear();
+        self.answered.clear();
+        // Views count anew.
+        self.accused.clear();
+        self.repeat_at = None;
+        self.last_leader.set(None);
+        self.plan_repeat();
+    }
+
+    /// Finds our place in the committee of the era, if we may sign in it.
+    fn take_seat(&mut self, effects: &mut Effects) {
+        let seat = self.keys.iter().find_map(|key| Some((self.committee.index_of(key)?, *key)));
+        if seat.is_some() && !self.has_record {
+            self.stop(effects, Alarm::NoSafetyRecord);
+        }
+        self.me = seat.filter(|_| self.later.is_empty());
+    }
+
+    /// Whether the highest certified chain ends the era, and none of our keys
+    /// stands in the next committee: then there is no lane for a new record.
+    fn is_leaving(&self) -> bool {
+        let high = self.safety.record().high_qc.vote.block;
+        let Some(Closes { block, .. }) = self.tree.closing(high) else { return false };
+        self.tree
+            .get(block)
+            .and_then(|node| node.next_committee.as_ref())
+            .is_some_and(|next| self.keys.iter().all(|key| next.index_of(key).is_none()))
+    }
+
+    /// Answers a message of an ended era with what ended it.
+    fn answer_closed(&mut self, effects: &mut Effects, era: Era, peer: ValidatorIndex) {
+        let Some(closed) = self.closed.get(&era) else { return };
+        let Some(key) = closed.committee.key(peer) else { return };
+        let now = self.now.time;
+        let paced = (peer, Answered::OldEra);
+        let wait = REPEAT_MICROS_MIN / 2;
+        if self.keys.contains(&key)
+            || self.answered.get(&paced).is_some_and(|last| now.micros_since(*last) < wait)
+        {
+            return;
+        }
+        self.answered.insert(paced, now);
+        let message = Outgoing::Certificate(closed.certificate.clone());
+        effects.send.push(Send { to: Recipients::Former(key), message });
     }
 
     /// Rule 2.
@@ -927,7 +1170,8 @@ impl Replica {
             return;
         }
         let depth = self.tree.path(justify.vote.block).map_or(0, |path| path.len() as u64);
-        let citations = if depth >= self.parameters.uncommitted_blocks_max {
+        let closes = self.tree.closing(justify.vote.block);
+        let citations = if closes.is_some() || depth >= self.parameters.uncommitted_blocks_max {
             Vec::new()
         } else {
             self.lanes.citable(&parent.lane_heads, &self.citation_limits())
@@ -937,7 +1181,7 @@ impl Replica {
         let is_due = !citations.is_empty()
             || tc.is_some()
             || self.hints.len() >= self.committee.one_honest()
-            || (self.has_unfinal_records() && now >= self.unfinal_time())
+            || (self.has_unfinal_work() && now >= self.unfinal_time())
             || now >= self.idle_time();
         if !is_due {
             return;
@@ -949,14 +1193,18 @@ impl Replica {
         let block = Block::new(BlockContent {
             protocol_version: self.protocol_version,
             chain_id: self.chain_id,
-            height: parent.header.height.next(),
+            height: if closes.is_some() {
+                parent.header.height
+            } else {
+                parent.header.height.next()
+            },
             view,
             justify,
             citations,
-            reveals: self.includable_reveals(&parent),
+            reveals: if closes.is_some() { Vec::new() } else { self.includable_reveals(&parent) },
             timestamp_ms,
             proposer: me,
-            closes: None,
+            closes,
         });
         self.safety.propose(&block);
         effects.persist.blocks.push(block.clone());
@@ -970,7 +1218,7 @@ impl Replica {
         if !self.pacemaker.is_timer_running() {
             let work = self.something_citable();
             if work.is_some()
-                || (self.has_unfinal_records() && now >= self.unfinal_time())
+                || (self.has_unfinal_work() && now >= self.unfinal_time())
                 || now >= self.idle_time()
             {
                 self.pacemaker.start_timer(now);
@@ -1123,10 +1371,10 @@ impl Replica {
             }
         }
         let high = self.safety.record().high_qc.vote;
-        let final_view = self.tree.root().cert.as_ref().map(|cert| cert.vote.view);
+        let final_view = self.final_cert().map(|cert| cert.vote.view);
         let mut blocks = BTreeSet::new();
         // A block below the root is never wanted: it has its commit certificate.
-        if Some(high.view) > final_view {
+        if final_view.is_none_or(|view| high.view > view) {
             blocks.insert(high.block);
         }
         blocks.extend(self.orphans.values().map(|orphan| orphan.header().parent));
@@ -1134,14 +1382,14 @@ impl Replica {
         for orphan in self.orphans.values() {
             is_far |= orphan.header().height.get() > self.tree.height().get() + CHAIN_GAP_MIN;
         }
-        if let Some((_, goal)) = self.pending_certs.last_key_value()
-            && !self.tree.contains(goal.vote.block)
-        {
-            // The block itself is asked for too: perhaps nobody else knows yet
-            // that it is final.
-            blocks.insert(goal.vote.block);
-            let peers = self.sources_of(goal.vote.block);
-            wanted.insert(Wanted::Chain(goal.vote.block), peers);
+        if let Some((_, goal)) = self.pending_certs.last_key_value() {
+            let goal = self.target(goal);
+            if !self.tree.contains(goal) {
+                // The block itself is asked for too: perhaps nobody else knows
+                // yet that it is final.
+                blocks.insert(goal);
+                wanted.insert(Wanted::Chain(goal), self.sources_of(goal));
+            }
         }
         blocks.retain(|block| !self.tree.contains(*block) && !self.orphans.contains_key(block));
         for block in blocks {
@@ -1165,11 +1413,18 @@ impl Replica {
     }
 
     fn resend(&mut self, effects: &mut Effects) {
-        let Some((me, key)) = self.me else { return };
+        let signs = self.me.is_some() && self.resend_votes(effects);
+        let lanes = self.has_record && self.resend_batches(effects);
+        if signs || lanes {
+            self.plan_repeat();
+        }
+    }
+
+    fn resend_votes(&self, effects: &mut Effects) -> bool {
         let record = self.safety.record().clone();
         let mut again = false;
         if let Some(vote) = record.last_commit_vote {
-            let committed = self.tree.root().cert.as_ref().map(|cert| cert.vote.view);
+            let committed = self.final_cert().map(|cert| cert.vote.view);
             if committed.unwrap_or_default() < vote.view {
                 again = true;
                 send_all(effects, Outgoing::CommitVote(vote));
@@ -1194,14 +1449,23 @@ impl Replica {
                 send_all(effects, Outgoing::Proposal { block: node.block.clone(), tc });
             }
         }
+        again
+    }
+
+    /// Lanes are served also after their author has left the committee: what
+    /// it accepted before can be cited in the era after.
+    fn resend_batches(&self, effects: &mut Effects) -> bool {
         let heads = &self.tree.root().lane_heads;
-        if let Some((batch, acks)) = self.lanes.oldest_unacknowledged(heads, &key) {
+        let mut again = false;
+        for key in &self.keys {
+            let Some((batch, acks)) = self.lanes.oldest_unacknowledged(heads, key) else { continue };
+            if batch.header().era.next() < self.safety.era() {
+                continue;
+            }
             again = true;
-            let unaware: Vec<_> = self
-                .committee
-                .indices()
-                .filter(|peer| *peer != me && !acks.contains(peer))
-                .collect();
+            let me = self.me.map(|(me, _)| me);
+            let unaware =
+                self.committee.indices().filter(|peer| Some(*peer) != me && !acks.contains(peer));
             for peer in unaware {
                 let message = Outgoing::Batch {
                     header: *batch.header(),
@@ -1210,9 +1474,7 @@ impl Replica {
                 send_one(effects, peer, message);
             }
         }
-        if again {
-            self.plan_repeat();
-        }
+        again
     }
 
     fn plan_repeat(&mut self) {
@@ -1265,7 +1527,7 @@ impl Replica {
         }
         let until = View::new(view.get().saturating_add(self.parameters.withholding_views));
         for (author, count) in reports {
-            if count >= self.committee.one_honest() && self.committee.index_of(&author).is_some() {
+            if count >= self.committee.one_honest() {
                 self.lanes.withhold(author, until);
             }
         }
@@ -1342,7 +1604,11 @@ impl Replica {
 
     /// The first thing that the leader of this view could cite.
     fn something_citable(&self) -> Option<Citation> {
-        let parent = self.tree.parent(self.safety.record().high_qc.vote.block)?;
+        let high = self.safety.record().high_qc.vote.block;
+        if self.tree.closing(high).is_some() {
+            return None;
+        }
+        let parent = self.tree.parent(high)?;
         self.lanes.citable(&parent.lane_heads, &self.citation_limits()).first().copied()
     }
 
@@ -1400,13 +1666,16 @@ impl Replica {
         self.high_qc_at.plus_micros(patience)
     }
 
-    /// Whether the highest certified chain orders records that are not final.
-    fn has_unfinal_records(&self) -> bool {
+    /// Whether the highest certified chain orders records that are not final,
+    /// or ends an era that is not over.
+    fn has_unfinal_work(&self) -> bool {
         let high = self.safety.record().high_qc.vote.block;
-        self.tree.path(high).is_some_and(|path| {
-            path.iter()
-                .any(|id| self.tree.get(*id).is_some_and(|node| !node.block.citations().is_empty()))
-        })
+        self.tree.closing(high).is_some()
+            || self.tree.path(high).is_some_and(|path| {
+                path.iter().any(|id| {
+                    self.tree.get(*id).is_some_and(|node| !node.block.citations().is_empty())
+                })
+            })
     }
 
     /// Whether this very batch is the next that a waiting block needs. Hints

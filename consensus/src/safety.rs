@@ -42,8 +42,14 @@ impl SafetyRecord {
 }
 
 impl Safety {
-    pub(crate) const fn new(record: SafetyRecord) -> Self {
+    /// The record that is on disk.
+    pub(crate) const fn restored(record: SafetyRecord) -> Self {
         Self { record, changed: false }
+    }
+
+    /// The record with which the era begins that `root` certifies. Lanes run on.
+    pub(crate) fn begun(root: Qc, last_batch: Option<(LaneSeq, BatchDigest)>) -> Self {
+        Self { record: SafetyRecord::new(root, last_batch), changed: true }
     }
 
     pub(crate) const fn record(&self) -> &SafetyRecord {

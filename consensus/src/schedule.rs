@@ -96,6 +96,11 @@ impl Schedule {
         Self { chain_id, genesis_ms, epoch_ms, good_reveals: BTreeMap::new() }
     }
 
+    /// Begins an era: places in the committee mean other keys now.
+    pub(crate) fn begin_era(&mut self) {
+        self.good_reveals.clear();
+    }
+
     /// The epoch of the views that a block justifies: that of the block's time.
     #[must_use]
     pub const fn epoch_after(&self, timestamp_ms: TimestampMs) -> Epoch {

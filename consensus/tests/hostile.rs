@@ -181,9 +181,11 @@ fn repeated_equivocation_is_one_alarm() {
 fn follower_sends_nothing() {
     use bizra_consensus::*;
     let mut cluster = Cluster::new(&[D]);
-    let config = ReplicaConfig { genesis: Arc::clone(&cluster.genesis), me: None };
+    let config = ReplicaConfig { genesis: Arc::clone(&cluster.genesis), keys: Vec::new() };
     let restored = Restored {
-        safety: None,
+        safety: Vec::new(),
+        committee: Arc::clone(&cluster.genesis.committee),
+        closed: Vec::new(),
         root: Root::genesis(&cluster.genesis, exec_of(cluster.genesis.header().id())),
         blocks: Vec::new(),
         batches: Vec::new(),

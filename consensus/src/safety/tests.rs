@@ -98,14 +98,14 @@ fn rule_1_each_condition_alone() {
         ("block of another era", record(0, 0, 0), block_in(Era::new(2), 3, 2), None, false),
     ];
     for (name, record, block, tc, expected) in rows {
-        let safety = Safety::new(record);
+        let safety = Safety::restored(record);
         assert_eq!(safety.can_vote(&block, tc.as_ref()), expected, "{name}");
     }
 }
 
 #[test]
 fn a_vote_is_recorded_and_excludes_another() {
-    let mut safety = Safety::new(record(0, 0, 0));
+    let mut safety = Safety::restored(record(0, 0, 0));
     let vote = safety.vote(&block(3, 2), None);
     assert_eq!(vote, Vote { era: ERA, view: View::new(3), block: block(3, 2).id() });
     assert_eq!(safety.take_changed().expect("changed").last_voted, Some(vote));
@@ -129,7 +129,7 @@ fn rule_2_each_condition_alone() {
         ("the root needs no vote", record(0, 0, 0), 0, false),
     ];
     for (name, record, view, expected) in rows {
-        let safety = Safety::new(record);
+        let safety = Safety::restored(record);
         assert_eq!(safety.can_commit_vote(View::new(view)), expected, "{name}");
     }
 }
@@ -144,13 +144,13 @@ fn rule_4_each_condition_alone() {
         ("left a later view", record(0, 4, 0), false),
     ];
     for (name, record, expected) in rows {
-        assert_eq!(Safety::new(record).can_time_out(), expected, "{name}");
+        assert_eq!(Safety::restored(record).can_time_out(), expected, "{name}");
     }
 }
 
 #[test]
 fn a_timeout_names_the_highest_qc_and_ends_the_view() {
-    let mut safety = Safety::new(record(0, 0, 0));
+    let mut safety = Safety::restored(record(0, 0, 0));
     let timeout = safety.time_out();
     let expected = Timeout { era: ERA, view: View::new(3), high_qc_view: View::new(2) };
     assert_eq!(timeout, expected);
@@ -181,9 +181,9 @@ fn rule_5_one_proposal_per_view_and_none_after_leaving_it() {
         ("left this view", record(0, 3, 0), false),
     ];
     for (name, record, expected) in rows {
-        assert_eq!(Safety::new(record).can_propose(), expected, "{name}");
+        assert_eq!(Safety::restored(record).can_propose(), expected, "{name}");
     }
-    let mut safety = Safety::new(record(0, 0, 0));
+    let mut safety = Safety::restored(record(0, 0, 0));
     safety.propose(&block(3, 2));
     assert_eq!(safety.last_proposal_view(), View::new(3));
     assert!(!safety.can_propose());
@@ -191,13 +191,13 @@ fn rule_5_one_proposal_per_view_and_none_after_leaving_it() {
 
 #[test]
 fn after_a_crash_the_record_allows_nothing_different() {
-    let mut safety = Safety::new(record(0, 0, 0));
+    let mut safety = Safety::restored(record(0, 0, 0));
     safety.propose(&block(3, 2));
     let vote = safety.vote(&block(3, 2), None);
     let commit_vote = safety.commit_vote(View::new(2), BlockId([2; 32]), ExecHash([5; 32]));
     let timeout = safety.time_out();
     let stored = *safety.take_changed().expect("all of it changed the record");
-    let safety = Safety::new(stored);
+    let safety = Safety::restored(stored);
     assert_eq!(safety.record().last_voted, Some(vote));
     assert_eq!(safety.record().last_commit_vote, Some(commit_vote));
     assert_eq!(safety.record().last_timeout, Some((timeout, qc(2))));
@@ -211,7 +211,7 @@ fn after_a_crash_the_record_allows_nothing_different() {
 
 #[test]
 fn certificates_move_the_view_forward_only() {
-    let mut safety = Safety::new(record(0, 0, 0));
+    let mut safety = Safety::restored(record(0, 0, 0));
     assert!(!safety.observe_qc(&qc(1)), "a lower QC changes nothing");
     assert_eq!((safety.view(), safety.take_changed()), (View::new(3), None));
     safety.observe_tc(&tc(2, &[0, 1, 2]));
@@ -238,7 +238,7 @@ fn lanes_are_chains() {
         records_bytes: 4,
         newest_ms: TimestampMs::new(1),
     };
-    let mut safety = Safety::new(record(0, 0, 0));
+    let mut safety = Safety::restored(record(0, 0, 0));
     safety.extend_lane(&header(1, 0), BatchDigest([1; 32]));
     safety.extend_lane(&header(2, 1), BatchDigest([2; 32]));
     let last = safety.take_changed().expect("changed").last_batch;
@@ -248,7 +248,7 @@ fn lanes_are_chains() {
 #[test]
 #[should_panic(expected = "lanes are chains")]
 fn a_place_of_the_lane_is_taken_once() {
-    let mut safety = Safety::new(record(0, 0, 0));
+    let mut safety = Safety::restored(record(0, 0, 0));
     let header = BatchHeader {
         era: ERA,
         author: bizra_types::crypto::PublicKey([1; 32]),
@@ -265,18 +265,18 @@ fn a_place_of_the_lane_is_taken_once() {
 #[test]
 #[should_panic(expected = "rule 1")]
 fn voting_against_rule_1_is_a_bug_here() {
-    Safety::new(record(3, 0, 0)).vote(&block(3, 2), None);
+    Safety::restored(record(3, 0, 0)).vote(&block(3, 2), None);
 }
 
 #[test]
 #[should_panic(expected = "rule 2")]
 fn commit_voting_against_rule_2_is_a_bug_here() {
-    let mut safety = Safety::new(record(0, 2, 0));
+    let mut safety = Safety::restored(record(0, 2, 0));
     let _ = safety.commit_vote(View::new(2), BlockId::ZERO, ExecHash::ZERO);
 }
 
 #[test]
 #[should_panic(expected = "rule 4")]
 fn timing_out_against_rule_4_is_a_bug_here() {
-    let _ = Safety::new(record(0, 3, 0)).time_out();
+    let _ = Safety::restored(record(0, 3, 0)).time_out();
 }

@@ -8,11 +8,11 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use bizra_consensus::{
-    Alarm, Ask, Commit, Effects, Input, Now, Outgoing, Recipients, Replica, ReplicaConfig,
+    Alarm, Ask, ClosedEra, Commit, Effects, Input, Now, Outgoing, Recipients, Replica, ReplicaConfig,
     Restored, Root, SafetyRecord, Schedule, Time,
 };
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
-use bizra_types::block::{Block, BlockContent, Citation, SignedProposal, proposal_bytes};
+use bizra_types::block::{Block, BlockContent, Citation, Closes, SignedProposal, proposal_bytes};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet, Validator};
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck, SignatureMemo};
@@ -22,21 +22,24 @@ use bizra_types::message::{
     CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
 use bizra_types::numbers::{Era, Height, ProtocolVersion, TimestampMs, ValidatorIndex, View};
-use bizra_types::verify::Verifier;
-use std::collections::{BTreeMap, VecDeque};
+use bizra_types::verify::{EraContext, Verifier};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub(crate) const A: usize = 0;
 pub(crate) const B: usize = 1;
 pub(crate) const C: usize = 2;
 pub(crate) const D: usize = 3;
+pub(crate) const E: usize = 4;
 pub(crate) const ERA: Era = Era::new(1);
 const START_MS: u64 = 1_800_000_000_000;
 
 /// What a node keeps through a crash.
 #[derive(Default)]
 pub(crate) struct Disk {
-    pub(crate) safety: Option<Box<SafetyRecord>>,
+    pub(crate) safety: BTreeMap<Era, SafetyRecord>,
+    pub(crate) closed: Vec<ClosedEra>,
+    pub(crate) committee: Option<Arc<Committee>>,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     pub(crate) batches: Vec<Arc<SignedBatch>>,
     pub(crate) root: Option<Root>,
@@ -57,6 +60,10 @@ pub(crate) struct Cluster {
     pub(crate) verifier: Verifier,
     pub(crate) nodes: Vec<Node>,
     pub(crate) micros: u64,
+    /// Blocks whose execution ends the era, and who takes over.
+    pub(crate) closing: BTreeMap<BlockId, Arc<Committee>>,
+    /// Blocks whose execution takes until [`Cluster::finish`].
+    pub(crate) slow: BTreeSet<BlockId>,
 }
 
 pub(crate) fn index(node: usize) -> ValidatorIndex {
@@ -71,7 +78,7 @@ pub(crate) fn exec_of(block: BlockId) -> ExecHash {
     ExecHash(block.0)
 }
 
-fn validator(number: usize) -> Validator {
+pub(crate) fn validator(number: usize) -> Validator {
     let seed = Context::Seed.hash(&[&[u8::try_from(number).expect("few")]]);
     let key = ed25519_dalek::SigningKey::from_bytes(&seed.0);
     Validator {
@@ -111,23 +118,35 @@ impl Cluster {
     pub(crate) fn new(leaders: &[usize]) -> Self {
         let genesis = Arc::new(genesis(leaders));
         let verifier = Verifier::new(genesis.chain(), SignatureMemo::new(usize::MAX));
-        let mut cluster = Self { genesis, verifier, nodes: Vec::new(), micros: 0 };
+        let closing = BTreeMap::new();
+        let slow = BTreeSet::new();
+        let mut cluster = Self { genesis, verifier, nodes: Vec::new(), micros: 0, closing, slow };
         for node in [A, B, C] {
-            cluster.add(node, Disk::default());
+            cluster.add(node, cluster.fresh_disk());
         }
         cluster
     }
 
-    fn add(&mut self, node: usize, disk: Disk) {
+    /// The disk of a key that never signed.
+    pub(crate) fn fresh_disk(&self) -> Disk {
+        let safety = BTreeMap::from([(ERA, SafetyRecord::new(self.root_qc(), None))]);
+        Disk { safety, ..Disk::default() }
+    }
+
+    /// Starts a node, or starts it again on another disk.
+    pub(crate) fn add(&mut self, node: usize, disk: Disk) {
         let root =
             disk.root.clone().unwrap_or_else(|| Root::genesis(&self.genesis, ExecHash([0; 32])));
         let restored = Restored {
-            safety: disk.safety.clone(),
+            safety: disk.safety.values().cloned().collect(),
             root,
+            committee: disk.committee.clone().unwrap_or_else(|| Arc::clone(&self.genesis.committee)),
+            closed: disk.closed.clone(),
             blocks: disk.blocks.values().cloned().collect(),
             batches: disk.batches.clone(),
         };
-        let config = ReplicaConfig { genesis: Arc::clone(&self.genesis), me: Some(index(node)) };
+        let keys = vec![validator(node).consensus_key];
+        let config = ReplicaConfig { genesis: Arc::clone(&self.genesis), keys };
         let (replica, effects) = Replica::new(&config, restored, self.now());
         let fresh = Node {
             replica,
@@ -186,8 +205,9 @@ impl Cluster {
             let Effects { persist, send, execute, commit, ask, alarms } = effects;
             let disk = &mut self.nodes[node].disk;
             if let Some(safety) = persist.safety {
-                disk.safety = Some(safety);
+                disk.safety.insert(safety.era, *safety);
             }
+            disk.closed.extend(persist.closed);
             disk.blocks.extend(persist.blocks.into_iter().map(|block| (block.id(), block)));
             disk.batches.extend(persist.batches);
             for (header, records) in persist.own_batches {
@@ -204,10 +224,20 @@ impl Cluster {
             }
             for execute in execute {
                 let block = execute.block.id();
-                inputs.push(Input::Executed { block, exec: exec_of(block) });
+                if self.slow.contains(&block) {
+                    continue;
+                }
+                let next_committee = self.closing.get(&block).cloned();
+                inputs.push(Input::Executed { block, exec: exec_of(block), next_committee });
             }
             for commit in commit {
-                self.nodes[node].disk.root = Some(commit.root.clone());
+                let disk = &mut self.nodes[node].disk;
+                if disk.root.as_ref().is_none_or(|root| root.header.era < commit.root.header.era) {
+                    let committee = disk.root.as_ref().and_then(|root| root.opening.clone());
+                    disk.committee = committee.map(|opening| opening.committee);
+                }
+                disk.root = Some(commit.root.clone());
+                self.learn_era(&commit.root);
                 self.nodes[node].commits.push(commit);
             }
             self.nodes[node].asked.extend(ask);
@@ -219,8 +249,20 @@ impl Cluster {
         }
     }
 
+    /// The verifier is that of all nodes: who is behind gets what it could not
+    /// check itself, and must know what to do with it.
+    fn learn_era(&mut self, root: &Root) {
+        let Some(opening) = &root.opening else { return };
+        let era = root.header.era.next();
+        if self.verifier.chain().era(era).is_err() {
+            let context =
+                EraContext { committee: Arc::clone(&opening.committee), root: root.header.id() };
+            self.verifier.add_era(era, context);
+        }
+    }
+
     pub(crate) fn key(&self, node: usize) -> PublicKey {
-        self.genesis.committee.key(index(node)).expect("a member")
+        validator(node).consensus_key
     }
 
     /// Signs anything as `node`: D's pen, and the drivers'.
@@ -246,13 +288,14 @@ impl Cluster {
     }
 
     pub(crate) fn vote(&mut self, node: usize, block: &Block) -> SignedVote {
-        let vote = Vote { era: ERA, view: block.header().view, block: block.id() };
+        let vote = Vote { era: block.header().era, view: block.header().view, block: block.id() };
         let signature = self.signature(node, &vote.signed_bytes(&self.genesis.chain_id()));
         SignedVote { vote, signer: index(node), signature }
     }
 
     pub(crate) fn commit_vote(&mut self, node: usize, block: &Block) -> SignedCommitVote {
-        self.commit_vote_for(node, block, exec_of(block.id()))
+        let exec = block.header().closes.map_or(exec_of(block.id()), |closes| closes.exec);
+        self.commit_vote_for(node, block, exec)
     }
 
     pub(crate) fn commit_vote_for(
@@ -261,8 +304,8 @@ impl Cluster {
         block: &Block,
         exec: ExecHash,
     ) -> SignedCommitVote {
-        let (view, block) = (block.header().view, block.id());
-        let vote = CommitVote { era: ERA, view, block, exec };
+        let (era, view, block) = (block.header().era, block.header().view, block.id());
+        let vote = CommitVote { era, view, block, exec };
         let signature = self.signature(node, &vote.signed_bytes(&self.genesis.chain_id()));
         SignedCommitVote { vote, signer: index(node), signature }
     }
@@ -274,7 +317,7 @@ impl Cluster {
         high_qc: &Qc,
         entry_tc: Option<Tc>,
     ) -> SignedTimeout {
-        let timeout = Timeout { era: ERA, view, high_qc_view: high_qc.vote.view };
+        let timeout = Timeout { era: high_qc.vote.era, view, high_qc_view: high_qc.vote.view };
         let signature = self.signature(node, &timeout.signed_bytes(&self.genesis.chain_id()));
         SignedTimeout {
             timeout,
@@ -350,9 +393,46 @@ impl Cluster {
         })
     }
 
+    /// A filler on `justify`, at the height of the block that it closes.
+    pub(crate) fn filler(
+        &self,
+        proposer: usize,
+        view: View,
+        closing: &Block,
+        timestamp_ms: u64,
+        justify: &Qc,
+    ) -> Block {
+        Block::new(BlockContent {
+            protocol_version: ProtocolVersion::new(1),
+            chain_id: self.genesis.chain_id(),
+            height: closing.header().height,
+            view,
+            justify: justify.clone(),
+            citations: Vec::new(),
+            reveals: Vec::new(),
+            timestamp_ms: TimestampMs::new(START_MS + timestamp_ms),
+            proposer: index(proposer),
+            closes: Some(Closes { block: closing.id(), exec: exec_of(closing.id()) }),
+        })
+    }
+
+    /// The committee of these nodes, in this order.
+    pub(crate) fn committee(nodes: &[usize]) -> Arc<Committee> {
+        let validators = nodes.iter().map(|node| validator(*node)).collect();
+        Arc::new(Committee::new(validators).expect("distinct"))
+    }
+
+    /// The execution of `block` that was held back comes to its end at `node`.
+    pub(crate) fn finish(&mut self, node: usize, block: &Block) {
+        self.slow.remove(&block.id());
+        let (block, exec) = (block.id(), exec_of(block.id()));
+        let next_committee = self.closing.get(&block).cloned();
+        self.step(node, Input::Executed { block, exec, next_committee });
+    }
+
     pub(crate) fn proposal(&mut self, block: &Block, tc: Option<Tc>) -> SignedProposal {
         let header = block.header();
-        let bytes = proposal_bytes(&header.chain_id, ERA, header.view, block.id());
+        let bytes = proposal_bytes(&header.chain_id, header.era, header.view, block.id());
         let signature = self.signature(usize::from(header.proposer.get()), &bytes);
         SignedProposal { block: block.clone(), tc, signature }
     }

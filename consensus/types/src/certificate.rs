@@ -3,6 +3,7 @@
 //! A certificate's identity hashes its message and signers, never signature
 //! bytes: under ZIP-215 one message can carry many good signatures of one key.
 
+use crate::block::Header;
 use crate::committee::{COMMITTEE_SIZE_MAX, SignerSet};
 use crate::crypto::Signature;
 use crate::encoding::{Decode, DecodeError, Encode, Reader};
@@ -55,6 +56,7 @@ pub struct Tc {
 
 /// Any certificate, as one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and soon taken apart")]
 pub enum Certificate {
     /// A quorum certificate.
     Qc(Qc),
@@ -62,6 +64,9 @@ pub enum Certificate {
     Tc(Tc),
     /// A commit certificate.
     Commit(CommitCert),
+    /// A commit certificate of a filler, with the filler's header: it makes
+    /// final what the filler closes.
+    Filler(CommitCert, Header),
 }
 
 impl Qc {
@@ -185,6 +190,11 @@ impl Encode for Certificate {
                 out.push(3);
                 cert.encode(out);
             }
+            Self::Filler(cert, header) => {
+                out.push(4);
+                cert.encode(out);
+                header.encode(out);
+            }
         }
     }
 }
@@ -195,6 +205,7 @@ impl Decode for Certificate {
             1 => Ok(Self::Qc(Qc::decode(reader)?)),
             2 => Ok(Self::Tc(Tc::decode(reader)?)),
             3 => Ok(Self::Commit(CommitCert::decode(reader)?)),
+            4 => Ok(Self::Filler(CommitCert::decode(reader)?, Header::decode(reader)?)),
             tag => Err(DecodeError::Invalid { what: "certificate tag", value: tag.into() }),
         }
     }

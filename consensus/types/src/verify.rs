@@ -279,6 +279,17 @@ impl Verifier {
             Certificate::Qc(qc) => self.qc_signatures(qc)?,
             Certificate::Tc(tc) => self.tc_signatures(tc)?,
             Certificate::Commit(cert) => self.commit_cert_signatures(cert)?,
+            Certificate::Filler(cert, header) => {
+                let vote = &cert.vote;
+                if (header.id(), header.era, header.view) != (vote.block, vote.era, vote.view)
+                    || header.closes.map(|closes| closes.exec) != Some(vote.exec)
+                {
+                    return Err(Fault::Inconsistent(
+                        "a certificate of a filler beside another header than its own",
+                    ));
+                }
+                self.commit_cert_signatures(cert)?;
+            }
         }
         Ok(Verified(certificate))
     }

@@ -1,0 +1,193 @@
+//! Handing over to another committee: each test takes one way in which an era
+//! could end wrongly, or strand somebody.
+
+mod harness;
+
+use bizra_consensus::{Alarm, Input, Recipients};
+use bizra_types::block::Block;
+use bizra_types::certificate::{Certificate, Qc};
+use bizra_types::numbers::Era;
+use harness::*;
+
+const NEXT: Era = Era::new(2);
+
+/// A cluster whose first block, by D, ends the era in favour of `next`; A has it.
+fn closing(leaders: &[usize], next: &[usize]) -> (Cluster, Block, Qc) {
+    let mut cluster = Cluster::new(leaders);
+    let root = cluster.root_qc();
+    let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    cluster.closing.insert(block.id(), Cluster::committee(next));
+    cluster.send_proposal(A, &block, None);
+    let qc = cluster.qc(&[B, C, D], &block);
+    (cluster, block, qc)
+}
+
+fn era_of(cluster: &Cluster, node: usize) -> Era {
+    cluster.nodes[node].replica.status().era
+}
+
+#[test]
+fn a_qc_does_not_end_an_era_and_a_commit_certificate_does() {
+    let (mut cluster, block, qc) = closing(&[D], &[A, B, C, E]);
+    cluster.send_certificate(A, Certificate::Qc(qc));
+    assert_eq!(era_of(&cluster, A), ERA);
+    assert_eq!(cluster.commit_votes_of(A).len(), 1);
+
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    let before = cluster.nodes[A].disk.safety[&ERA].clone();
+    cluster.send_certificate(A, Certificate::Commit(cert.clone()));
+    let status = cluster.nodes[A].replica.status();
+    assert_eq!((status.era, status.view, status.block), (NEXT, view(1), block.id()));
+    assert_eq!(cluster.committed_by(A), [block.id()]);
+    let disk = &cluster.nodes[A].disk;
+    assert_eq!(disk.safety[&ERA], before, "the old record is frozen, not gone");
+    assert_eq!(disk.safety[&NEXT].high_qc, Qc::root(NEXT, block.id(), 4));
+    assert_eq!(disk.closed[0].certificate, Certificate::Commit(cert));
+}
+
+#[test]
+fn a_filler_ends_the_era_and_is_never_final() {
+    let (mut cluster, block, qc) = closing(&[D, B], &[A, B, C, E]);
+    cluster.send_certificate(A, Certificate::Qc(qc.clone()));
+    let filler = cluster.filler(B, view(2), &block, 6, &qc);
+    cluster.send_proposal(A, &filler, None);
+    let filler_qc = cluster.qc(&[B, C, D], &filler);
+    cluster.send_certificate(A, Certificate::Qc(filler_qc));
+    assert_eq!(cluster.votes_of(A).len(), 2, "for the block and for its filler");
+    let vote = cluster.commit_votes_of(A)[1].vote;
+    assert_eq!((vote.block, vote.exec), (filler.id(), exec_of(block.id())));
+
+    let cert = cluster.commit_cert(&[B, C, D], &filler);
+    cluster.send_certificate(A, Certificate::Commit(cert.clone()));
+    let status = cluster.nodes[A].replica.status();
+    assert_eq!((status.era, status.block), (NEXT, block.id()), "the era starts on what was closed");
+    assert_eq!(cluster.committed_by(A), [block.id()]);
+    let certificate = Certificate::Filler(cert, *filler.header());
+    assert_eq!(cluster.nodes[A].disk.closed[0].certificate, certificate);
+
+    // That certificate is enough for C, which never saw the filler.
+    cluster.send_proposal(C, &block, None);
+    cluster.send_certificate(C, certificate);
+    assert_eq!(era_of(&cluster, C), NEXT);
+    assert_eq!(cluster.committed_by(C), [block.id()]);
+}
+
+#[test]
+fn only_its_fillers_get_votes_on_a_closing_block() {
+    let (mut cluster, block, qc) = closing(&[D, B], &[A, B, C, E]);
+    cluster.send_certificate(A, Certificate::Qc(qc.clone()));
+    let ordinary = cluster.block(B, view(2), 2, 6, &qc, Vec::new());
+    cluster.send_proposal(A, &ordinary, None);
+    assert_eq!(cluster.votes_of(A).len(), 1, "only for the closing block");
+
+    let (mut cluster, _, qc) = closing(&[D, B], &[A, B, C, E]);
+    cluster.send_certificate(A, Certificate::Qc(qc.clone()));
+    let other = cluster.block(D, view(1), 1, 7, &cluster.root_qc(), Vec::new());
+    let of_another = cluster.filler(B, view(2), &other, 6, &qc);
+    cluster.send_proposal(A, &of_another, None);
+    assert_eq!(cluster.votes_of(A).len(), 1);
+
+    // And no filler on a block that closes nothing.
+    let mut cluster = Cluster::new(&[D, B]);
+    let root = cluster.root_qc();
+    let plain = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    cluster.send_proposal(A, &plain, None);
+    let qc = cluster.qc(&[B, C, D], &plain);
+    let filler = cluster.filler(B, view(2), &plain, 6, &qc);
+    cluster.send_proposal(A, &filler, None);
+    assert_eq!(cluster.votes_of(A).len(), 1);
+    assert_eq!(block.header().height, filler.header().height);
+}
+
+#[test]
+fn nothing_is_voted_on_a_block_before_its_execution_tells_whether_it_closes() {
+    let mut cluster = Cluster::new(&[D, B]);
+    let root = cluster.root_qc();
+    let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    cluster.closing.insert(block.id(), Cluster::committee(&[A, B, C, E]));
+    cluster.slow.insert(block.id());
+    cluster.send_proposal(A, &block, None);
+    let qc = cluster.qc(&[B, C, D], &block);
+    let ordinary = cluster.block(B, view(2), 2, 6, &qc, Vec::new());
+    cluster.send_proposal(A, &ordinary, None);
+    assert_eq!(cluster.votes_of(A).len(), 1);
+    cluster.finish(A, &block);
+    assert_eq!(cluster.votes_of(A).len(), 1, "now it is known to be no filler");
+}
+
+/// The write that begins an era is durable, the commit that ended the one
+/// before is lost in the crash.
+#[test]
+fn nothing_of_an_ended_era_is_signed_after_a_restart() {
+    let (mut cluster, block, _) = closing(&[D], &[A, B, C, E]);
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    cluster.send_certificate(A, Certificate::Commit(cert));
+    let root = Qc::root(NEXT, block.id(), 4);
+    cluster.pass(&[A], 5_000);
+    let timeouts = cluster.timeouts_of(A);
+    assert!(timeouts.iter().any(|timeout| timeout.high_qc == root), "A signs in the new era");
+
+    let disk = &mut cluster.nodes[A].disk;
+    disk.root = None;
+    disk.committee = None;
+    let record = disk.safety[&NEXT].clone();
+    cluster.slow.insert(block.id());
+    cluster.restart(A);
+    cluster.pass(&[A], 5_000);
+    assert_eq!(era_of(&cluster, A), ERA);
+    let signed = cluster.votes_of(A).len() + cluster.timeouts_of(A).len();
+    assert_eq!(signed + cluster.commit_votes_of(A).len(), 0);
+
+    cluster.finish(A, &block);
+    assert_eq!(era_of(&cluster, A), NEXT, "what ended the era is on disk too");
+    assert_eq!(cluster.nodes[A].replica.status().view, record.current_view);
+    assert_eq!(cluster.nodes[A].disk.safety[&NEXT].last_timeout, record.last_timeout);
+}
+
+/// The only holder of the certificate leaves the committee with it.
+#[test]
+fn who_has_left_still_tells_the_others_how_the_era_ended() {
+    let (mut cluster, block, _) = closing(&[D], &[B, C, D, E]);
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    cluster.send_certificate(A, Certificate::Commit(cert.clone()));
+    assert_eq!(era_of(&cluster, A), NEXT);
+    cluster.nodes[A].sent.clear();
+    cluster.pass(&[A], 5_000);
+    assert!(cluster.timeouts_of(A).is_empty(), "A has no place in the new committee");
+
+    let timeout = cluster.timeout(D, view(1), &cluster.root_qc(), None);
+    cluster.send_timeout(A, timeout);
+    let answers: Vec<_> = cluster.nodes[A]
+        .sent
+        .iter()
+        .filter_map(|(to, input)| match input {
+            Input::Certificate(certificate) => Some((*to, certificate.get().clone())),
+            _ => None,
+        })
+        .collect();
+    let to = Recipients::Former(cluster.key(D));
+    assert_eq!(answers, [(to, Certificate::Commit(cert))]);
+}
+
+#[test]
+fn who_leaves_accepts_no_record_once_that_is_certified() {
+    let (mut cluster, _, qc) = closing(&[D], &[B, C, D, E]);
+    assert!(cluster.nodes[A].replica.can_admit(100));
+    cluster.send_certificate(A, Certificate::Qc(qc.clone()));
+    assert!(!cluster.nodes[A].replica.can_admit(100));
+    let (mut cluster, ..) = closing(&[D], &[A, B, C, E]);
+    cluster.send_certificate(A, Certificate::Qc(qc));
+    assert!(cluster.nodes[A].replica.can_admit(100), "A stays");
+}
+
+#[test]
+fn a_validator_whose_record_is_gone_signs_nothing() {
+    let mut cluster = Cluster::new(&[D]);
+    cluster.add(A, Disk::default());
+    assert_eq!(cluster.nodes[A].alarms, [Alarm::NoSafetyRecord]);
+    let root = cluster.root_qc();
+    let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    cluster.send_proposal(A, &block, None);
+    cluster.pass(&[A], 5_000);
+    assert!(cluster.nodes[A].sent.is_empty(), "{:?}", cluster.nodes[A].sent);
+}
