@@ -1,7 +1,7 @@
 //! The blocks above the committed head: who builds on whom, what is executed,
 //! and what a commit certificate makes final.
 
-use crate::effects::Root;
+use crate::effects::{Root, Versions};
 use crate::schedule::EpochState;
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, Closes, Header};
@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) execution: Execution,
     /// The committee that takes over after it, once it is executed.
     pub(crate) next_committee: Option<Arc<Committee>>,
+    /// The versions of the protocol after it, once it is executed.
+    pub(crate) versions: Versions,
     /// Lanes after this block.
     pub(crate) lane_heads: Arc<LaneHeads>,
     /// The lottery after this block.
@@ -69,6 +71,8 @@ pub(crate) struct BlockTree {
 pub(crate) struct Parent {
     pub(crate) header: Header,
     pub(crate) exec: Option<ExecHash>,
+    /// Right once it is executed.
+    pub(crate) versions: Versions,
     pub(crate) lane_heads: Arc<LaneHeads>,
     pub(crate) child_epoch: Arc<EpochState>,
 }
@@ -118,6 +122,7 @@ impl BlockTree {
             return Some(Parent {
                 header: self.root.header,
                 exec: Some(self.root.exec),
+                versions: self.root.versions,
                 lane_heads: Arc::clone(&self.root_lane_heads),
                 child_epoch: Arc::clone(&self.root_child_epoch),
             });
@@ -128,6 +133,7 @@ impl BlockTree {
                 Execution::Done(exec) => Some(exec),
                 Execution::No | Execution::Running => None,
             },
+            versions: node.versions,
             lane_heads: Arc::clone(&node.lane_heads),
             child_epoch: Arc::clone(&node.child_epoch),
         })

@@ -9,7 +9,9 @@ use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{
     BatchAck, BatchHint, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
-use bizra_types::numbers::{Era, Height, LaneSeq, TimestampMs, ValidatorIndex, View};
+use bizra_types::numbers::{
+    Era, Height, LaneSeq, ProtocolVersion, TimestampMs, ValidatorIndex, View,
+};
 use bizra_types::verify::{From, Verified};
 use bizra_types::vrf::VrfInput;
 use std::collections::BTreeMap;
@@ -98,8 +100,8 @@ pub enum Input {
         block: BlockId,
         /// What it came to.
         exec: ExecHash,
-        /// The committee that takes over, if the block ends its era.
-        next_committee: Option<Arc<Committee>>,
+        /// What it changes in the rules of ordering.
+        decisions: Decisions,
     },
     /// Answer to [`Ask::Block`] or [`Ask::Chain`]. The driver has made sure that
     /// it is what was asked for: a block that a certificate names, or an
@@ -107,6 +109,55 @@ pub enum Input {
     Block(Verified<Block>),
     /// The deadline passed.
     Wake,
+}
+
+/// What the execution of a block changes for the blocks after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// The committee that takes over: the block ends its era.
+    pub next_committee: Option<Arc<Committee>>,
+    /// Another version of the protocol, from a later height on.
+    pub activation: Option<Activation>,
+}
+
+/// A version that comes into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// The first height that follows it.
+    pub height: Height,
+    /// The version.
+    pub version: ProtocolVersion,
+}
+
+/// Which version of the protocol blocks follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The one in force.
+    pub current: ProtocolVersion,
+    /// The one that was decided and is not in force yet. A later decision
+    /// replaces it.
+    pub next: Option<Activation>,
+}
+
+impl Versions {
+    /// A version with nothing to follow it.
+    #[must_use]
+    pub const fn of(current: ProtocolVersion) -> Self {
+        Self { current, next: None }
+    }
+
+    /// The version that a block at `height` follows.
+    #[must_use]
+    pub fn at(&self, height: Height) -> ProtocolVersion {
+        self.next.filter(|next| next.height <= height).map_or(self.current, |next| next.version)
+    }
+
+    /// What holds after a block at `height`.
+    #[must_use]
+    pub fn after(&self, height: Height, decisions: &Decisions) -> Self {
+        let next = decisions.activation.or(self.next).filter(|next| next.height > height);
+        Self { current: self.at(height), next }
+    }
 }
 
 /// What the driver does after a step, in the order of the fields.
@@ -277,6 +328,8 @@ pub struct Root {
     pub epoch: EpochState,
     /// What made it final; none at genesis.
     pub cert: Option<CommitCert>,
+    /// Which version of the protocol the next blocks follow.
+    pub versions: Versions,
     /// Set when the head closed its era.
     pub opening: Option<Opening>,
 }
@@ -373,6 +426,9 @@ pub enum Alarm {
     /// This validator has no safety record: its disk was emptied, so it cannot
     /// know what it signed. It signs nothing; its key must be rotated.
     NoSafetyRecord,
+    /// The next block follows a version of the protocol that this program does
+    /// not know: it can neither judge nor execute it, and waits to be replaced.
+    VersionUnknown(Activation),
 }
 
 /// A signed message of one validator and another of its own, or a certificate,

@@ -100,8 +100,8 @@ mod schedule;
 mod votes;
 
 pub use effects::{
-    Alarm, Ask, ClosedEra, Commit, Effects, Evidence, Execute, Input, Now, Opening, Outgoing, Persist, Recipients,
-    Restored, Root, SafetyRecord, Send, Time,
+    Activation, Alarm, Ask, ClosedEra, Commit, Decisions, Effects, Evidence, Execute, Input, Now,
+    Opening, Outgoing, Persist, Recipients, Restored, Root, SafetyRecord, Send, Time, Versions,
 };
 pub use replica::{Replica, ReplicaConfig, Status};
 pub use schedule::{EpochState, Schedule};

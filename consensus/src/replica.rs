@@ -3,8 +3,8 @@
 
 use crate::block_tree::{BlockTree, Body, Execution, LaneHeads, Node, Parent};
 use crate::effects::{
-    Alarm, Ask, ClosedEra, Commit, Effects, Evidence, Execute, Input, Now, Opening, Outgoing,
-    Recipients, Restored, Root, SafetyRecord, Send, Time,
+    Activation, Alarm, Ask, ClosedEra, Commit, Decisions, Effects, Evidence, Execute, Input, Now,
+    Opening, Outgoing, Recipients, Restored, Root, SafetyRecord, Send, Time, Versions,
 };
 use crate::lanes::{Accepted, CitationLimits, Lanes, MissingBatches, Resolution};
 use crate::pacemaker::Pacemaker;
@@ -12,9 +12,7 @@ use crate::safety::Safety;
 use crate::schedule::{EpochState, Schedule};
 use crate::votes::{Change, Votes, contradicts};
 use bizra_types::batch::SignedBatch;
-use bizra_types::block::{
-    Block, BlockContent, Citation, Closes, Header, Reveal, SignedProposal,
-};
+use bizra_types::block::{Block, BlockContent, Citation, Closes, Header, Reveal, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::PublicKey;
@@ -61,7 +59,8 @@ const CHAIN_GAP_MIN: u64 = 3;
 #[derive(Debug)]
 pub struct Replica {
     chain_id: ChainId,
-    protocol_version: ProtocolVersion,
+    /// The highest version of the protocol that this program knows.
+    version_max: ProtocolVersion,
     parameters: Parameters,
     committee: Arc<Committee>,
     /// Consensus keys of this node, whether they stand in the committee or not.
@@ -120,6 +119,8 @@ pub struct ReplicaConfig {
     /// This node's consensus keys: none for a follower, two while one is
     /// being replaced by the other. It signs in the eras whose committee has one.
     pub keys: Vec<PublicKey>,
+    /// The highest version of the protocol that this program knows.
+    pub version_max: ProtocolVersion,
 }
 
 /// The replica's state, for people.
@@ -217,6 +218,7 @@ impl Root {
             lane_heads: BTreeMap::new(),
             epoch: EpochState::genesis(&genesis.chain_id()),
             cert: None,
+            versions: Versions::of(genesis.protocol_version),
             opening: None,
         }
     }
@@ -231,7 +233,8 @@ impl Replica {
     pub fn new(config: &ReplicaConfig, restored: Restored, now: Now) -> (Self, Effects) {
         let genesis = &config.genesis;
         let Restored { safety: records, root, committee, closed, blocks, batches } = restored;
-        let closed: BTreeMap<_, _> = closed.into_iter().map(|closed| (closed.era, closed)).collect();
+        let closed: BTreeMap<_, _> =
+            closed.into_iter().map(|closed| (closed.era, closed)).collect();
         let (era, committee) = match &root.opening {
             Some(opening) => (root.header.era.next(), Arc::clone(&opening.committee)),
             None => (root.header.era, committee),
@@ -251,11 +254,10 @@ impl Replica {
         };
         let schedule =
             Schedule::new(genesis.chain_id(), genesis.time_ms, genesis.parameters.vrf_epoch_ms);
-        let child_epoch =
-            root.epoch.enter(schedule.epoch_after(root.header.timestamp_ms));
+        let child_epoch = root.epoch.enter(schedule.epoch_after(root.header.timestamp_ms));
         let mut replica = Self {
             chain_id: genesis.chain_id(),
-            protocol_version: genesis.protocol_version,
+            version_max: config.version_max,
             parameters: genesis.parameters,
             pacemaker: Pacemaker::new(
                 genesis.parameters,
@@ -336,8 +338,8 @@ impl Replica {
             Input::Heard { peer, round_trip_micros } => {
                 self.pacemaker.on_heard(self.now.time, peer, round_trip_micros);
             }
-            Input::Executed { block, exec, next_committee } => {
-                self.on_executed(block, exec, next_committee);
+            Input::Executed { block, exec, decisions } => {
+                self.on_executed(block, exec, decisions);
             }
             Input::Block(block) => self.insert_block(&mut effects, block.into_inner()),
             Input::Wake => {}
@@ -419,9 +421,6 @@ impl Replica {
             self.answer_closed(effects, header.era, header.proposer);
             return;
         }
-        if header.protocol_version != self.protocol_version {
-            return;
-        }
         self.observe_qc(effects, proposal.block.justify().clone());
         if let Some(tc) = &proposal.tc {
             self.observe_qc(effects, tc.high_qc.clone());
@@ -489,7 +488,7 @@ impl Replica {
         match self.votes.add_commit_vote(&self.committee, self.safety.view(), vote) {
             Change::Certified(cert) => {
                 self.observe_commit_cert(effects, Final { cert, filler: None });
-            },
+            }
             Change::Equivocated(evidence) => self.accuse(effects, evidence),
             Change::Counted | Change::Nothing => {}
         }
@@ -610,17 +609,13 @@ impl Replica {
         }
     }
 
-    fn on_executed(
-        &mut self,
-        block: BlockId,
-        exec: ExecHash,
-        next_committee: Option<Arc<Committee>>,
-    ) {
+    fn on_executed(&mut self, block: BlockId, exec: ExecHash, decisions: Decisions) {
         // The block's fork may have been dropped meanwhile.
         if let Some(node) = self.tree.get_mut(block) {
             assert_eq!(node.execution, Execution::Running, "executed once, when asked");
             node.execution = Execution::Done(exec);
-            node.next_committee = next_committee;
+            node.versions = node.versions.after(node.block.header().height, &decisions);
+            node.next_committee = decisions.next_committee;
         }
     }
 
@@ -842,6 +837,8 @@ impl Replica {
             body: rule.map_or(Body::Wanting, Body::Invalid),
             execution: Execution::No,
             next_committee: None,
+            // The parent's as far as known; put right before it is executed.
+            versions: parent.versions,
             lane_heads: Arc::new(lane_heads),
             epoch: Arc::new(epoch),
             child_epoch: Arc::new(child_epoch),
@@ -894,9 +891,22 @@ impl Replica {
                 continue;
             }
             let closing = self.tree.closing(header.parent);
+            let version = match closing {
+                Some(_) => parent.header.protocol_version,
+                None => parent.versions.at(header.height),
+            };
+            if version > self.version_max {
+                let activation = Activation { height: header.height, version };
+                self.stop(effects, Alarm::VersionUnknown(activation));
+                continue;
+            }
             let node = self.tree.get_mut(id).expect("listed above");
+            node.versions = parent.versions;
             match (closing, &node.body) {
                 (_, Body::Invalid(_) | Body::Wanting) => {}
+                (_, Body::Ready(_)) if header.protocol_version != version => {
+                    node.body = Body::Invalid("it follows another version of the protocol");
+                }
                 (None, Body::Ready(batches)) if header.closes.is_none() => {
                     node.execution = Execution::Running;
                     effects
@@ -973,16 +983,14 @@ impl Replica {
             let certified = self.tree.get(cert.vote.block)?;
             (cert.vote.block != id).then(|| *certified.block.header())
         });
-        let opening = node
-            .next_committee
-            .clone()
-            .map(|committee| Opening { committee, filler });
+        let opening = node.next_committee.clone().map(|committee| Opening { committee, filler });
         let root = Root {
             header: *node.block.header(),
             exec: ours,
             lane_heads: (*node.lane_heads).clone(),
             epoch: (*node.epoch).clone(),
             cert: Some(cert.clone()),
+            versions: node.versions,
             opening: opening.clone(),
         };
         effects.commit.push(Commit { blocks, cert: cert.clone(), root: root.clone() });
@@ -1190,18 +1198,27 @@ impl Replica {
         let timestamp_ms = TimestampMs::new(
             self.now.wall.get().max(parent.header.timestamp_ms.get() + 1).max(newest.get()),
         );
+        let (height, protocol_version, reveals) = if closes.is_some() {
+            (parent.header.height, parent.header.protocol_version, Vec::new())
+        } else {
+            let height = parent.header.height.next();
+            (height, parent.versions.at(height), self.includable_reveals(&parent))
+        };
+        if protocol_version > self.version_max {
+            self.stop(
+                effects,
+                Alarm::VersionUnknown(Activation { height, version: protocol_version }),
+            );
+            return;
+        }
         let block = Block::new(BlockContent {
-            protocol_version: self.protocol_version,
+            protocol_version,
             chain_id: self.chain_id,
-            height: if closes.is_some() {
-                parent.header.height
-            } else {
-                parent.header.height.next()
-            },
+            height,
             view,
             justify,
             citations,
-            reveals: if closes.is_some() { Vec::new() } else { self.includable_reveals(&parent) },
+            reveals,
             timestamp_ms,
             proposer: me,
             closes,
@@ -1458,7 +1475,9 @@ impl Replica {
         let heads = &self.tree.root().lane_heads;
         let mut again = false;
         for key in &self.keys {
-            let Some((batch, acks)) = self.lanes.oldest_unacknowledged(heads, key) else { continue };
+            let Some((batch, acks)) = self.lanes.oldest_unacknowledged(heads, key) else {
+                continue;
+            };
             if batch.header().era.next() < self.safety.era() {
                 continue;
             }

@@ -3,10 +3,10 @@
 
 mod harness;
 
-use bizra_consensus::{Alarm, Input, Recipients};
+use bizra_consensus::{Activation, Alarm, Decisions, Input, Recipients};
 use bizra_types::block::Block;
 use bizra_types::certificate::{Certificate, Qc};
-use bizra_types::numbers::Era;
+use bizra_types::numbers::{Era, Height, ProtocolVersion};
 use harness::*;
 
 const NEXT: Era = Era::new(2);
@@ -16,10 +16,14 @@ fn closing(leaders: &[usize], next: &[usize]) -> (Cluster, Block, Qc) {
     let mut cluster = Cluster::new(leaders);
     let root = cluster.root_qc();
     let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
-    cluster.closing.insert(block.id(), Cluster::committee(next));
+    cluster.decisions.insert(block.id(), takes_over(next));
     cluster.send_proposal(A, &block, None);
     let qc = cluster.qc(&[B, C, D], &block);
     (cluster, block, qc)
+}
+
+fn takes_over(next: &[usize]) -> Decisions {
+    Decisions { next_committee: Some(Cluster::committee(next)), activation: None }
 }
 
 fn era_of(cluster: &Cluster, node: usize) -> Era {
@@ -104,7 +108,7 @@ fn nothing_is_voted_on_a_block_before_its_execution_tells_whether_it_closes() {
     let mut cluster = Cluster::new(&[D, B]);
     let root = cluster.root_qc();
     let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
-    cluster.closing.insert(block.id(), Cluster::committee(&[A, B, C, E]));
+    cluster.decisions.insert(block.id(), takes_over(&[A, B, C, E]));
     cluster.slow.insert(block.id());
     cluster.send_proposal(A, &block, None);
     let qc = cluster.qc(&[B, C, D], &block);
@@ -190,4 +194,38 @@ fn a_validator_whose_record_is_gone_signs_nothing() {
     cluster.send_proposal(A, &block, None);
     cluster.pass(&[A], 5_000);
     assert!(cluster.nodes[A].sent.is_empty(), "{:?}", cluster.nodes[A].sent);
+}
+
+/// A version that A's program does not know comes into force after the next block.
+#[test]
+fn a_program_that_lacks_the_next_version_stops_before_it() {
+    let mut cluster = Cluster::new(&[D, B, C]);
+    let root = cluster.root_qc();
+    let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let activation = Activation { height: Height::new(3), version: ProtocolVersion::new(2) };
+    let decisions = Decisions { next_committee: None, activation: Some(activation) };
+    cluster.decisions.insert(first.id(), decisions);
+    cluster.send_proposal(A, &first, None);
+    let qc = cluster.qc(&[B, C, D], &first);
+    let second = cluster.block(B, view(2), 2, 6, &qc, Vec::new());
+    cluster.send_proposal(A, &second, None);
+    assert_eq!(cluster.votes_of(A).len(), 2, "version 1 is still in force at height 2");
+    assert!(cluster.nodes[A].alarms.is_empty());
+    let qc = cluster.qc(&[B, C, D], &second);
+    let of_version_1 = cluster.block(C, view(3), 3, 7, &qc, Vec::new());
+    cluster.send_proposal(A, &of_version_1, None);
+    assert_eq!(cluster.nodes[A].alarms, [Alarm::VersionUnknown(activation)]);
+    cluster.pass(&[A], 5_000);
+    assert_eq!(cluster.votes_of(A).len(), 2);
+    assert!(cluster.timeouts_of(A).is_empty());
+}
+
+#[test]
+fn a_block_of_a_version_that_is_not_in_force_gets_no_vote() {
+    let mut cluster = Cluster::new(&[D]);
+    let root = cluster.root_qc();
+    let block = cluster.block_of_version(2, D, view(1), 1, 5, &root, Vec::new());
+    cluster.send_proposal(A, &block, None);
+    assert!(cluster.votes_of(A).is_empty());
+    assert!(cluster.nodes[A].alarms.is_empty(), "its leader is at fault, not this program");
 }

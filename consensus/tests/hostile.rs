@@ -181,7 +181,11 @@ fn repeated_equivocation_is_one_alarm() {
 fn follower_sends_nothing() {
     use bizra_consensus::*;
     let mut cluster = Cluster::new(&[D]);
-    let config = ReplicaConfig { genesis: Arc::clone(&cluster.genesis), keys: Vec::new() };
+    let config = ReplicaConfig {
+        genesis: Arc::clone(&cluster.genesis),
+        keys: Vec::new(),
+        version_max: cluster.genesis.protocol_version,
+    };
     let restored = Restored {
         safety: Vec::new(),
         committee: Arc::clone(&cluster.genesis.committee),

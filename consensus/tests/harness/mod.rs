@@ -8,8 +8,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use bizra_consensus::{
-    Alarm, Ask, ClosedEra, Commit, Effects, Input, Now, Outgoing, Recipients, Replica, ReplicaConfig,
-    Restored, Root, SafetyRecord, Schedule, Time,
+    Alarm, Ask, ClosedEra, Commit, Decisions, Effects, Input, Now, Outgoing, Recipients, Replica,
+    ReplicaConfig, Restored, Root, SafetyRecord, Schedule, Time,
 };
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::{Block, BlockContent, Citation, Closes, SignedProposal, proposal_bytes};
@@ -60,8 +60,8 @@ pub(crate) struct Cluster {
     pub(crate) verifier: Verifier,
     pub(crate) nodes: Vec<Node>,
     pub(crate) micros: u64,
-    /// Blocks whose execution ends the era, and who takes over.
-    pub(crate) closing: BTreeMap<BlockId, Arc<Committee>>,
+    /// What the execution of blocks decides, if anything.
+    pub(crate) decisions: BTreeMap<BlockId, Decisions>,
     /// Blocks whose execution takes until [`Cluster::finish`].
     pub(crate) slow: BTreeSet<BlockId>,
 }
@@ -118,9 +118,9 @@ impl Cluster {
     pub(crate) fn new(leaders: &[usize]) -> Self {
         let genesis = Arc::new(genesis(leaders));
         let verifier = Verifier::new(genesis.chain(), SignatureMemo::new(usize::MAX));
-        let closing = BTreeMap::new();
+        let decisions = BTreeMap::new();
         let slow = BTreeSet::new();
-        let mut cluster = Self { genesis, verifier, nodes: Vec::new(), micros: 0, closing, slow };
+        let mut cluster = Self { genesis, verifier, nodes: Vec::new(), micros: 0, decisions, slow };
         for node in [A, B, C] {
             cluster.add(node, cluster.fresh_disk());
         }
@@ -140,13 +140,17 @@ impl Cluster {
         let restored = Restored {
             safety: disk.safety.values().cloned().collect(),
             root,
-            committee: disk.committee.clone().unwrap_or_else(|| Arc::clone(&self.genesis.committee)),
+            committee: disk
+                .committee
+                .clone()
+                .unwrap_or_else(|| Arc::clone(&self.genesis.committee)),
             closed: disk.closed.clone(),
             blocks: disk.blocks.values().cloned().collect(),
             batches: disk.batches.clone(),
         };
         let keys = vec![validator(node).consensus_key];
-        let config = ReplicaConfig { genesis: Arc::clone(&self.genesis), keys };
+        let version_max = ProtocolVersion::new(1);
+        let config = ReplicaConfig { genesis: Arc::clone(&self.genesis), keys, version_max };
         let (replica, effects) = Replica::new(&config, restored, self.now());
         let fresh = Node {
             replica,
@@ -227,8 +231,8 @@ impl Cluster {
                 if self.slow.contains(&block) {
                     continue;
                 }
-                let next_committee = self.closing.get(&block).cloned();
-                inputs.push(Input::Executed { block, exec: exec_of(block), next_committee });
+                let decisions = self.decisions.get(&block).cloned().unwrap_or_default();
+                inputs.push(Input::Executed { block, exec: exec_of(block), decisions });
             }
             for commit in commit {
                 let disk = &mut self.nodes[node].disk;
@@ -379,8 +383,22 @@ impl Cluster {
         justify: &Qc,
         citations: Vec<Citation>,
     ) -> Block {
+        self.block_of_version(1, proposer, view, height, timestamp_ms, justify, citations)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a block has so many parts")]
+    pub(crate) fn block_of_version(
+        &self,
+        version: u16,
+        proposer: usize,
+        view: View,
+        height: u64,
+        timestamp_ms: u64,
+        justify: &Qc,
+        citations: Vec<Citation>,
+    ) -> Block {
         Block::new(BlockContent {
-            protocol_version: ProtocolVersion::new(1),
+            protocol_version: ProtocolVersion::new(version),
             chain_id: self.genesis.chain_id(),
             height: Height::new(height),
             view,
@@ -426,8 +444,8 @@ impl Cluster {
     pub(crate) fn finish(&mut self, node: usize, block: &Block) {
         self.slow.remove(&block.id());
         let (block, exec) = (block.id(), exec_of(block.id()));
-        let next_committee = self.closing.get(&block).cloned();
-        self.step(node, Input::Executed { block, exec, next_committee });
+        let decisions = self.decisions.get(&block).cloned().unwrap_or_default();
+        self.step(node, Input::Executed { block, exec, decisions });
     }
 
     pub(crate) fn proposal(&mut self, block: &Block, tc: Option<Tc>) -> SignedProposal {
