@@ -349,8 +349,8 @@ pub struct Opening {
 pub struct ClosedEra {
     /// The era.
     pub era: Era,
-    /// Who ordered it.
-    pub committee: Arc<Committee>,
+    /// Who took over.
+    pub next: Arc<Committee>,
     /// What made its last block final: [`Certificate::Commit`] or
     /// [`Certificate::Filler`]. Nodes may hold different ones.
     pub certificate: Certificate,
@@ -461,8 +461,6 @@ pub struct Restored {
     pub safety: Vec<SafetyRecord>,
     /// The committed head.
     pub root: Root,
-    /// The committee that ordered the head; at height 0 that of genesis.
-    pub committee: Arc<Committee>,
     /// Eras that ended. One may be that of the head, if it ended and the
     /// commit of its last block was lost.
     pub closed: Vec<ClosedEra>,

@@ -62,6 +62,8 @@ pub struct Replica {
     /// The highest version of the protocol that this program knows.
     version_max: ProtocolVersion,
     parameters: Parameters,
+    genesis_committee: Arc<Committee>,
+    /// Who orders this era.
     committee: Arc<Committee>,
     /// Consensus keys of this node, whether they stand in the committee or not.
     keys: Vec<PublicKey>,
@@ -232,17 +234,20 @@ impl Replica {
     /// When what was restored contradicts itself.
     pub fn new(config: &ReplicaConfig, restored: Restored, now: Now) -> (Self, Effects) {
         let genesis = &config.genesis;
-        let Restored { safety: records, root, committee, closed, blocks, batches } = restored;
+        let Restored { safety: records, root, closed, blocks, batches } = restored;
         let closed: BTreeMap<_, _> =
             closed.into_iter().map(|closed| (closed.era, closed)).collect();
-        let (era, committee) = match &root.opening {
-            Some(opening) => (root.header.era.next(), Arc::clone(&opening.committee)),
-            None => (root.header.era, committee),
+        let era = match root.opening {
+            Some(_) => root.header.era.next(),
+            None => root.header.era,
         };
-        let era_root = match era.previous().and_then(|before| closed.get(&before)) {
-            Some(closed) => closing_block(&closed.certificate),
-            None => genesis.header().id(),
+        let before = era.previous().and_then(|before| closed.get(&before));
+        let (committee, era_root) = match (&root.opening, before) {
+            (Some(opening), _) => (&opening.committee, root.header.id()),
+            (None, Some(closed)) => (&closed.next, closing_block(&closed.certificate)),
+            (None, None) => (&genesis.committee, genesis.header().id()),
         };
+        let committee = Arc::clone(committee);
         let has_record = !records.is_empty();
         let mut records: BTreeMap<_, _> =
             records.into_iter().map(|record| (record.era, record)).collect();
@@ -266,6 +271,7 @@ impl Replica {
                 None,
                 now.time,
             ),
+            genesis_committee: Arc::clone(&genesis.committee),
             committee,
             keys: config.keys.clone(),
             me: None,
@@ -1035,7 +1041,8 @@ impl Replica {
             .iter()
             .map(|(_, validator)| before.index_of(&validator.consensus_key))
             .collect();
-        let closed = ClosedEra { era: ended, committee: before, certificate: last.certificate() };
+        let next = Arc::clone(&self.committee);
+        let closed = ClosedEra { era: ended, next, certificate: last.certificate() };
         effects.persist.closed = Some(closed.clone());
         self.closed.insert(ended, closed);
         if self.closed.len() > CLOSED_ERAS_MAX {
@@ -1101,7 +1108,11 @@ impl Replica {
     /// Answers a message of an ended era with what ended it.
     fn answer_closed(&mut self, effects: &mut Effects, era: Era, peer: ValidatorIndex) {
         let Some(closed) = self.closed.get(&era) else { return };
-        let Some(key) = closed.committee.key(peer) else { return };
+        let committee = match era.previous().and_then(|before| self.closed.get(&before)) {
+            Some(before) => &before.next,
+            None => &self.genesis_committee,
+        };
+        let Some(key) = committee.key(peer) else { return };
         let now = self.now.time;
         let paced = (peer, Answered::OldEra);
         let wait = REPEAT_MICROS_MIN / 2;

@@ -56,7 +56,6 @@ pub struct Tc {
 
 /// Any certificate, as one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, and soon taken apart")]
 pub enum Certificate {
     /// A quorum certificate.
     Qc(Qc),

@@ -313,9 +313,10 @@ impl Stream {
     }
 
     pub(crate) fn certificate(&mut self) -> Certificate {
-        match self.below(3) {
+        match self.below(4) {
             0 => Certificate::Qc(self.qc()),
             1 => Certificate::Tc(self.tc()),
+            2 => Certificate::Filler(self.commit_cert(), self.header()),
             _ => Certificate::Commit(self.commit_cert()),
         }
     }

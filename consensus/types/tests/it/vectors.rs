@@ -383,12 +383,15 @@ fn certificate_rejects(family: Family, at: usize) -> Family {
 }
 
 fn certificate() -> Family {
+    let filler = *samples::filler().header();
+    let of_a_filler = Certificate::Filler(samples::commit_cert(), filler);
     Family::of::<Certificate>("Certificate")
         .accept("QC", &Certificate::Qc(samples::qc()), &[])
         .accept("TC", &Certificate::Tc(samples::tc()), &[])
         .accept("CommitCert", &Certificate::Commit(samples::commit_cert()), &[])
+        .accept("of a filler", &of_a_filler, &[])
         .reject_with("tag 0", 0, &[0])
-        .reject_with("tag 4", 0, &[4])
+        .reject_with("tag 5", 0, &[5])
         .reject_with("tag of another kind", 0, &[3])
 }
 
