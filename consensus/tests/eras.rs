@@ -77,6 +77,21 @@ fn a_filler_ends_the_era_and_is_never_final() {
 }
 
 #[test]
+fn a_certificate_beside_the_header_of_another_filler_is_refused() {
+    let (mut cluster, block, qc) = closing(&[D, B], &[A, B, C, E]);
+    let filler = cluster.filler(B, view(2), &block, 6, &qc);
+    let another = cluster.filler(B, view(2), &block, 7, &qc);
+    let cert = cluster.commit_cert(&[B, C, D], &filler);
+    let plain = cluster.commit_cert(&[B, C, D], &block);
+    for (cert, header) in [(&cert, another.header()), (&plain, block.header())] {
+        let certificate = Certificate::Filler(cert.clone(), *header);
+        assert!(cluster.verifier.certificate(certificate).is_err());
+    }
+    let certificate = Certificate::Filler(cert, *filler.header());
+    assert!(cluster.verifier.certificate(certificate).is_ok());
+}
+
+#[test]
 fn only_its_fillers_get_votes_on_a_closing_block() {
     let (mut cluster, block, qc) = closing(&[D, B], &[A, B, C, E]);
     cluster.send_certificate(A, Certificate::Qc(qc.clone()));
@@ -133,7 +148,6 @@ fn nothing_of_an_ended_era_is_signed_after_a_restart() {
 
     let disk = &mut cluster.nodes[A].disk;
     disk.root = None;
-    disk.committee = None;
     let record = disk.safety[&NEXT].clone();
     cluster.slow.insert(block.id());
     cluster.restart(A);

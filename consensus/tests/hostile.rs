@@ -188,7 +188,6 @@ fn follower_sends_nothing() {
     };
     let restored = Restored {
         safety: Vec::new(),
-        committee: Arc::clone(&cluster.genesis.committee),
         closed: Vec::new(),
         root: Root::genesis(&cluster.genesis, exec_of(cluster.genesis.header().id())),
         blocks: Vec::new(),

@@ -39,7 +39,6 @@ const START_MS: u64 = 1_800_000_000_000;
 pub(crate) struct Disk {
     pub(crate) safety: BTreeMap<Era, SafetyRecord>,
     pub(crate) closed: Vec<ClosedEra>,
-    pub(crate) committee: Option<Arc<Committee>>,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     pub(crate) batches: Vec<Arc<SignedBatch>>,
     pub(crate) root: Option<Root>,
@@ -140,10 +139,6 @@ impl Cluster {
         let restored = Restored {
             safety: disk.safety.values().cloned().collect(),
             root,
-            committee: disk
-                .committee
-                .clone()
-                .unwrap_or_else(|| Arc::clone(&self.genesis.committee)),
             closed: disk.closed.clone(),
             blocks: disk.blocks.values().cloned().collect(),
             batches: disk.batches.clone(),
@@ -236,10 +231,6 @@ impl Cluster {
             }
             for commit in commit {
                 let disk = &mut self.nodes[node].disk;
-                if disk.root.as_ref().is_none_or(|root| root.header.era < commit.root.header.era) {
-                    let committee = disk.root.as_ref().and_then(|root| root.opening.clone());
-                    disk.committee = committee.map(|opening| opening.committee);
-                }
                 disk.root = Some(commit.root.clone());
                 self.learn_era(&commit.root);
                 self.nodes[node].commits.push(commit);
