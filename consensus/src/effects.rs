@@ -183,10 +183,11 @@ pub struct Effects {
 /// What must be on disk before anything is sent.
 #[derive(Clone, Debug, Default)]
 pub struct Persist {
-    /// The new safety record, when it changed. Those of earlier eras stay.
-    pub safety: Option<Box<SafetyRecord>>,
+    /// The safety records that changed, ascending by era: one, but two where
+    /// an era ends. Those of earlier eras stay on disk.
+    pub safety: Vec<SafetyRecord>,
     /// What ended the era before, in the write that begins the next one.
-    pub closed: Option<ClosedEra>,
+    pub closed: Vec<ClosedEra>,
     /// Blocks that were voted for or certified.
     pub blocks: Vec<Block>,
     /// Batches of others.
@@ -196,11 +197,24 @@ pub struct Persist {
 }
 
 impl Persist {
+    /// Adds what the next step wants on disk, so that one write does for both.
+    pub fn join(&mut self, next: Self) {
+        let Self { safety, closed, blocks, batches, own_batches } = next;
+        for record in safety {
+            self.safety.retain(|earlier| earlier.era != record.era);
+            self.safety.push(record);
+        }
+        self.closed.extend(closed);
+        self.blocks.extend(blocks);
+        self.batches.extend(batches);
+        self.own_batches.extend(own_batches);
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.safety.is_none()
-            && self.closed.is_none()
+        self.safety.is_empty()
+            && self.closed.is_empty()
             && self.blocks.is_empty()
             && self.batches.is_empty()
             && self.own_batches.is_empty()

@@ -1043,7 +1043,10 @@ impl Replica {
             .collect();
         let next = Arc::clone(&self.committee);
         let closed = ClosedEra { era: ended, next, certificate: last.certificate() };
-        effects.persist.closed = Some(closed.clone());
+        effects.persist.closed.push(closed.clone());
+        // Nothing was signed under what changed in this step, but the record
+        // shall lie there as it was left.
+        self.finish(effects);
         self.closed.insert(ended, closed);
         if self.closed.len() > CLOSED_ERAS_MAX {
             self.closed.pop_first();
@@ -1790,9 +1793,8 @@ impl Replica {
 
     /// Puts the changed safety record among what must be durable.
     fn finish(&mut self, effects: &mut Effects) {
-        effects.persist.safety = self.safety.take_changed();
-        if self.me.is_none() {
-            effects.persist.safety = None;
+        if self.me.is_some() {
+            effects.persist.safety.extend(self.safety.take_changed());
         }
     }
 }

@@ -57,8 +57,8 @@ impl Safety {
     }
 
     /// The record, if it changed since it was last taken.
-    pub(crate) fn take_changed(&mut self) -> Option<Box<SafetyRecord>> {
-        core::mem::take(&mut self.changed).then(|| Box::new(self.record.clone()))
+    pub(crate) fn take_changed(&mut self) -> Option<SafetyRecord> {
+        core::mem::take(&mut self.changed).then(|| self.record.clone())
     }
 
     pub(crate) const fn view(&self) -> View {

@@ -23,7 +23,9 @@ use crate::executor::{Executor, Job, Report, VERDICTS_SIZE_MAX, Verdicts};
 use crate::metrics::Metrics;
 use crate::shared::{Committed, Mode, NodeStatus, NotAccepted, SUBMISSIONS_MAX, Submission};
 use crate::storage::{StorageError, Store};
-use bizra_consensus::{Alarm, Effects, Input, Now, Replica, ReplicaConfig, Restored, Time};
+use bizra_consensus::{
+    Activation, Alarm, Decisions, Effects, Input, Now, Replica, ReplicaConfig, Restored, Time,
+};
 use bizra_gossip::{EventReceiver, Network, PeerId};
 use bizra_keys::KeyRing;
 use bizra_types::batch::{BatchRecord, SignedTicket};
@@ -176,7 +178,11 @@ impl Driver {
         );
 
         let clock = Clock::start();
-        let config = ReplicaConfig { genesis, me };
+        let config = ReplicaConfig {
+            keys: me.and_then(|me| genesis.committee.key(me)).into_iter().collect(),
+            version_max: genesis.protocol_version,
+            genesis,
+        };
         let thread = spawn("driver", move || {
             let (replica, effects) = Replica::new(&config, restored, clock.now());
             let mut turn = Loop {
@@ -292,7 +298,7 @@ impl Loop {
     /// Hands effects on, in the order of their fields.
     fn carry_out(&mut self, effects: Effects) {
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
-        if let Some(safety) = &persist.safety {
+        if let Some(safety) = persist.safety.last() {
             self.context.decided().vote = Some(safety.high_qc.vote);
         }
         let in_batches = persist.own_batches.iter().map(|(_, records)| records.len()).sum();
@@ -344,6 +350,21 @@ impl Loop {
             Alarm::InvalidCertified { block, rule } => {
                 self.context.metrics.error("invalid_certified");
                 tracing::error!(%block, rule, "a certified block breaks a rule: signing nothing more");
+            }
+            Alarm::NoSafetyRecord => {
+                self.context.metrics.error("no_safety_record");
+                tracing::error!(
+                    "there is no record of what this validator signed: it signs nothing; rotate \
+                     its key"
+                );
+            }
+            Alarm::VersionUnknown(Activation { height, version }) => {
+                self.context.metrics.error("version_unknown");
+                tracing::error!(
+                    %height, %version,
+                    "from this height on the chain follows a version of the protocol that this \
+                     program does not know: it stops before; install the next release"
+                );
             }
             Alarm::KeyUsedElsewhere { view } => {
                 self.context.metrics.error("key_used_elsewhere");
@@ -496,7 +517,11 @@ pub fn wall_clock() -> TimestampMs {
 /// Brings what the executor says to where it belongs.
 fn on_report(context: &Context, report: Report) {
     match report {
-        Report::Executed { block, exec } => context.answer(Input::Executed { block, exec }),
+        Report::Executed { block, exec } => {
+            // Governance decides nothing yet.
+            let decisions = Decisions::default();
+            context.answer(Input::Executed { block, exec, decisions });
+        }
         // Those who wait for a record listen on the broadcast channel.
         Report::Committed(_) => {}
         Report::DiskFull(error) => {

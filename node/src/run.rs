@@ -7,13 +7,14 @@ use crate::metrics::Metrics;
 use crate::shared::{NodeStatus, SUBMISSIONS_MAX, Shared};
 use crate::storage::Store;
 use anyhow::{Context as _, bail};
-use bizra_consensus::Restored;
+use bizra_consensus::{Restored, SafetyRecord};
 use bizra_gossip::{Hello, Limits, Network, NetworkConfig, PeerAddress, parse_peers};
 use bizra_keys::KeyRing;
 use bizra_types::batch::SignedBatch;
+use bizra_types::certificate::Qc;
 use bizra_types::crypto::Signature;
 use bizra_types::genesis::Genesis;
-use bizra_types::numbers::{Era, ValidatorIndex};
+use bizra_types::numbers::{Era, Height, ValidatorIndex};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
@@ -53,13 +54,18 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let _lock = lock_keys(&config.keys_dir)?;
     let me = place_in_committee(&genesis, &keys)?;
     let store = Store::open(&config.data_dir, &genesis)?;
-    let restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
-    if restored.safety.is_none() && restored.root.header.height.get() > 0 && me.is_some() {
-        bail!(
-            "the data folder {} has blocks but no safety record: a validator that forgot what it \
-             signed must not sign again; restore the whole folder, or rotate the consensus key",
-            config.data_dir.display()
-        );
+    let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
+    if restored.safety.is_empty() && me.is_some() {
+        if restored.root.header.height > Height::ZERO {
+            bail!(
+                "the data folder {} has blocks but no safety record: a validator that forgot what \
+                 it signed must not sign again; restore the whole folder, or rotate the consensus \
+                 key",
+                config.data_dir.display()
+            );
+        }
+        let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
+        restored.safety.push(SafetyRecord::new(root, None));
     }
 
     let network = network_config(config, &genesis, &keys, &store)?;

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `meta` | layout, chain, committed head |
 //! | `safety` | era → safety record; only the last era's is alive |
+//! | `eras` | ended era → who took over, and what ended it |
 //! | `batches` | author, sequence, digest → batch, for ever |
 //! | `signatures` | as `batches` → our signature of our own batch |
 //! | `blocks` | id → block, committed or not |
@@ -43,7 +44,6 @@ pub use error::StorageError;
 pub use read::{ChainPart, IndexKey, StoredOutcome, StoredRecord};
 pub use write::CommittedBlock;
 
-use bizra_consensus::EpochState;
 use bizra_consensus::Root;
 use bizra_ledger::execution::{Head, genesis_fields};
 use bizra_ledger::log;
@@ -57,7 +57,6 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRecoveryMode, DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBatch, WriteOptions,
 };
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -65,6 +64,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 const META: &str = "meta";
 const SAFETY: &str = "safety";
+const ERAS: &str = "eras";
 const BATCHES: &str = "batches";
 const SIGNATURES: &str = "signatures";
 const BLOCKS: &str = "blocks";
@@ -80,9 +80,10 @@ const INDEX: &str = "index";
 const EVIDENCE: &str = "evidence";
 
 /// Every family.
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 16] = [
     META,
     SAFETY,
+    ERAS,
     BATCHES,
     SIGNATURES,
     BLOCKS,
@@ -148,17 +149,7 @@ impl ChainHead {
 
     fn genesis(genesis: &Genesis) -> Self {
         let fields = genesis_fields();
-        Self {
-            root: Root {
-                header: genesis.header(),
-                exec: fields.hash(),
-                lane_heads: BTreeMap::new(),
-                epoch: EpochState::genesis(&genesis.chain_id()),
-                cert: None,
-            },
-            fields,
-            ledger: Head::genesis(),
-        }
+        Self { root: Root::genesis(genesis, fields.hash()), fields, ledger: Head::genesis() }
     }
 }
 

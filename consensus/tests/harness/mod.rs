@@ -203,8 +203,8 @@ impl Cluster {
         while let Some(effects) = queue.pop_front() {
             let Effects { persist, send, execute, commit, ask, alarms } = effects;
             let disk = &mut self.nodes[node].disk;
-            if let Some(safety) = persist.safety {
-                disk.safety.insert(safety.era, *safety);
+            for safety in persist.safety {
+                disk.safety.insert(safety.era, safety);
             }
             disk.closed.extend(persist.closed);
             disk.blocks.extend(persist.blocks.into_iter().map(|block| (block.id(), block)));

@@ -45,11 +45,7 @@ pub(super) fn run(context: &Context, queue: &Receiver<Job>) {
         jobs.extend(queue.try_iter().take(JOBS_PER_SYNC_MAX - 1));
         let mut whole = Persist::default();
         for job in &mut jobs {
-            let persist = core::mem::take(&mut job.persist);
-            whole.safety = persist.safety.or(whole.safety);
-            whole.blocks.extend(persist.blocks);
-            whole.batches.extend(persist.batches);
-            whole.own_batches.extend(persist.own_batches);
+            whole.join(core::mem::take(&mut job.persist));
         }
         write(context, &whole);
         for job in jobs {
@@ -97,6 +93,12 @@ fn deliver(context: &Context, send: Send) {
     match send.to {
         Recipients::One(index) => {
             if let Some(peer) = context.peers.by_index.get(&index) {
+                count(context, context.network.send(peer, channel, bytes).err().as_ref());
+            }
+        }
+        Recipients::Former(key) => {
+            let index = context.genesis.committee.index_of(&key);
+            if let Some(peer) = index.and_then(|index| context.peers.by_index.get(&index)) {
                 count(context, context.network.send(peer, channel, bytes).err().as_ref());
             }
         }

@@ -3,8 +3,9 @@
 //! Keys that must sort by number hold it in big-endian order; everything else
 //! is as `docs/formats.md` has it.
 
-use bizra_consensus::EpochState;
-use bizra_consensus::{Evidence, Root, SafetyRecord};
+use bizra_consensus::{
+    Activation, ClosedEra, EpochState, Evidence, Opening, Root, SafetyRecord, Versions,
+};
 use bizra_ledger::execution::Head;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::certificate::{CommitCert, Qc, Tc};
@@ -16,9 +17,10 @@ use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, RecordDigest};
 use bizra_types::numbers::{Height, LaneSeq, LogIndex, ValidatorIndex};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The layout of the folder: what is written where and how.
-pub(super) const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 
 /// Bytes of an encoded [`BatchHeader`]; the signature follows.
 pub(super) const BATCH_HEADER_SIZE: usize = 124;
@@ -210,7 +212,7 @@ pub(super) fn read_safety(bytes: &[u8]) -> Result<SafetyRecord, DecodeError> {
 
 /// The root: its fields in order, maps as lists ascending by key.
 pub(super) fn root_bytes(root: &Root) -> Vec<u8> {
-    let Root { header, exec, lane_heads, epoch, cert } = root;
+    let Root { header, exec, lane_heads, epoch, cert, versions, opening } = root;
     let mut out = Vec::new();
     header.encode(&mut out);
     exec.encode(&mut out);
@@ -233,6 +235,16 @@ pub(super) fn root_bytes(root: &Root) -> Vec<u8> {
         .collect();
     encode_list(&reveals, &mut out);
     cert.encode(&mut out);
+    versions.current.encode(&mut out);
+    encode_pair(versions.next.map(|next| (next.height, next.version)).as_ref(), &mut out);
+    match opening {
+        None => out.push(0),
+        Some(Opening { committee, filler }) => {
+            out.push(1);
+            committee.encode(&mut out);
+            filler.encode(&mut out);
+        }
+    }
     out
 }
 
@@ -250,9 +262,43 @@ pub(super) fn read_root(bytes: &[u8]) -> Result<Root, DecodeError> {
     let reveals: Vec<RevealEntry> = reader.list("reveals of an epoch", COMMITTEE_SIZE_MAX, 34)?;
     let reveals = reveals.iter().map(|reveal| (reveal.validator, reveal.output)).collect();
     let cert = Option::<CommitCert>::decode(&mut reader)?;
+    let current = Decode::decode(&mut reader)?;
+    let next = decode_pair(&mut reader)?;
+    let versions =
+        Versions { current, next: next.map(|(height, version)| Activation { height, version }) };
+    let opening = match u8::decode(&mut reader)? {
+        0 => None,
+        1 => Some(Opening {
+            committee: Arc::new(Decode::decode(&mut reader)?),
+            filler: Decode::decode(&mut reader)?,
+        }),
+        tag => return Err(DecodeError::Invalid { what: "opening of an era", value: tag.into() }),
+    };
     reader.finish()?;
     let epoch = EpochState { epoch, seed, next_seed, reveals };
-    Ok(Root { header, exec, lane_heads, epoch, cert })
+    Ok(Root { header, exec, lane_heads, epoch, cert, versions, opening })
+}
+
+/// An ended era: its number, who took over, and what ended it.
+pub(super) fn closed_bytes(closed: &ClosedEra) -> Vec<u8> {
+    let ClosedEra { era, next, certificate } = closed;
+    let mut out = Vec::new();
+    era.encode(&mut out);
+    next.encode(&mut out);
+    certificate.encode(&mut out);
+    out
+}
+
+/// Reads [`closed_bytes`].
+pub(super) fn read_closed(bytes: &[u8]) -> Result<ClosedEra, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let closed = ClosedEra {
+        era: Decode::decode(&mut reader)?,
+        next: Arc::new(Decode::decode(&mut reader)?),
+        certificate: Decode::decode(&mut reader)?,
+    };
+    reader.finish()?;
+    Ok(closed)
 }
 
 /// The ledger's head: its fields in order.

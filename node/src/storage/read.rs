@@ -5,7 +5,7 @@ use super::formats::{
     RecordEntry, SIGNATURE_SIZE,
 };
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
     RECORDS, SAFETY, SIGNATURES, StorageError, Store,
 };
 use bizra_consensus::{Evidence, Restored};
@@ -19,7 +19,7 @@ use bizra_types::block::Block;
 use bizra_types::certificate::CommitCert;
 use bizra_types::committee::SignerSet;
 use bizra_types::crypto::PublicKey;
-use bizra_types::encoding::{Decode, Encode, Reader};
+use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
 use bizra_types::numbers::{Height, LaneSeq, LogIndex};
@@ -115,14 +115,8 @@ impl Store {
             blocks.push(block.ok_or_else(|| self.damaged(format!("block {id} is missing")))?);
         }
         blocks.sort_by_key(|block| (block.header().era, block.header().view));
-        let safety = match self.0.db.iterator_cf(self.family(SAFETY), IteratorMode::End).next() {
-            None => None,
-            Some(item) => {
-                let (_, bytes) = item.map_err(|error| self.failure(error))?;
-                let safety = formats::read_safety(&bytes);
-                Some(Box::new(safety.map_err(|error| self.decoding(SAFETY, error))?))
-            }
-        };
+        let safety = self.all(SAFETY, formats::read_safety)?;
+        let closed = self.all(ERAS, formats::read_closed)?;
         let mut batches = Vec::new();
         let mut lanes = self.0.db.raw_iterator_cf(self.family(BATCHES));
         lanes.seek_to_first();
@@ -143,7 +137,22 @@ impl Store {
             lanes.next();
         }
         lanes.status().map_err(|error| self.failure(error))?;
-        Ok(Restored { safety, root, blocks, batches })
+        Ok(Restored { safety, root, closed, blocks, batches })
+    }
+
+    /// All entries of a family, ascending by key.
+    fn all<T>(
+        &self,
+        family: &str,
+        read: impl Fn(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, StorageError> {
+        let entries = self.0.db.iterator_cf(self.family(family), IteratorMode::Start);
+        entries
+            .map(|entry| {
+                let (_, bytes) = entry.map_err(|error| self.failure(error))?;
+                read(&bytes).map_err(|error| self.decoding(family, error))
+            })
+            .collect()
     }
 
     /// A batch.

@@ -1,7 +1,7 @@
 //! A chain for tests: real keys, real certificates, real records.
 
 use super::{CommittedBlock, META, Store};
-use bizra_consensus::{Commit, EpochState, Persist, Root, SafetyRecord};
+use bizra_consensus::{Commit, EpochState, Persist, Root, SafetyRecord, Versions};
 use bizra_keys::{ConsensusKey, SenderKey};
 use bizra_ledger::envelope::Unsigned;
 use bizra_ledger::execution::{Base, BlockInput, BlockRecord, Overlay, Parent, execute};
@@ -333,6 +333,8 @@ impl TestChain {
             lane_heads: self.lanes.clone(),
             epoch: EpochState::genesis(&self.genesis.chain_id()),
             cert: Some(cert.clone()),
+            versions: Versions::of(self.genesis.protocol_version),
+            opening: None,
         };
         Commit { blocks: blocks.to_vec(), cert, root }
     }
@@ -399,10 +401,10 @@ impl TestChain {
             high_tc: None,
         };
         Persist {
-            safety: Some(Box::new(safety)),
+            safety: vec![safety],
             blocks: vec![block.clone()],
             batches: batches.to_vec(),
-            own_batches: Vec::new(),
+            ..Persist::default()
         }
     }
 

@@ -2,7 +2,7 @@ use super::testing::{
     CHILD_FOLDER, RunBlock, TestChain, genesis, on_small_disk, record, validator_key,
 };
 use super::*;
-use bizra_consensus::{Evidence, Persist, SafetyRecord};
+use bizra_consensus::{Activation, ClosedEra, Evidence, Opening, Persist, SafetyRecord};
 use bizra_ledger::codes::Code;
 use bizra_ledger::envelope::Envelope;
 use bizra_ledger::forms::Uuid;
@@ -11,13 +11,13 @@ use bizra_ledger::outcomes::signed_bytes_hash;
 use bizra_light_client::Client;
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, SignedProposal};
-use bizra_types::certificate::Tc;
+use bizra_types::certificate::{Certificate, Tc};
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{
     CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
-use bizra_types::numbers::{Era, LaneSeq, LogIndex, ValidatorIndex, View};
+use bizra_types::numbers::{Era, LaneSeq, LogIndex, ProtocolVersion, ValidatorIndex, View};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -95,6 +95,12 @@ fn a_root_has_one_encoding() {
     let block = chain.block(&[batch]);
     let mut root = chain.commit(&[(block, ExecHash([7; 32]))]).root;
     root.epoch.reveals.insert(ValidatorIndex::new(2), [9; 32]);
+    let version = ProtocolVersion::new(2);
+    root.versions.next = Some(Activation { height: Height::new(100), version });
+    root.opening = Some(Opening {
+        committee: Arc::clone(&chain.genesis.committee),
+        filler: Some(chain.genesis.header()),
+    });
     let mut bytes = formats::root_bytes(&root);
     assert_eq!(formats::read_root(&bytes), Ok(root));
     for length in 0..bytes.len() {
@@ -162,7 +168,7 @@ fn what_was_persisted_is_restored() {
     let store = open(&dir, &chain.genesis);
     let restored = store.restored().expect("the store can be read");
     assert_eq!(restored.root, ChainHead::genesis(&chain.genesis).root);
-    assert!(restored.safety.is_none() && restored.blocks.is_empty());
+    assert!(restored.safety.is_empty() && restored.blocks.is_empty());
     assert!(restored.batches.is_empty());
 
     let theirs = chain.batch(1, &[record(1), record(2)]);
@@ -173,8 +179,14 @@ fn what_was_persisted_is_restored() {
     let mut persist = chain.vote(&first, &[Arc::clone(&theirs)]);
     persist.own_batches = vec![(*own.header(), Arc::clone(own.records()))];
     store.persist(&persist).expect("the store can be written");
+    let closed = ClosedEra {
+        era: Era::new(1),
+        next: Arc::clone(&chain.genesis.committee),
+        certificate: Certificate::Qc(full_safety_record().high_qc),
+    };
     let last = Persist {
-        safety: Some(Box::new(full_safety_record())),
+        closed: vec![closed.clone()],
+        safety: vec![full_safety_record()],
         blocks: vec![second.clone()],
         ..Persist::default()
     };
@@ -184,6 +196,7 @@ fn what_was_persisted_is_restored() {
     let store = open(&dir, &chain.genesis);
     let restored = store.restored().expect("the store can be read");
     assert_eq!(restored.safety, last.safety);
+    assert_eq!(restored.closed, [closed]);
     assert_eq!(restored.blocks, [first, second]);
     let unsigned = SignedBatch::new(*own.header(), Signature([0; 64]), Arc::clone(own.records()));
     let unsigned = unsigned.expect("the header is theirs");
@@ -626,7 +639,7 @@ fn check_after_kill(dir: &TempDir, (synced, committed): (u64, u64)) {
     let store = open(dir, &chain.genesis);
     let restored = store.restored().expect("readable");
     let head = store.head().height().get();
-    let voted = restored.safety.map_or(0, |safety| safety.current_view.get());
+    let voted = restored.safety.first().map_or(0, |safety| safety.current_view.get());
     assert!(voted >= synced, "view {voted} is on disk, and the child was told {synced}");
     // The kernel outlives a killed process, so unsynced commits do too.
     assert!(head >= committed, "height {head} is on disk, and the child was told {committed}");
@@ -661,7 +674,7 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
 
         // The log may have some room left.
         let records: Vec<_> = (2..100).map(record).collect();
-        let mut synced = None;
+        let mut synced = Vec::new();
         let (refused, run, error) = loop {
             let batches = [chain.batch(0, &records)];
             let block = chain.clone().block(&batches);

@@ -6,8 +6,8 @@ use super::formats::{
 };
 use super::read::IndexKey;
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES,
-    PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG,
+    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{Commit, Evidence, Persist};
 use bizra_ledger::codes::Code;
@@ -53,9 +53,13 @@ impl Store {
             return Ok(());
         }
         let mut batch = WriteBatch::default();
-        if let Some(safety) = &persist.safety {
+        for safety in &persist.safety {
             let key = safety.era.get().to_be_bytes();
             batch.put_cf(self.family(SAFETY), key, formats::safety_bytes(safety));
+        }
+        for closed in &persist.closed {
+            let key = closed.era.get().to_be_bytes();
+            batch.put_cf(self.family(ERAS), key, formats::closed_bytes(closed));
         }
         for block in &persist.blocks {
             batch.put_cf(self.family(BLOCKS), block.id().as_bytes(), block.to_bytes());
