@@ -1,5 +1,6 @@
 //! The light client, judged on chains made up here.
 
+mod blame;
 mod checkpoints;
 mod common;
 mod proofs;
