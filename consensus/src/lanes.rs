@@ -23,6 +23,9 @@ const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a batch costs beside its records, in bytes of memory.
 const BATCH_OVERHEAD_BYTES: usize = 512;
+/// Batches that are acknowledged to everyone when their author begins to be
+/// cited with acknowledgements only.
+const ACKS_AT_ONCE_MAX: usize = 1_024;
 /// Batches kept per place of a lane: the second proves equivocation and may
 /// be the one that gets cited.
 const BATCHES_PER_SEQ_MAX: usize = 2;
@@ -224,9 +227,25 @@ impl Lanes {
     }
 
     /// An author whose batches f + 1 validators could not get is cited only
-    /// with acknowledgements until `until`.
-    pub(crate) fn withhold(&mut self, author: PublicKey, until: View) {
+    /// with acknowledgements until `until`. When that begins, what is here of
+    /// its lane: every leader must learn now that it is.
+    pub(crate) fn withhold(
+        &mut self,
+        author: PublicKey,
+        view: View,
+        until: View,
+    ) -> Vec<(LaneSeq, BatchDigest)> {
+        let was_withholding = self.is_withholding(&author, view);
         self.withholding.insert(author, until);
+        match self.lanes.get(&author) {
+            Some(lane) if !was_withholding => lane
+                .batches
+                .iter()
+                .flat_map(|(seq, held)| held.iter().map(|held| (*seq, held.digest)))
+                .take(ACKS_AT_ONCE_MAX)
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether acknowledgements of this author's batches matter to every leader.

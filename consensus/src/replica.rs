@@ -516,12 +516,12 @@ impl Replica {
         let view = timeout.timeout.view;
         match self.votes.add_timeout(&self.committee, self.safety.view(), timeout) {
             Change::Certified(tc) => {
-                self.note_missing(view);
+                self.note_missing(effects, view);
                 self.observe_qc(effects, tc.high_qc.clone());
                 self.observe_tc(effects, tc);
             }
             Change::Equivocated(evidence) => self.accuse(effects, evidence),
-            Change::Counted => self.note_missing(view),
+            Change::Counted => self.note_missing(effects, view),
             Change::Nothing => {}
         }
     }
@@ -1550,7 +1550,7 @@ impl Replica {
 
     /// After f + 1 reports of a view, an author whose batches could not be had
     /// is cited only with acknowledgements.
-    fn note_missing(&mut self, view: View) {
+    fn note_missing(&mut self, effects: &mut Effects, view: View) {
         let mut reports: BTreeMap<PublicKey, usize> = BTreeMap::new();
         for timeout in self.votes.timeouts(view) {
             let authors: BTreeSet<_> = timeout.missing.iter().collect();
@@ -1561,7 +1561,11 @@ impl Replica {
         let until = View::new(view.get().saturating_add(self.parameters.withholding_views));
         for (author, count) in reports {
             if count >= self.committee.one_honest() {
-                self.lanes.withhold(author, until);
+                let here = self.lanes.withhold(author, self.safety.view(), until);
+                for (lane_seq, digest) in here.into_iter().filter(|_| self.me.is_some()) {
+                    let ack = BatchAck { author, lane_seq, digest };
+                    send_all(effects, Outgoing::BatchAck(ack));
+                }
             }
         }
     }

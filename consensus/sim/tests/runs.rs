@@ -100,3 +100,13 @@ fn four_validators_keep_every_rule_under_faults() {
 fn seven_validators_keep_every_rule_under_faults() {
     assert_seeds_kept(80, 7);
 }
+
+/// Seeds that once found a bug, with what it was.
+#[test]
+fn seeds_that_found_something() {
+    // An author under the withholding rule, whose batches had been acknowledged
+    // to it alone before: no other leader knew, and none would cite it.
+    let options = Options::new(1_515, 7);
+    let report = run(options);
+    assert_eq!(report.breach, None);
+}

@@ -144,7 +144,9 @@ fn who_withholds_is_cited_with_acknowledgements_only() {
     let x = chain(X, 1, 10);
     let mut lanes = lanes_with(&x);
     let seven = CitationLimits { quorum: 5, one_honest: 3, ..limits() };
-    lanes.withhold(X, View::new(5));
+    let here = [(LaneSeq::new(1), digest(&x[0]))];
+    assert_eq!(lanes.withhold(X, View::new(1), View::new(5)), here, "to be told to everyone");
+    assert_eq!(lanes.withhold(X, View::new(1), View::new(5)), [], "once");
     assert!(lanes.is_withholding(&X, View::new(4)) && !lanes.is_withholding(&X, View::new(5)));
     assert!(!lanes.is_withholding(&Y, View::new(4)));
     assert_eq!(lanes.citable(&LaneHeads::new(), &seven), []);
