@@ -196,7 +196,7 @@ fn after_a_crash_the_record_allows_nothing_different() {
     let vote = safety.vote(&block(3, 2), None);
     let commit_vote = safety.commit_vote(View::new(2), BlockId([2; 32]), ExecHash([5; 32]));
     let timeout = safety.time_out();
-    let stored = *safety.take_changed().expect("all of it changed the record");
+    let stored = safety.take_changed().expect("all of it changed the record");
     let safety = Safety::restored(stored);
     assert_eq!(safety.record().last_voted, Some(vote));
     assert_eq!(safety.record().last_commit_vote, Some(commit_vote));
