@@ -124,7 +124,7 @@ impl Metrics {
         );
         registry.register(
             "propagation_seconds",
-            "Time from the making of a gossip message to its arrival",
+            "Age of a final block when its head arrived by gossip",
             metrics.propagation.clone(),
         );
         for channel in Channel::ALL {

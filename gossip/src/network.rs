@@ -23,7 +23,9 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, gossipsub, ping, tcp, tls};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::num::NonZeroU8;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -68,6 +70,12 @@ pub enum StartError {
         address: Multiaddr,
         /// What the system says.
         reason: String,
+    },
+    /// The port of an address is taken.
+    #[error("cannot listen on {address}: the port is in use by another process")]
+    PortInUse {
+        /// The address.
+        address: Multiaddr,
     },
     /// There is nothing to listen on.
     #[error("no address to listen on is configured")]
@@ -182,7 +190,7 @@ impl Network {
         let (gossip, gossip_receiver) = mpsc::channel(GOSSIP_COMMANDS_MAX);
         let common = Arc::new(Common {
             local,
-            started_at: Instant::now(),
+            epoch: streams::epoch(),
             limits: config.limits.clone(),
             hello: RwLock::new(config.hello),
             peers: RwLock::default(),
@@ -338,6 +346,12 @@ impl Network {
         *current = hello;
     }
 
+    /// What we say of ourselves on streams opened from now on.
+    #[must_use]
+    pub fn hello(&self) -> Hello {
+        self.common.hello()
+    }
+
     /// How things stand with each validator that we have direct streams with.
     #[must_use]
     pub fn status(&self) -> Vec<PeerStatus> {
@@ -362,7 +376,16 @@ impl Network {
         usize::try_from(self.common.metrics.peers.get()).unwrap_or(0)
     }
 
-    /// Notes how long a gossip message took from its making to its arrival here.
+    /// Whether peers are connected that are no validators, and so hear only
+    /// what is passed on to them.
+    #[must_use]
+    pub fn has_followers(&self) -> bool {
+        let peers = self.common.peers.read().expect("no holder panics");
+        let validators = peers.values().filter(|peer| peer.connection.borrow().is_some()).count();
+        self.connected() > validators
+    }
+
+    /// Notes how old a final block was when its head arrived here by gossip.
     pub fn observe_propagation(&self, time: Duration) {
         self.common.metrics.propagation.observe(time.as_secs_f64());
     }
@@ -442,13 +465,22 @@ async fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
 ) -> Result<Vec<Multiaddr>, StartError> {
+    let refuse =
+        |address: &Multiaddr, reason| StartError::Listen { address: address.clone(), reason };
+    // All before the first is taken: an IPv6 address may stand for its IPv4 neighbour.
+    for address in addresses {
+        if TransportKind::of(address).is_none() {
+            return Err(refuse(address, "it is neither TCP nor QUIC version 1".to_owned()));
+        }
+        probe(address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => StartError::PortInUse { address: address.clone() },
+            _ => refuse(address, error.to_string()),
+        })?;
+    }
     let mut pending: HashMap<ListenerId, Multiaddr> = HashMap::new();
     for address in addresses {
-        let refuse = |reason: String| StartError::Listen { address: address.clone(), reason };
-        if TransportKind::of(address).is_none() {
-            return Err(refuse("it is neither TCP nor QUIC version 1".to_owned()));
-        }
-        let id = swarm.listen_on(address.clone()).map_err(|error| refuse(error.to_string()))?;
+        let listening = swarm.listen_on(address.clone());
+        let id = listening.map_err(|error| refuse(address, causes(&error)))?;
         pending.insert(id, address.clone());
     }
     let mut bound = Vec::new();
@@ -462,7 +494,7 @@ async fn listen(
                 if let Some(address) = pending.remove(&listener_id) {
                     let reason = match reason {
                         Ok(()) => "the listener closed".to_owned(),
-                        Err(error) => error.to_string(),
+                        Err(error) => causes(&error),
                     };
                     return Err(StartError::Listen { address, reason });
                 }
@@ -473,6 +505,38 @@ async fn listen(
         }
     }
     Ok(bound)
+}
+
+/// Binds an address and lets it go again. libp2p shares its TCP port with
+/// whoever asks for that too, so that two nodes could listen on one port and
+/// each would get some of the connections; a plain socket shares it with nobody.
+fn probe(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let host = match parts.next() {
+        Some(Protocol::Ip4(host)) => IpAddr::from(host),
+        Some(Protocol::Ip6(host)) => IpAddr::from(host),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) => TcpListener::bind((host, port)).map(drop),
+        Some(Protocol::Udp(port)) => UdpSocket::bind((host, port)).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// An error with all that led to it: libp2p leaves the causes out of its texts.
+fn causes(error: &dyn Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        // Some errors say nothing themselves, some repeat their cause.
+        if !text.is_empty() && !texts.iter().any(|before| before.contains(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
 }
 
 /// Routes between the swarm and the stream tasks, and does nothing else.
@@ -981,4 +1045,19 @@ async fn resolve(addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
         }
     }
     resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::TransportError;
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let cause = io::Error::other("the cable is cut");
+        // It says nothing itself.
+        assert_eq!(causes(&TransportError::Other(cause)), "the cable is cut");
+        let error = StartError::Listen { address: Multiaddr::empty(), reason: "of it".to_owned() };
+        assert_eq!(causes(&io::Error::other(error)), "cannot listen on : of it");
+    }
 }

@@ -26,7 +26,7 @@ use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -145,7 +145,8 @@ pub(crate) enum Notice {
 /// What all tasks and the handles see.
 pub(crate) struct Common {
     pub(crate) local: PeerId,
-    pub(crate) started_at: Instant,
+    /// From where ticks are counted.
+    pub(crate) epoch: Instant,
     pub(crate) limits: Limits,
     pub(crate) hello: RwLock<Hello>,
     pub(crate) peers: RwLock<HashMap<PeerId, Arc<StreamPeer>>>,
@@ -413,15 +414,22 @@ async fn pump(
             Ok(size) => shared.metrics.sent(channel, count, size),
             Err(error) => return error,
         }
-        heartbeat_due = next_tick(shared.started_at, Instant::now(), interval);
+        heartbeat_due = next_tick(shared.epoch, Instant::now(), interval);
     }
 }
 
-/// The last tick of the node's clock within one interval from now. The node's
-/// heartbeats go out together, so that an idle node wakes once per interval and
-/// not once per peer.
-fn next_tick(started_at: Instant, now: Instant, interval: Duration) -> Instant {
-    let latest = (now + interval).saturating_duration_since(started_at);
+/// From where ticks are counted: a whole second of the system's clock. Where
+/// clocks agree, all nodes' ticks do; nothing depends on it.
+pub(crate) fn epoch() -> Instant {
+    let now = Instant::now();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.checked_sub(Duration::from_nanos(wall.subsec_nanos().into())).unwrap_or(now)
+}
+
+/// The last tick within one interval from now. Heartbeats go out and come in
+/// together, so that an idle node wakes once per interval and not once per peer.
+fn next_tick(epoch: Instant, now: Instant, interval: Duration) -> Instant {
+    let latest = (now + interval).saturating_duration_since(epoch);
     let beyond = latest.as_nanos() % interval.as_nanos().max(1);
     let beyond = Duration::from_nanos(u64::try_from(beyond).unwrap_or(0));
     now + interval - beyond

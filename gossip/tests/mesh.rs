@@ -3,7 +3,7 @@
 mod common;
 
 use bizra_gossip::{
-    Channel, Event, Incompatible, NetworkConfig, PeerAddress, SendError, TransportKind,
+    Channel, Event, Incompatible, Network, NetworkConfig, PeerAddress, SendError, TransportKind,
 };
 use bizra_types::hash::ChainId;
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use common::{
     Node, PATIENCE, config, everyone_closed, everyone_opened, introduce, keys, mesh, peer_id, port,
     run, sorted_keys,
 };
+use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -390,5 +391,43 @@ fn a_validator_that_joins_is_served_and_one_that_leaves_is_let_go() {
         assert_eq!(error, Err(SendError::NoStream));
         nodes[0].network.send(&third, Channel::Bulk, Bytes::from_static(b"stay")).unwrap();
         assert_eq!(nodes[2].message().await.2, "stay");
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused_by_name() {
+    run(async {
+        let keys = keys(2);
+        let first = Node::start(config(&keys[0], &keys)).await;
+        for transport in TransportKind::ALL {
+            // The first listens on both transports; the second is left one to choose.
+            let taken = first.address(transport).address;
+            let mut second = config(&keys[1], &keys);
+            second.listen.retain(|free| TransportKind::of(free) != Some(transport));
+            second.listen.push(taken.clone());
+            let error = Network::start(second, &mut Registry::default()).await.err().unwrap();
+            assert_eq!(
+                error.to_string(),
+                format!("cannot listen on {taken}: the port is in use by another process")
+            );
+        }
+    });
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused_with_the_reason() {
+    run(async {
+        let keys = keys(1);
+        for address in ["/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/udp/0/quic-v1"] {
+            let mut elsewhere = config(&keys[0], &keys);
+            elsewhere.listen = vec![address.parse().unwrap()];
+            let error = Network::start(elsewhere, &mut Registry::default()).await.err().unwrap();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "cannot listen on {address}: Cannot assign requested address (os error 99)"
+                )
+            );
+        }
     });
 }

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::shared::{Mode, Shared};
 use crate::storage::{StorageError, Store};
@@ -51,6 +51,11 @@ use admission::Admission;
 use error::Refusal;
 use pending::Pending;
 use server::ConnectionLimits;
+
+/// Open files that are left to the database, the network and the admin port.
+const FILES_OF_OTHERS: usize = 768;
+/// Connections of the public port that are open at once however few files there are.
+const CONNECTIONS_MIN: usize = 64;
 
 /// Where the two ports are, and how they are bounded.
 #[derive(Clone, Debug)]
@@ -74,6 +79,8 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Lines of one submitted batch.
     pub batch_lines_max: usize,
+    /// Bytes of all bodies that are read or worked on at once.
+    pub bodies_bytes_max: usize,
     /// Time for a request's header.
     pub header_time: Duration,
     /// Time for a request's body.
@@ -98,6 +105,7 @@ impl Default for Limits {
             record_bytes_max: RECORD_BYTES_MAX,
             batch_bytes_max: 4 * 1024 * 1024,
             batch_lines_max: 1_000,
+            bodies_bytes_max: 128 * 1024 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
             wait_time: Duration::from_secs(30),
@@ -174,7 +182,7 @@ pub async fn start(
     }
     let (listener, address) = bind(listen).await?;
     let (admin_listener, admin_address) = bind(admin_listen).await?;
-    let committed = shared.committed.subscribe();
+    let (ordered, committed) = (shared.ordered.subscribe(), shared.committed.subscribe());
     let pending = Pending::new(limits.waiters_max);
     pending.restore(&shared)?;
     let admission = Admission::start(shared.clone(), pending.clone())?;
@@ -184,22 +192,34 @@ pub async fn start(
         admission,
         pending: pending.clone(),
         requests: Semaphore::new(limits.requests_max),
+        bodies: Arc::new(Semaphore::new(limits.bodies_bytes_max)),
         streams: Arc::new(Semaphore::new(limits.streams_max)),
         shutdown: shutdown.clone(),
     }));
+    let connections_max = limits.connections_max.min(connections_possible());
+    if connections_max < limits.connections_max {
+        warn!(connections_max, "the limit of open files allows no more connections to the API");
+    }
     let connections = ConnectionLimits {
         header_time: limits.header_time,
         stalled_time: limits.stalled_time,
-        connections_max: limits.connections_max,
+        connections_max,
     };
     let admin_connections = ConnectionLimits { connections_max: 64, ..connections };
     let admin = admin::router(shared.clone(), log_level, admin_token);
     let mut tasks = JoinSet::new();
-    tasks.spawn(pending.follow(shared, committed, shutdown.clone()));
+    tasks.spawn(pending.follow(shared, ordered, committed, shutdown.clone()));
     tasks.spawn(server::serve(listener, router(api), connections, shutdown.clone()));
     tasks.spawn(server::serve(admin_listener, admin, admin_connections, shutdown));
     info!(%address, %admin_address, "the API listens");
     Ok(Running { address, admin_address, tasks })
+}
+
+/// Connections that this process can have open and still open files of its own.
+fn connections_possible() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = limit.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    files.saturating_sub(FILES_OF_OTHERS).max(CONNECTIONS_MIN)
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ApiError> {
@@ -220,6 +240,8 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) pending: Pending,
     pub(crate) requests: Semaphore,
+    /// A permit per byte of a body.
+    pub(crate) bodies: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) shutdown: watch::Receiver<bool>,
 }

@@ -25,6 +25,10 @@ pub const ENVIRONMENT_PREFIX: &str = "BIZRA_";
 /// The variable that names the configuration file, in place of `--config`.
 pub const FILE_VARIABLE: &str = "BIZRA_CONFIG";
 
+/// Variables of scripts and clients, which share the prefix and are none of the
+/// node's business. They may be set where a node is started.
+pub const FOREIGN_VARIABLES: [&str; 3] = ["BIZRA_BIN", "BIZRA_P2P_BIN", "BIZRA_ENDPOINT"];
+
 /// Shortest admin token, in bytes.
 const TOKEN_BYTES_MIN: usize = 16;
 
@@ -43,6 +47,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "keys_dir", default: Some("keys") },
     Key { name: "genesis", default: Some("genesis.json") },
     Key { name: "peers", default: Some("peers.json") },
+    Key { name: "storage.reserve_mib", default: Some("64") },
     Key { name: "p2p.listen_tcp", default: Some("0.0.0.0:7000") },
     Key { name: "p2p.listen_quic", default: Some("0.0.0.0:7001") },
     Key { name: "p2p.dial_first", default: Some("tcp") },
@@ -65,6 +70,8 @@ pub struct Config {
     pub genesis: PathBuf,
     /// The list of peers.
     pub peers: PathBuf,
+    /// The database.
+    pub storage: StorageConfig,
     /// The network between nodes.
     pub p2p: P2pConfig,
     /// The public API.
@@ -73,6 +80,13 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What is written to standard error.
     pub log: LogConfig,
+}
+
+/// The database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// With fewer than so many MiB free on its disk the node signs nothing.
+    pub reserve_mib: u32,
 }
 
 /// The network between nodes.
@@ -188,6 +202,11 @@ struct Setting {
 }
 
 impl Key {
+    /// Whether its value is a number: then so is its default.
+    fn is_number(&self) -> bool {
+        self.default.is_some_and(|default| default.parse::<u32>().is_ok())
+    }
+
     /// The environment variable that sets it.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -277,6 +296,7 @@ impl Config {
                     "keys_dir" => path(&self.keys_dir),
                     "genesis" => path(&self.genesis),
                     "peers" => path(&self.peers),
+                    "storage.reserve_mib" => self.storage.reserve_mib.to_string(),
                     "p2p.listen_tcp" => self.p2p.listen_tcp.to_string(),
                     "p2p.listen_quic" => self.p2p.listen_quic.to_string(),
                     "p2p.dial_first" => transport_name(self.p2p.dial_first).to_owned(),
@@ -291,6 +311,14 @@ impl Config {
                 Some((key.name, value))
             })
             .collect()
+    }
+}
+
+impl StorageConfig {
+    /// The reserve in bytes.
+    #[must_use]
+    pub fn reserve_bytes(&self) -> u64 {
+        u64::from(self.reserve_mib) << 20
     }
 }
 
@@ -399,6 +427,7 @@ fn read_file(
         let text = match value {
             DeValue::String(text) => text.to_string(),
             DeValue::Boolean(boolean) => boolean.to_string(),
+            DeValue::Integer(integer) if key.is_number() => integer.to_string(),
             other => {
                 fault(line, format!("{name} must be a string, not {}", other.type_str()));
                 continue;
@@ -438,7 +467,8 @@ fn read_environment(
     problems: &mut Vec<Problem>,
 ) {
     for (variable, text) in environment {
-        if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == FILE_VARIABLE {
+        let is_foreign = FOREIGN_VARIABLES.contains(&variable.as_str());
+        if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == FILE_VARIABLE || is_foreign {
             continue;
         }
         let origin = Origin::Environment(variable.clone());
@@ -447,7 +477,8 @@ fn read_environment(
                 settings.insert(key.name, Setting { text, origin });
             }
             None => {
-                let message = unknown("variable", &variable, KEYS.iter().map(Key::variable));
+                let known = KEYS.iter().map(Key::variable).chain([FILE_VARIABLE.to_owned()]);
+                let message = unknown("variable", &variable, known);
                 problems.push(Problem { origin, message });
             }
         }
@@ -478,6 +509,7 @@ impl Reader<'_> {
         let keys_dir = self.path("keys_dir");
         let genesis = self.path("genesis");
         let peers = self.path("peers");
+        let reserve_mib = self.value("storage.reserve_mib", mebibytes);
         let listen_tcp = self.value("p2p.listen_tcp", |text| listen(text, TransportKind::Tcp));
         let listen_quic = self.value("p2p.listen_quic", |text| listen(text, TransportKind::Quic));
         let dial_first = self.value("p2p.dial_first", transport);
@@ -503,6 +535,7 @@ impl Reader<'_> {
             keys_dir: keys_dir?,
             genesis: genesis?,
             peers: peers?,
+            storage: StorageConfig { reserve_mib: reserve_mib? },
             p2p: P2pConfig {
                 listen_tcp: listen_tcp?,
                 listen_quic: listen_quic?,
@@ -574,6 +607,10 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
 
 fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| format!("must be true or false, not {text:?}"))
+}
+
+fn mebibytes(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("must be a number of MiB as 64, not {text:?}"))
 }
 
 fn transport(text: &str) -> Result<TransportKind, String> {

@@ -3,7 +3,7 @@
 //! ```text
 //! network ─▶ inbox (decode, verify) ─▶ ┌────────┐ ─▶ outbox (write, sync, sign, send) ─▶ network
 //! API ─▶ submissions ────────────────▶ │ driver │ ─▶ executor (overlays, commits)
-//! executor, outbox, fetch ───────────▶ └────────┘ ─▶ fetch (ask peers)
+//! executor, outbox, fetch ───────────▶ └────────┘ ─▶ fetch (ask peers), heads (gossip)
 //! ```
 //!
 //! The driver's thread owns the replica and waits for nothing but its queue:
@@ -16,24 +16,28 @@
 //! works for the driver must never wait for it.
 
 mod fetch;
+mod heads;
 mod inbox;
 mod outbox;
 
 use crate::executor::{Executor, Job, Report, VERDICTS_SIZE_MAX, Verdicts};
 use crate::metrics::Metrics;
-use crate::shared::{Committed, Mode, NodeStatus, NotAccepted, SUBMISSIONS_MAX, Submission};
+use crate::shared::{
+    Committed, Mode, NodeStatus, NotAccepted, Ordered, SUBMISSIONS_MAX, Submission,
+};
 use crate::storage::{StorageError, Store};
 use bizra_consensus::{
     Activation, Alarm, Decisions, Effects, Input, Now, Replica, ReplicaConfig, Restored, Time,
 };
-use bizra_gossip::{EventReceiver, Network, PeerId};
+use bizra_gossip::{EventReceiver, Hello, Network, PeerId};
 use bizra_keys::KeyRing;
 use bizra_types::batch::{BatchRecord, SignedTicket};
+use bizra_types::block::FinalHeader;
 use bizra_types::committee::Committee;
 use bizra_types::crypto::SignatureMemo;
 use bizra_types::genesis::Genesis;
 use bizra_types::message::{CommitVote, Vote};
-use bizra_types::numbers::{TimestampMs, ValidatorIndex};
+use bizra_types::numbers::{Height, TimestampMs, ValidatorIndex};
 use bizra_types::verify::Verifier;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::collections::{BTreeMap, VecDeque};
@@ -49,7 +53,7 @@ const OUTBOX_JOBS_MAX: usize = 1_024;
 /// Good signatures that are remembered.
 const SIGNATURE_MEMO_SIZE: usize = 65_536;
 /// The driver's state is published at most so often.
-const STATUS_INTERVAL: Duration = Duration::from_millis(50);
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// Inputs handled between two looks at the clock for timers and status.
 const INPUTS_PER_TURN_MAX: usize = 256;
 
@@ -67,6 +71,8 @@ pub struct DriverParts {
     pub restored: Restored,
     /// Where committed blocks are announced.
     pub committed: broadcast::Sender<Arc<Committed>>,
+    /// Where ordered blocks are announced.
+    pub ordered: broadcast::Sender<Arc<Ordered>>,
     /// The network.
     pub network: Network,
     /// What the network hears.
@@ -81,6 +87,7 @@ pub struct DriverParts {
 
 /// A running driver. It stops when [`Driver::stop`] is called or its disk fails.
 pub struct Driver {
+    context: Arc<Context>,
     events: Sender<Event>,
     thread: std::thread::JoinHandle<()>,
     outbox: std::thread::JoinHandle<()>,
@@ -90,6 +97,8 @@ pub struct Driver {
 enum Event {
     Input(Box<Input>),
     Submission(Submission),
+    /// Somebody was heard, and nothing else has happened since.
+    Heard,
     Stop,
 }
 
@@ -106,10 +115,16 @@ struct Context {
     metrics: Arc<Metrics>,
     events: Sender<Event>,
     answers: Sender<Input>,
+    /// What height each validator had when its stream opened last.
+    hellos: Mutex<BTreeMap<ValidatorIndex, Height>>,
+    /// Who was heard since the engine was told last, with the round trip if measured.
+    heard: Mutex<BTreeMap<ValidatorIndex, Option<Duration>>>,
     /// The last certified and the last committed vote: who says the same later
     /// tells nothing new, and its signature is not worth checking.
     decided: Mutex<Decided>,
     disk_unwritable: AtomicBool,
+    /// The node ends: what waits for room on the disk waits no longer.
+    is_stopping: AtomicBool,
 }
 
 /// See [`Context::decided`].
@@ -155,8 +170,11 @@ impl Driver {
             metrics: parts.metrics,
             events: events.clone(),
             answers,
+            hellos: Mutex::default(),
+            heard: Mutex::default(),
             decided: Mutex::default(),
             disk_unwritable: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         });
         let (jobs, outbox_queue) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX);
         let outbox = spawn("outbox", {
@@ -164,13 +182,15 @@ impl Driver {
             move || outbox::run(&context, &outbox_queue)
         });
         let fetcher = fetch::Fetcher::start(&context);
-        inbox::start(&context, parts.events);
+        let heads = heads::Heads::start(&context);
+        inbox::start(&context, parts.events, heads.heard);
         forward(&context, parts.submissions);
         let executor = Executor::start(
             context.store.clone(),
             &genesis,
             Arc::clone(&context.verdicts),
             parts.committed,
+            parts.ordered,
             {
                 let context = Arc::clone(&context);
                 move |report| on_report(&context, report)
@@ -183,6 +203,7 @@ impl Driver {
             version_max: genesis.protocol_version,
             genesis,
         };
+        let own_context = Arc::clone(&context);
         let thread = spawn("driver", move || {
             let (replica, effects) = Replica::new(&config, restored, clock.now());
             let mut turn = Loop {
@@ -192,6 +213,7 @@ impl Driver {
                 jobs,
                 executor,
                 fetcher,
+                heads: heads.committed,
                 status: parts.status,
                 published: Instant::now(),
                 waiters: VecDeque::new(),
@@ -199,11 +221,12 @@ impl Driver {
             turn.carry_out(effects);
             turn.run(&answer_queue, &queue);
         });
-        Self { events, thread, outbox }
+        Self { context: own_context, events, thread, outbox }
     }
 
-    /// Stops the engine and writes out what is queued.
+    /// Stops the engine and writes out what is queued, if the disk has room.
     pub fn stop(self) {
+        self.context.is_stopping.store(true, Ordering::Relaxed);
         // A full queue means that it is busy; the stop waits its turn.
         let _ = self.events.send(Event::Stop);
         let _ = self.thread.join();
@@ -218,6 +241,7 @@ struct Loop {
     jobs: Sender<outbox::Job>,
     executor: Executor,
     fetcher: fetch::Fetcher,
+    heads: watch::Sender<Option<Arc<FinalHeader>>>,
     status: watch::Sender<NodeStatus>,
     published: Instant,
     /// Submitters whose record waits for its batch, in the order of the lane.
@@ -234,16 +258,20 @@ impl Loop {
                 }
                 None => crossbeam_channel::never(),
             };
-            crossbeam_channel::select_biased! {
-                recv(answers) -> input => match input {
-                    Ok(input) => self.step(input),
-                    Err(_) => return,
-                },
-                recv(queue) -> event => match event {
-                    Ok(event) => if self.handle(event).is_stop() { return },
-                    Err(_) => return,
-                },
-                recv(timer) -> _ => self.step(Input::Wake),
+            let event = crossbeam_channel::select_biased! {
+                recv(answers) -> input => input.map(|input| Event::Input(Box::new(input))),
+                recv(queue) -> event => event,
+                recv(timer) -> _ => Ok(Event::Input(Box::new(Input::Wake))),
+            };
+            // Before all else: it decides whether a leader counts as silent.
+            self.note_heard();
+            match event {
+                Ok(event) => {
+                    if self.handle(event).is_stop() {
+                        return;
+                    }
+                }
+                Err(_) => return,
             }
             for _ in 0..INPUTS_PER_TURN_MAX {
                 if let Ok(input) = answers.try_recv() {
@@ -264,9 +292,19 @@ impl Loop {
         match event {
             Event::Input(input) => self.step(*input),
             Event::Submission(submission) => self.submit(submission),
+            Event::Heard => {}
             Event::Stop => return Turn::Stop,
         }
         Turn::GoOn
+    }
+
+    fn note_heard(&mut self) {
+        let heard = core::mem::take(&mut *self.context.heard());
+        for (peer, round_trip) in heard {
+            let round_trip_micros =
+                round_trip.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+            self.step(Input::Heard { peer, round_trip_micros });
+        }
     }
 
     fn step(&mut self, input: Input) {
@@ -299,7 +337,10 @@ impl Loop {
     fn carry_out(&mut self, effects: Effects) {
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
         if let Some(safety) = persist.safety.last() {
-            self.context.decided().vote = Some(safety.high_qc.vote);
+            let vote = safety.high_qc.vote;
+            if self.context.decided().vote.replace(vote) != Some(vote) {
+                self.executor.submit(Job::Certified(vote.block));
+            }
         }
         let in_batches = persist.own_batches.iter().map(|(_, records)| records.len()).sum();
         // After a restart a batch can hold records that nobody waits for.
@@ -319,6 +360,8 @@ impl Loop {
                 commit.root.epoch.epoch.get(),
                 commit.blocks.iter().map(|(block, _)| block.reveals().len()).sum(),
             );
+            let head = FinalHeader { header: commit.root.header, commit: commit.cert.clone() };
+            self.heads.send_replace(Some(Arc::new(head)));
             self.executor.submit(Job::Commit(commit));
         }
         for ask in ask {
@@ -384,6 +427,11 @@ impl Loop {
         if !is_news && self.published.elapsed() < STATUS_INTERVAL {
             return;
         }
+        if is_news {
+            let network = &self.context.network;
+            let (era, height) = (status.era, status.height);
+            network.update_hello(Hello { era, height, ..network.hello() });
+        }
         self.published = Instant::now();
         let me = self.context.me;
         let heard = status.heard.iter().copied().chain(me).collect();
@@ -393,6 +441,14 @@ impl Loop {
             () => Mode::LocalOnly,
         };
         let waiting_for = waiting_for(&status, &self.context.genesis.committee);
+        let synced = {
+            let before = self.status.borrow();
+            let has_followed = is_news
+                && before.mode == Mode::Federated
+                && !status.is_behind
+                && status.height >= self.context.height_elsewhere();
+            status.is_quorum_heard && (before.synced || has_followed)
+        };
         let status = NodeStatus {
             me,
             era: status.era,
@@ -405,11 +461,12 @@ impl Loop {
             voted: status.voted,
             timed_out: status.timed_out,
             heard,
-            peers: self.context.network.status().len(),
+            peers: self.context.network.connected(),
             mode,
             waiting_for,
             diverged: status.is_stopped,
             disk_unwritable: self.context.disk_unwritable.load(Ordering::Relaxed),
+            synced,
             catching_up: status.is_behind,
             lane_bytes: status.lane_bytes,
         };
@@ -464,6 +521,39 @@ impl Context {
         let _ = self.events.send(Event::Input(Box::new(input)));
     }
 
+    /// Notes that a validator was heard. The engine is told when it next has
+    /// something to do, or by [`Self::tell_heard`].
+    fn note_heard(&self, peer: ValidatorIndex, round_trip: Option<Duration>) {
+        let mut heard = self.heard();
+        let noted = heard.entry(peer).or_default();
+        *noted = round_trip.or(*noted);
+    }
+
+    /// Wakes the engine if it was not told yet who was heard.
+    fn tell_heard(&self) {
+        if !self.heard().is_empty() {
+            // A full queue wakes it as well.
+            let _ = self.events.try_send(Event::Heard);
+        }
+    }
+
+    /// A height that at least one honest validator had when it connected. What
+    /// waited for us in the others' queues is older.
+    fn height_elsewhere(&self) -> Height {
+        let mut heights: Vec<_> = self.hellos().values().copied().collect();
+        heights.sort_unstable();
+        let place = heights.len().checked_sub(self.genesis.committee.one_honest());
+        place.map_or(Height::ZERO, |place| heights[place])
+    }
+
+    fn hellos(&self) -> MutexGuard<'_, BTreeMap<ValidatorIndex, Height>> {
+        self.hellos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<ValidatorIndex, Option<Duration>>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// As [`Self::input`] for what may be lost under overload.
     fn try_input(&self, input: Input) {
         if let Err(TrySendError::Full(_)) = self.events.try_send(Event::Input(Box::new(input))) {
@@ -504,6 +594,14 @@ impl Clock {
     fn now(self) -> Now {
         let micros = u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX);
         Now { time: Time::from_micros(micros), wall: wall_clock() }
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => core::future::pending().await,
     }
 }
 

@@ -13,9 +13,10 @@
 //! Signatures and schemas of records are checked once, by whoever holds a batch
 //! first, in [`Verdicts`]; the executor checks what nobody has checked yet.
 
-use crate::shared::Committed;
+use crate::shared::{Committed, Ordered};
 use crate::storage::{CommittedBlock, StorageError, Store};
 use bizra_consensus::{Commit, Execute};
+use bizra_ledger::codes::Code;
 use bizra_ledger::execution::{BlockInput, BlockRecord, Overlay, Parent, execute};
 use bizra_ledger::gates::{Verdict, check_records};
 use bizra_ledger::log::StorageError as LedgerError;
@@ -45,6 +46,8 @@ const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 pub enum Job {
     /// Run a block; answered by [`Report::Executed`].
     Execute(Execute),
+    /// A block has a QC: its records and those of its ancestors are ordered.
+    Certified(BlockId),
     /// Flush blocks that were run before; answered by [`Report::Committed`].
     Commit(Commit),
 }
@@ -107,6 +110,7 @@ impl Executor {
         genesis: &Genesis,
         verdicts: Arc<Verdicts>,
         committed: broadcast::Sender<Arc<Committed>>,
+        ordered: broadcast::Sender<Arc<Ordered>>,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Self {
         let (jobs, queue) = crossbeam_channel::bounded(JOBS_MAX);
@@ -118,8 +122,10 @@ impl Executor {
             committee,
             verdicts,
             committed,
+            ordered,
             report: Box::new(report),
             executed: BTreeMap::new(),
+            certified: None,
             stopped,
         };
         let thread = thread::Builder::new()
@@ -210,6 +216,8 @@ struct Executed {
     batches: Vec<Arc<SignedBatch>>,
     verdicts: Vec<Arc<[Verdict]>>,
     overlay: Arc<Overlay>,
+    /// Whether it was announced as ordered.
+    is_ordered: bool,
 }
 
 struct Worker {
@@ -217,8 +225,11 @@ struct Worker {
     committee: Vec<PublicKey>,
     verdicts: Arc<Verdicts>,
     committed: broadcast::Sender<Arc<Committed>>,
+    ordered: broadcast::Sender<Arc<Ordered>>,
     report: Box<dyn FnMut(Report) + Send>,
     executed: BTreeMap<BlockId, Executed>,
+    /// The block of the highest QC, which may not have been run yet.
+    certified: Option<BlockId>,
     /// Closed when nobody needs the thread any more.
     stopped: Receiver<()>,
 }
@@ -242,6 +253,11 @@ impl Worker {
         for job in queue {
             let done = match job {
                 Job::Execute(job) => self.execute(job),
+                Job::Certified(block) => {
+                    self.certified = Some(block);
+                    self.announce_ordered();
+                    Ok(())
+                }
                 Job::Commit(job) => self.commit(&job),
             };
             match done {
@@ -287,9 +303,33 @@ impl Worker {
             .map_err(|error| self.read_failure(error))?;
         let exec = overlay.exec();
         let overlay = Arc::new(overlay);
-        self.executed.insert(id, Executed { block, batches, verdicts, overlay });
+        let executed = Executed { block, batches, verdicts, overlay, is_ordered: false };
+        self.executed.insert(id, executed);
         (self.report)(Report::Executed { block: id, exec });
+        if self.certified == Some(id) {
+            self.announce_ordered();
+        }
         Ok(())
+    }
+
+    /// Announces the certified block and its ancestors that are not final, each once.
+    fn announce_ordered(&mut self) {
+        let mut next = self.certified;
+        while let Some(executed) = next.and_then(|id| self.executed.get_mut(&id)) {
+            if executed.is_ordered {
+                return;
+            }
+            executed.is_ordered = true;
+            let header = executed.block.header();
+            let outcomes = executed.overlay.outcomes().iter();
+            let records = outcomes
+                .filter(|outcome| outcome.code == Code::Success)
+                .filter_map(|outcome| outcome.digest)
+                .collect();
+            // Nobody may be listening.
+            drop(self.ordered.send(Arc::new(Ordered { height: header.height, records })));
+            next = Some(header.parent);
+        }
     }
 
     /// A block at or below the head: final, or of a fork that nobody needs.

@@ -54,6 +54,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let _lock = lock_keys(&config.keys_dir)?;
     let me = place_in_committee(&genesis, &keys)?;
     let store = Store::open(&config.data_dir, &genesis)?;
+    store.keep_free(config.storage.reserve_bytes());
     let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
     if restored.safety.is_empty() && me.is_some() {
         if restored.root.header.height > Height::ZERO {
@@ -76,12 +77,14 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
     let (status_sender, status) = watch::channel(NodeStatus { me, ..NodeStatus::default() });
     let (committed, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
+    let (ordered, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
     let shared = Shared {
         genesis: Arc::clone(&genesis),
         store: store.clone(),
         submissions,
         status,
         committed: committed.clone(),
+        ordered: ordered.clone(),
         metrics: Arc::clone(&metrics),
     };
     let (shut_down, shutdown) = watch::channel(false);
@@ -103,6 +106,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         submissions: submitted,
         status: status_sender,
         committed,
+        ordered,
         metrics,
     });
     tracing::info!(api = %config.api.listen, admin = %config.admin.listen, "running");

@@ -27,6 +27,8 @@ pub struct Shared {
     pub status: watch::Receiver<NodeStatus>,
     /// Each committed block, ascending; the executor sends it after its write batch.
     pub committed: broadcast::Sender<Arc<Committed>>,
+    /// The records of each block that becomes ordered; the executor sends it.
+    pub ordered: broadcast::Sender<Arc<Ordered>>,
     /// All counters and histograms of the node.
     pub metrics: Arc<Metrics>,
 }
@@ -104,10 +106,22 @@ pub struct NodeStatus {
     pub diverged: bool,
     /// The last write failed for want of space or otherwise.
     pub disk_unwritable: bool,
+    /// A block became final here since a quorum was last heard anew, with
+    /// nothing missing: before that, nobody knows how far the others are.
+    pub synced: bool,
     /// It is fetching final blocks that others have.
     pub catching_up: bool,
     /// Bytes of records in this node's lane that are not final.
     pub lane_bytes: usize,
+}
+
+/// A block with a QC that is not final yet, for those who wait for that much.
+#[derive(Clone, Debug)]
+pub struct Ordered {
+    /// Its height.
+    pub height: Height,
+    /// Its records that get into the log if it becomes final.
+    pub records: Vec<RecordDigest>,
 }
 
 /// A committed block, for those who wait for their records.

@@ -28,8 +28,12 @@
 //! Batches are kept for ever: they are what peers catch up from, and a record's
 //! bytes are in its batch and nowhere else.
 //!
-//! A full disk refuses writes and serves reads. RocksDB looks every five seconds
-//! whether at least 16 MiB are free again, and then takes writes as before.
+//! A full disk refuses writes and serves reads. What [`Store::persist`] and
+//! [`Store::commit`] write is refused before that, while the reserve of
+//! [`Store::keep_free`] is still free: RocksDB needs room for what it holds in
+//! memory, writes on for a while into what it has set aside, and cannot be
+//! opened on a disk without any room. Should the disk run full all the same,
+//! RocksDB looks every five seconds whether at least 16 MiB are free again.
 //!
 //! The write-ahead log is replayed up to the first damaged entry: after a power
 //! failure the unsynced tail may be torn anywhere, and refusing to start would
@@ -59,7 +63,9 @@ use rocksdb::{
 };
 use std::fmt;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 const META: &str = "meta";
@@ -127,6 +133,8 @@ struct Inner {
     dir: PathBuf,
     genesis: Arc<Genesis>,
     head: RwLock<Arc<ChainHead>>,
+    /// Bytes of the disk that are not for the chain.
+    reserve: AtomicU64,
 }
 
 /// The committed head of the chain.
@@ -168,7 +176,13 @@ impl Store {
         let db = DB::open_cf_descriptors(&database_options(), dir, families)
             .map_err(|error| StorageError::of_open(dir.to_path_buf(), error))?;
         let head = RwLock::new(Arc::new(ChainHead::genesis(genesis)));
-        let inner = Inner { db, dir: dir.to_path_buf(), genesis: Arc::new(genesis.clone()), head };
+        let inner = Inner {
+            db,
+            dir: dir.to_path_buf(),
+            genesis: Arc::new(genesis.clone()),
+            head,
+            reserve: AtomicU64::new(0),
+        };
         let store = Self(Arc::new(inner));
         if store.get(META, META_LAYOUT)?.is_none() {
             store.initialise()?;
@@ -190,6 +204,20 @@ impl Store {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0.dir
+    }
+
+    /// Refuses to persist and to commit while fewer than so many bytes of the
+    /// disk are free; 0 after opening.
+    pub fn keep_free(&self, bytes: u64) {
+        self.0.reserve.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that this user may still write to the disk of the folder.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        free_bytes(&self.0.dir)
     }
 
     /// The chain that the folder holds.
@@ -325,6 +353,21 @@ impl Store {
         value.map(|bytes| self.decode(family, &bytes)).transpose()
     }
 
+    /// Whether the reserve is free. Asked at each write: it takes a microsecond,
+    /// and nothing has to be kept up to date.
+    fn check_reserve(&self) -> Result<(), StorageError> {
+        let reserve = self.0.reserve.load(Ordering::Relaxed);
+        match self.free_bytes() {
+            Ok(free) if free < reserve => Err(StorageError::Full {
+                dir: self.0.dir.clone(),
+                free,
+                detail: format!("{reserve} are kept in reserve"),
+            }),
+            // A disk that cannot say this has its say about the write itself.
+            _ => Ok(()),
+        }
+    }
+
     fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StorageError> {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
@@ -360,6 +403,11 @@ impl fmt::Debug for Store {
             .field("height", &self.head().height())
             .finish_non_exhaustive()
     }
+}
+
+fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Makes the folder and syncs the entry that its parent has of it.

@@ -81,6 +81,24 @@ fn a_node_does_not_start_on_a_misspelt_key_or_variable() {
 }
 
 #[test]
+fn a_broken_genesis_file_is_told_once_and_not_because_of_a_scripts_variable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let net = folder.path().join("net");
+    let output = bizra(&["testnet", "init", "--validators", "1", "--dir", path(&net)]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let genesis = net.join("genesis.json");
+    let whole = std::fs::read(&genesis).expect("a genesis file");
+    std::fs::write(&genesis, &whole[..1000]).expect("written");
+    let config = net.join("node-0/config.toml");
+    let arguments = ["run", "--config", path(&config), "--log-level", "off"];
+    let output = bizra_with(&arguments, &[("BIZRA_BIN", "x"), ("BIZRA_P2P_BIN", "x")]);
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), 1, "{said}");
+    assert!(said.contains("genesis.json: genesis file: at byte 1000: "), "{said}");
+    assert_eq!(said.matches("at byte").count(), 1, "{said}");
+}
+
+#[test]
 fn config_check_tells_true_from_false() {
     let folder = tempfile::tempdir().expect("a folder");
     let net = folder.path().join("net");

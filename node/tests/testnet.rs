@@ -1,7 +1,7 @@
 //! A network of real processes, from the files to a verified proof.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{TcpListener, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -88,6 +88,16 @@ fn free_base_port() -> u16 {
         .expect("40 free ports")
 }
 
+/// An answer, read until the other side hangs up; none if there is none.
+fn get(endpoint: &str, path: &str) -> Option<String> {
+    let address = endpoint.strip_prefix("http://")?.trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
 #[test]
 fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
     let net = Net::start("4");
@@ -102,7 +112,23 @@ fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
     assert!(load.status.success(), "{report}");
     assert_eq!((&report["sent"], &report["final"]), (&40.into(), &40.into()), "{report}");
 
-    let again = bizra(&["testnet", "up", "--dir", &net.path(""), "--node", "3"]);
+    // Who says that it is ready has what the others had when it was started.
+    let (_, facts) = net.status();
+    let target = facts["nodes"][0]["status"]["height"].as_u64().expect("a number");
+    let again = Command::new(env!("CARGO_BIN_EXE_bizra"))
+        .args(["testnet", "up", "--dir", &net.path(""), "--node", "3"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let admin = facts["nodes"][3]["admin"].as_str().expect("text");
+    while !get(admin, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        std::thread::yield_now();
+    }
+    let status = get(admin, "/debug/consensus").expect("it is ready");
+    let (_, body) = status.split_once("\r\n\r\n").expect("a body");
+    let status: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    assert!(status["height"].as_u64() >= Some(target), "{target}: {status}");
+    let again = again.wait_with_output().expect("it ends");
     assert!(again.status.success(), "{again:?}");
     assert_eq!(again.stdout, b"ready\n");
     let twice = bizra(&["testnet", "up", "--dir", &net.path(""), "--node", "3"]);
@@ -134,6 +160,20 @@ fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
     assert!(submit.status.success(), "{submit:?}");
     let get = bizra(&["proof", "get", digest, "--endpoint", &api, "--out", &proof]);
     assert!(get.status.success(), "{get:?}");
+
+    // One that waits for less is told of it: a certificate comes before finality.
+    let mut ordered = 0;
+    for number in 0..20 {
+        let (unsigned, signed) = (net.path("unsigned"), net.path(&format!("signed-{number}")));
+        let (key, endpoint) = (net.path("sender.key"), api.as_str());
+        let sign = ["record", "sign", &unsigned, "--key", &key, "--out", &signed];
+        assert!(bizra(&[&sign[..], &["--endpoint", endpoint]].concat()).status.success());
+        let submit = bizra(&["submit", &signed, "--wait", "ordered", "--endpoint", endpoint]);
+        assert!(submit.status.success(), "{submit:?}");
+        ordered += usize::from(String::from_utf8_lossy(&submit.stdout).contains(" ordered "));
+    }
+    assert!(ordered > 0, "none of 20 was told of its certificate");
+
     let verify = |proof: &str| {
         bizra(&["proof", "verify", proof, "--genesis", &net.path("genesis.json")]).status.code()
     };

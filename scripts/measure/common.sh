@@ -11,7 +11,6 @@ if [ "${1:-}" = --bin ]; then
     bizra=${2:?--bin needs a file}
     shift 2
 fi
-export -n BIZRA_BIN # A node refuses variables that it does not know.
 [ -x "$bizra" ] || {
     echo "$bizra is no program: build it, or name it with BIZRA_BIN" >&2
     exit 2
@@ -20,6 +19,7 @@ folder=$(mktemp -d)
 net=$folder/net
 rate=${RATE:-50}
 supervisor=
+mounted=
 
 stop_testnet() {
     local code=$? node
@@ -29,6 +29,7 @@ stop_testnet() {
     done
     [ -n "$supervisor" ] && kill -TERM "$supervisor" 2>/dev/null && wait "$supervisor"
     [ -d "$net" ] && "$bizra" testnet down --dir "$net" 2>/dev/null
+    [ -n "$mounted" ] && umount "$mounted"
     if [ $code = 0 ] && [ -z "${KEEP:-}" ]; then
         rm -rf "$folder"
     else
@@ -39,9 +40,13 @@ stop_testnet() {
 trap stop_testnet EXIT
 trap 'exit 130' INT TERM
 
-start_testnet() {
+make_testnet() {
     base=$(python3 "$here/network.py" free-ports 70)
     "$bizra" testnet init --dir "$net" --base-port "$base" >/dev/null
+}
+
+start_testnet() {
+    [ -d "$net" ] || make_testnet
     "$bizra" testnet up --dir "$net" --timeout 120 >"$folder/up.txt" 2>&1 &
     supervisor=$!
     until grep -qsx ready "$folder/up.txt"; do

@@ -95,10 +95,6 @@ def kill_once(net, k):
     # What it signed before it died may become final after its death: two blocks at most.
     before = net.height(observer) + 2
     while time.monotonic() - killed < 4 * VOTE_AGAIN_SECONDS:
-        if restart.poll():
-            # The kernel may not be done with the dead process.
-            print(f"node {k}: {restart.stderr.read().strip()}", file=sys.stderr)
-            restart = net.up(k)
         if net.signed_height(observer, k) > before:
             took = round((time.monotonic() - killed) * 1000)
             restart.wait()

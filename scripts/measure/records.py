@@ -4,8 +4,7 @@ import os
 import pathlib
 import subprocess
 
-# Dropped for the nodes, which refuse variables that they do not know.
-P2P_BIN = os.environ.pop("BIZRA_P2P_BIN", None)
+P2P_BIN = os.environ.get("BIZRA_P2P_BIN")
 RECORDS = pathlib.Path(__file__).parents[2] / "configs" / "demo" / "records.ndjson"
 
 

@@ -3,6 +3,7 @@
 //! A run is rounds of faults, healing and proof of life, until enough views
 //! and faults have passed. All that happens follows from the options.
 
+use crate::byzantine::{Behaviour, Liar};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::faults::{CrashPoint, Fault, Faults};
@@ -18,7 +19,8 @@ use bizra_types::batch::BatchRecord;
 use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BlockId, ExecHash, Hash};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -47,6 +49,10 @@ pub struct Options {
     pub views_min: u64,
     /// The run goes on until so many faults have been injected; 0 for a healthy run.
     pub faults_min: u64,
+    /// How many validators lie. Beyond f the rules may break.
+    pub byzantine: usize,
+    /// The ways in which each of them lies; drawn for each when empty.
+    pub behaviours: Vec<Behaviour>,
     /// A fault that no node may survive unnoticed, planted to prove the oracles.
     pub sabotage: Option<Sabotage>,
     /// Rules that are not judged, so that a test can look at the ones behind.
@@ -89,8 +95,17 @@ pub struct Report {
     pub events: u64,
     /// Virtual time, in µs.
     pub virtual_micros: u64,
-    /// Forgeries that the verifier refused.
+    /// Forgeries and lies that the verifier or a driver refused.
     pub refused: u64,
+    /// The validators that lied: each with its behaviours, and how often.
+    pub liars: Vec<(usize, Vec<(Behaviour, u64)>)>,
+    /// Liars whom an honest node has proven guilty.
+    pub named: Vec<usize>,
+    /// After healing, how many views it took from one final block to the next:
+    /// the number of blocks by number of views.
+    pub view_gaps: BTreeMap<u64, u64>,
+    /// How long each proof of life took, in µs.
+    pub recovery_micros: Vec<u64>,
     /// Alarms, while [`Invariant::NoAlarm`] was muted.
     pub alarms: Vec<String>,
     /// Hash over all events.
@@ -142,6 +157,8 @@ pub(crate) struct Cluster {
     /// not, as in an outage: proofs are real and cost more than all the rest.
     pub(crate) are_reveals_made: bool,
     pub(crate) refused: u64,
+    pub(crate) liars: BTreeMap<usize, Liar>,
+    recovery_micros: Vec<u64>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
     network: Network,
@@ -177,6 +194,10 @@ pub fn run(options: Options) -> Report {
         events: cluster.trace.events(),
         virtual_micros: cluster.now_micros,
         refused: cluster.refused,
+        liars: cluster.liars.iter().map(|(node, liar)| (*node, liar.lies().collect())).collect(),
+        named: cluster.oracles.named().collect(),
+        view_gaps: cluster.oracles.view_gaps().clone(),
+        recovery_micros: cluster.recovery_micros,
         alarms: cluster.oracles.alarms().to_vec(),
         trace_hash: cluster.trace.hash(),
         trace: cluster.trace.take_lines(),
@@ -192,6 +213,8 @@ impl Options {
             validators,
             views_min: 200,
             faults_min: 20,
+            byzantine: 0,
+            behaviours: Vec::new(),
             sabotage: None,
             muted: Vec::new(),
             is_traced: false,
@@ -201,10 +224,17 @@ impl Options {
     /// The command that repeats the run.
     #[must_use]
     pub fn command(&self) -> String {
-        format!(
+        let mut command = format!(
             "bizra-sim --seed {} --validators {} --views {} --faults {}",
             self.seed, self.validators, self.views_min, self.faults_min
-        )
+        );
+        if self.byzantine > 0 {
+            let _ = write!(command, " --byzantine {}", self.byzantine);
+        }
+        for behaviour in &self.behaviours {
+            let _ = write!(command, " --behaviour {behaviour}");
+        }
+        command
     }
 }
 
@@ -212,6 +242,9 @@ impl Cluster {
     fn new(options: Options) -> Self {
         let Options { seed, validators: size, .. } = options;
         assert!((1..=VALIDATORS_MAX).contains(&size), "a committee of {size}");
+        let byzantine = options.byzantine;
+        assert!(byzantine <= size, "{byzantine} liars of {size}");
+        let liars = Liar::draw(seed, size, byzantine, &options.behaviours);
         let mut rng = Rng::new(seed, "cluster");
         let is_wide = rng.chance(250_000);
         let parameters = Parameters {
@@ -222,7 +255,8 @@ impl Cluster {
             ..Parameters::default()
         };
         let keyring = Keyring::new(seed, size, parameters);
-        let oracles = Oracles::new(keyring.genesis(), options.muted.clone());
+        let are_liars = liars.keys().copied().collect();
+        let oracles = Oracles::new(keyring.genesis(), options.muted.clone(), are_liars);
         let root = Root::genesis(keyring.genesis(), ledger::genesis_exec());
         let nodes = (0..size).map(|_| {
             let drift_ppm = i64::try_from(rng.below(400)).expect("a small number") - 200;
@@ -230,7 +264,8 @@ impl Cluster {
             Node::new(Disk::new(root.clone()), clock)
         });
         let nodes = nodes.collect();
-        let are_reveals_made = rng.chance(250_000);
+        let are_reveals_needed = liars.values().any(Liar::needs_reveals);
+        let are_reveals_made = rng.chance(250_000) || are_reveals_needed;
         let sync_micros = rng.pick(&[100, 1_000, 5_000]);
         let per_record = if is_wide { 10 } else { 1 };
         let record_interval_micros = per_record * rng.pick(&[1_000, 5_000, 20_000, 100_000]);
@@ -244,6 +279,8 @@ impl Cluster {
             sync_micros,
             are_reveals_made,
             refused: 0,
+            liars,
+            recovery_micros: Vec::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
             network: Network::new(seed, size, is_wide),
@@ -313,6 +350,7 @@ impl Cluster {
 
     fn faults_phase(&mut self) -> Checked {
         self.phase += 1;
+        self.oracles.on_plagued();
         let phase = self.phase;
         let pause = self.faults.pause_micros();
         self.push(pause, Event::Fault { phase });
@@ -324,7 +362,7 @@ impl Cluster {
     /// on without them.
     fn heal_phase(&mut self) -> Checked {
         self.phase += 1;
-        let dead = self.faults.left_dead();
+        let dead = self.left_dead();
         self.note_phase(&format!("heal, without {dead:?}"));
         for (id, remedy) in std::mem::take(&mut self.remedies) {
             if !matches!(remedy, Remedy::Restart(node) if dead.contains(&node)) {
@@ -345,7 +383,7 @@ impl Cluster {
         if dead.is_empty() {
             return Ok(());
         }
-        let living: Vec<_> = (0..self.nodes.len()).filter(|node| !dead.contains(node)).collect();
+        let living: Vec<_> = self.honest().filter(|node| !dead.contains(node)).collect();
         self.expect_progress(&living)?;
         self.note_phase("heal the rest");
         for node in dead {
@@ -354,11 +392,34 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whom healing leaves dead at first: together with the liars at most f.
+    fn left_dead(&mut self) -> Vec<usize> {
+        let mut dead = self.faults.left_dead();
+        let mut spare = ((self.nodes.len() - 1) / 3).saturating_sub(self.liars.len());
+        dead.retain(|node| {
+            let is_honest = !self.liars.contains_key(node);
+            let is_left = !is_honest || spare > 0;
+            spare -= usize::from(is_honest && is_left);
+            is_left
+        });
+        dead
+    }
+
+    /// Whether a node lies.
+    pub(crate) fn is_liar(&self, node: usize) -> bool {
+        self.liars.contains_key(&node)
+    }
+
+    /// The nodes that do not lie.
+    fn honest(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|node| !self.is_liar(*node))
+    }
+
     /// All live: all must commit, then come to rest at one height with every
     /// accepted record final.
     fn drain_phase(&mut self) -> Checked {
         self.note_phase("drain");
-        let all: Vec<_> = (0..self.nodes.len()).collect();
+        let all: Vec<_> = self.honest().collect();
         self.expect_progress(&all)?;
         self.are_records_made = false;
         let is_drained = |cluster: &Self| {
@@ -371,7 +432,9 @@ impl Cluster {
         self.run_until(end, is_drained)?;
         self.are_records_made = true;
         if is_drained(self) {
-            return Ok(());
+            let replicas =
+                all.iter().filter_map(|node| Some((*node, self.nodes[*node].replica()?)));
+            return replicas.into_iter().try_for_each(|it| self.oracles.on_rest(it.0, it.1));
         }
         let unfinal = self.oracles.unfinal();
         let invariant = if unfinal > 0 { Invariant::AcceptedIsKept } else { Invariant::Liveness };
@@ -389,9 +452,11 @@ impl Cluster {
         let is_met = |cluster: &Self| {
             wanted.iter().all(|(node, height)| cluster.oracles.height_of(*node) >= *height)
         };
-        let end = self.now_micros + LIVENESS_MICROS_MAX;
-        self.run_until(end, is_met)?;
+        let start = self.now_micros;
+        self.oracles.on_healed();
+        self.run_until(start + LIVENESS_MICROS_MAX, is_met)?;
         if is_met(self) {
+            self.recovery_micros.push(self.now_micros - start);
             return Ok(());
         }
         self.oracles.breach(Invariant::Liveness, || {
@@ -479,6 +544,9 @@ impl Cluster {
             Event::Heartbeat { node } => {
                 self.push(HEARTBEAT_MICROS, Event::Heartbeat { node });
                 self.heartbeat(node);
+                if self.is_liar(node) && self.nodes[node].is_running() {
+                    self.lie(node, Liar::tick)?;
+                }
                 Ok(())
             }
             Event::Record => {
@@ -507,7 +575,7 @@ impl Cluster {
                 self.note(1, to, message.fingerprint, || {
                     format!("from {from}: {}", trace::describe(input))
                 });
-                self.step(to, Input::clone(input))
+                self.hear(to, input)
             }
             Payload::Ask(ask) => {
                 self.note(6, to, message.fingerprint, || format!("from {from}: {ask:?}"));
@@ -519,11 +587,20 @@ impl Cluster {
                     self.note(7, to, trace::fingerprint(input), || {
                         format!("answer of {from}: {}", trace::describe(input))
                     });
-                    self.step(to, input.clone())?;
+                    self.hear(to, input)?;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// A peer's message reaches a node.
+    fn hear(&mut self, node: usize, input: &Input) -> Checked {
+        if self.is_liar(node) {
+            self.lie(node, |liar, now, keyring| liar.hear(now, keyring, input))?;
+        }
+        self.step(node, input.clone())?;
+        self.oracles.on_heard(node, input)
     }
 
     fn heartbeat(&mut self, node: usize) {
@@ -636,6 +713,11 @@ impl Cluster {
 
     fn note(&mut self, kind: u8, node: usize, content: u64, describe: impl FnOnce() -> String) {
         self.trace.note(self.now_micros, kind, node, content, describe);
+    }
+
+    /// A liar has lied, so often in all.
+    pub(crate) fn note_lies(&mut self, node: usize, lies: u64) {
+        self.note(12, node, lies, || format!("has lied {lies} times"));
     }
 
     fn note_phase(&mut self, text: &str) {

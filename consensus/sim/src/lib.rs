@@ -10,10 +10,12 @@
 //! | `node` | the model of the driver around a replica |
 //! | `network`, `disk`, `clock`, `ledger` | the virtual world |
 //! | `faults` | what goes wrong |
+//! | `byzantine` | validators that lie, one file per behaviour |
 //! | `oracles` | what must hold |
 //! | `keys` | signatures without curves |
 //! | `rng`, `trace` | one source of chance, one record of what came of it |
 
+mod byzantine;
 mod clock;
 mod cluster;
 mod disk;
@@ -26,6 +28,7 @@ mod oracles;
 mod rng;
 mod trace;
 
+pub use byzantine::Behaviour;
 pub use cluster::{LIVENESS_MICROS_MAX, Options, Report, Sabotage, run};
 pub use keys::VALIDATORS_MAX;
 pub use oracles::{Breach, Invariant};

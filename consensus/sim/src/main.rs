@@ -3,9 +3,10 @@
 //! Exit code 0 when every rule held, 1 when one was broken, 2 for wrong use.
 
 use anyhow::{Context as _, bail, ensure};
-use bizra_sim::{Options, Report, run};
+use bizra_sim::{Behaviour, Options, Report, run};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,12 @@ struct Arguments {
     /// Faults per seed, at least; 0 for a healthy run.
     #[arg(long, default_value_t = 20)]
     faults: u64,
+    /// Validators that lie, at most f; the seed chooses who, and how.
+    #[arg(long, default_value_t = 0)]
+    byzantine: usize,
+    /// A way in which they lie, each in all that are given; else drawn for each.
+    #[arg(long, requires = "byzantine")]
+    behaviour: Vec<Behaviour>,
     /// Seeds at a time; one per core when not given.
     #[arg(long)]
     threads: Option<usize>,
@@ -60,6 +67,12 @@ struct Summary {
     records: u64,
     events: u64,
     virtual_micros: u64,
+    lies: BTreeMap<Behaviour, u64>,
+    refused: u64,
+    named: u64,
+    view_gaps: BTreeMap<u64, u64>,
+    /// Proofs of life by their ms.
+    recoveries_ms: BTreeMap<u64, u64>,
     violations: Vec<String>,
 }
 
@@ -84,6 +97,9 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
     let (first, end) = arguments.seeds.unwrap_or((arguments.seed, arguments.seed + 1));
     ensure!(first < end, "no seeds from {first} to before {end}");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let faulty_max = (usize::from(arguments.validators) - 1) / 3;
+    let byzantine = arguments.byzantine;
+    ensure!(byzantine <= faulty_max, "{byzantine} liars, where f is {faulty_max}");
     let threads = arguments.threads.unwrap_or(cores).max(1);
     let bar = progress_bar(end - first);
     let next = AtomicU64::new(first);
@@ -103,6 +119,9 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
                     write_trace(file, &options, &report)?;
                 }
                 let line = violation(&options, &report);
+                if line.is_none() && arguments.byzantine > 0 && arguments.seeds.is_none() {
+                    println!("{} # {}no rule was broken", options.command(), liars(&report));
+                }
                 if let Some(line) = &line {
                     bar.suspend(|| println!("{line}"));
                 }
@@ -165,6 +184,8 @@ fn options(arguments: &Arguments, seed: u64) -> Options {
     Options {
         views_min: arguments.views,
         faults_min: arguments.faults,
+        byzantine: arguments.byzantine,
+        behaviours: arguments.behaviour.clone(),
         is_traced: arguments.trace.is_some(),
         ..Options::new(seed, usize::from(arguments.validators))
     }
@@ -173,7 +194,18 @@ fn options(arguments: &Arguments, seed: u64) -> Options {
 fn violation(options: &Options, report: &Report) -> Option<String> {
     let (breach, event) = report.breach.as_ref()?;
     let command = options.command();
-    Some(format!("{command} # {} at event {event}: {}", breach.invariant, breach.detail))
+    let liars = liars(report);
+    Some(format!("{command} # {liars}{} at event {event}: {}", breach.invariant, breach.detail))
+}
+
+/// Who lied and how, for people: "node 2 flooder, node 5 replayer: ".
+fn liars(report: &Report) -> String {
+    let describe = |(node, behaviours): &(usize, Vec<(Behaviour, u64)>)| {
+        let names: Vec<_> = behaviours.iter().map(|(behaviour, _)| behaviour.to_string()).collect();
+        format!("node {node} {}", names.join(" and "))
+    };
+    let all: Vec<_> = report.liars.iter().map(describe).collect();
+    if all.is_empty() { String::new() } else { format!("{}: ", all.join(", ")) }
 }
 
 fn write_trace(file: &Path, options: &Options, report: &Report) -> anyhow::Result<()> {
@@ -213,6 +245,17 @@ impl Summary {
         self.records += report.records;
         self.events += report.events;
         self.virtual_micros += report.virtual_micros;
+        for (behaviour, lies) in report.liars.iter().flat_map(|(_, behaviours)| behaviours) {
+            *self.lies.entry(*behaviour).or_default() += lies;
+        }
+        self.refused += report.refused;
+        self.named += report.named.len() as u64;
+        for (gap, blocks) in &report.view_gaps {
+            *self.view_gaps.entry(*gap).or_default() += blocks;
+        }
+        for micros in &report.recovery_micros {
+            *self.recoveries_ms.entry(micros / 1_000).or_default() += 1;
+        }
         self.violations.extend(violation);
     }
 
@@ -222,11 +265,22 @@ impl Summary {
         let Self { seeds, views, commits, faults, records, events, .. } = self;
         let (seconds, violations) = (elapsed.as_secs_f64(), self.violations.len());
         let virtual_seconds = self.virtual_micros / 1_000_000;
+        let (refused, named) = (self.refused, self.named);
+        let lies: u64 = self.lies.values().sum();
+        let recovery = |per_thousand| at(self.recoveries_ms.iter(), per_thousand);
+        let gap = |per_thousand| at(self.view_gaps.iter(), per_thousand);
+        let (recovery_p50, recovery_p99, recovery_max) =
+            (recovery(500), recovery(990), recovery(1_000));
+        let (gap_p50, gap_p99, gap_max) = (gap(500), gap(990), gap(1_000));
         if is_json {
             println!(
                 "{{\"seeds\":{seeds},\"views\":{views},\"commits\":{commits},\"faults\":{faults},\
                  \"records\":{records},\"events\":{events},\"virtual_seconds\":{virtual_seconds},\
                  \"seconds\":{seconds:.3},\"views_per_second\":{views_per_second:.0},\
+                 \"lies\":{lies},\"refused\":{refused},\"named\":{named},\
+                 \"recovery_ms_p50\":{recovery_p50},\"recovery_ms_p99\":{recovery_p99},\
+                 \"recovery_ms_max\":{recovery_max},\"view_gap_p50\":{gap_p50},\
+                 \"view_gap_p99\":{gap_p99},\"view_gap_max\":{gap_max},\
                  \"violations\":{violations}}}"
             );
             return;
@@ -234,12 +288,34 @@ impl Summary {
         println!(
             "{seeds} seeds, {views} views, {commits} commits, {records} records, {faults} faults, \
              {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
-             {views_per_second:.0} views per second"
+             {views_per_second:.0} views per second\n\
+             after healing, three heights everywhere in p50 {recovery_p50} ms, \
+             p99 {recovery_p99} ms, at most {recovery_max} ms; views per final block \
+             p50 {gap_p50}, p99 {gap_p99}, at most {gap_max}"
         );
+        if !self.lies.is_empty() {
+            println!("{lies} lies, {refused} of their messages refused, {named} liars named");
+            for (behaviour, lies) in &self.lies {
+                println!("  {behaviour} {lies}");
+            }
+        }
         match violations {
             0 => println!("no violation"),
             1 => println!("1 violation"),
             count => println!("{count} violations"),
         }
     }
+}
+
+/// The value below or at which so many of a thousand lie, given each value with
+/// its count, ascending; 0 of none.
+fn at<'a>(counts: impl Iterator<Item = (&'a u64, &'a u64)> + Clone, per_thousand: u64) -> u64 {
+    let total: u64 = counts.clone().map(|(_, count)| count).sum();
+    let mut seen = 0;
+    let reached = counts.map(|(value, count)| {
+        seen += count;
+        (*value, seen)
+    });
+    let mut reached = reached.filter(|(_, seen)| seen * 1_000 >= total * per_thousand);
+    reached.next().map_or(0, |(value, _)| value)
 }

@@ -1,6 +1,7 @@
 //! The virtual network: who hears what, how late, and how often.
 
 use crate::rng::Rng;
+use crate::trace;
 use bizra_consensus::{Ask, Input};
 
 /// Shifts of the heavy tail: a late message takes up to 2¹¹ times as long.
@@ -26,6 +27,20 @@ pub(crate) struct Message {
     pub(crate) payload: Payload,
     /// Stands for the content in the trace.
     pub(crate) fingerprint: u64,
+}
+
+impl Message {
+    /// Something for the engine.
+    pub(crate) fn of(input: Input) -> Self {
+        let fingerprint = trace::fingerprint(&input);
+        Self { payload: Payload::Input(Box::new(input)), fingerprint }
+    }
+
+    /// A question.
+    pub(crate) fn of_ask(ask: Ask) -> Self {
+        let fingerprint = trace::ask_fingerprint(&ask);
+        Self { payload: Payload::Ask(ask), fingerprint }
+    }
 }
 
 /// Something that goes wrong for all messages while it lasts.

@@ -5,30 +5,37 @@
 //! further steps can come while a sync is under way; what they send waits for
 //! a sync of their own.
 
+use crate::byzantine::{Letter, Liar, Parcel};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Event, Sabotage};
 use crate::disk::{Accepted, Disk, Write, asked_peer};
 use crate::faults::CrashPoint;
-use crate::keys::{index, node as position};
+use crate::keys::{Keyring, index, node as position};
 use crate::ledger;
 use crate::network::{Message, Payload};
 use crate::oracles::{Checked, Invariant};
 use crate::trace;
 use bizra_consensus::{
-    Ask, Effects, Execute, Input, Outgoing, Recipients, Replica, ReplicaConfig, SafetyRecord, Send,
+    Alarm, Ask, Effects, Execute, Input, Now, Outgoing, Recipients, Replica, ReplicaConfig,
+    SafetyRecord, Send,
 };
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{SignedProposal, proposal_bytes};
 use bizra_types::certificate::Certificate;
-use bizra_types::hash::{BlockId, ExecHash};
+use bizra_types::hash::{BlockId, ChainId, ExecHash};
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
 use bizra_types::numbers::{Era, View};
 use bizra_types::verify::Fault;
+use bizra_types::vrf::VrfInput;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The era of every run, until committees change here.
 const ERA: Era = Era::new(1);
+/// A liar whose replica signs no more starts it again after so many µs.
+const LIAR_RESTART_MICROS: u64 = 20_000;
+/// A chain that nobody here follows.
+const OTHER_CHAIN: ChainId = ChainId([7; 32]);
 /// The disk reads an answer in so many µs.
 const ANSWER_MICROS: u64 = 200;
 /// How often a replica may want to be woken at one instant.
@@ -197,6 +204,12 @@ impl Cluster {
 
     /// Answers a peer from the disk.
     pub(crate) fn answer(&mut self, node: usize, asker: usize, ask: &Ask) {
+        let now = self.nodes[node].clock.now(self.now_micros);
+        if let Some(liar) = self.liars.get_mut(&node)
+            && !liar.answers(now, &self.keyring, ask)
+        {
+            return;
+        }
         let chain_id = self.keyring.chain_id();
         let keyring = &mut self.keyring;
         let stored = self.nodes[node].disk.stored();
@@ -265,6 +278,11 @@ impl Cluster {
         }
         for alarm in &alarms {
             self.oracles.on_alarm(node, alarm)?;
+        }
+        if self.is_liar(node) && alarms.iter().any(is_stopping) {
+            // Its replica met what it signed behind its back, and a liar goes on.
+            let survivors = self.nodes[node].disk.unsynced();
+            return self.crash(node, survivors, LIAR_RESTART_MICROS);
         }
         self.sync(node);
         self.release(node, &mut { usize::MAX })?;
@@ -341,10 +359,9 @@ impl Cluster {
             }
             for ask in output.ask {
                 let peer = position(asked_peer(&ask));
-                let fingerprint = trace::ask_fingerprint(&ask);
-                let message = Message { payload: Payload::Ask(ask), fingerprint };
                 if peer != node {
-                    self.transmit(node, peer, &Arc::new(message), 0);
+                    self.oracles.on_ask(node, self.now_micros)?;
+                    self.transmit(node, peer, &Arc::new(Message::of_ask(ask)), 0);
                 }
             }
         }
@@ -352,7 +369,9 @@ impl Cluster {
 
     fn send(&mut self, node: usize, send: Send, budget: &mut usize) -> Checked {
         let is_batch = matches!(send.message, Outgoing::Batch { .. });
-        let input = match self.sign(node, send.message)? {
+        let is_liar = self.is_liar(node);
+        let said = is_liar.then(|| send.message.clone());
+        let input = match self.sign(node, send.message, self.keyring.chain_id()) {
             None => return Ok(()),
             Some(Ok(input)) => input,
             Some(Err(fault)) => {
@@ -361,27 +380,81 @@ impl Cluster {
                 });
             }
         };
-        let fingerprint = trace::fingerprint(&input);
+        self.oracles.on_sent(node, &input, &self.nodes[node].disk)?;
         if self.options.sabotage == Some(Sabotage::ForgingNetwork) {
             self.forge(node, &input);
         }
-        let message = Arc::new(Message { payload: Payload::Input(Box::new(input)), fingerprint });
-        match send.to {
-            Recipients::One(peer) => self.transmit(node, position(peer), &message, 0),
-            Recipients::All => {
-                self.push(
-                    0,
-                    Event::Deliver { from: node, to: node, message: Arc::clone(&message) },
-                );
-                if is_batch && self.options.sabotage == Some(Sabotage::MuteLane(node)) {
+        let message = Arc::new(Message::of(input));
+        if send.to == Recipients::All {
+            self.push(0, Event::Deliver { from: node, to: node, message: Arc::clone(&message) });
+        }
+        let is_muted = is_batch && self.options.sabotage == Some(Sabotage::MuteLane(node));
+        let peers: Vec<usize> = match send.to {
+            Recipients::One(peer) => vec![position(peer)],
+            Recipients::All if is_muted => Vec::new(),
+            Recipients::All => (0..self.nodes.len()).filter(|peer| *peer != node).collect(),
+        };
+        if let Some(said) = said {
+            return self.lie(node, |liar, now, keyring| liar.send(now, keyring, peers, said));
+        }
+        if let (Recipients::One(peer), Payload::Input(input)) = (send.to, &message.payload)
+            && matches!(**input, Input::Certificate(_))
+        {
+            self.oracles.on_answer(node, position(peer), self.now_micros)?;
+        }
+        for peer in peers {
+            if send.to == Recipients::All {
+                if *budget == 0 {
                     return Ok(());
                 }
-                for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
-                    if *budget == 0 {
-                        return Ok(());
+                *budget -= 1;
+            }
+            self.transmit(node, peer, &message, 0);
+        }
+        Ok(())
+    }
+
+    /// Lets a liar act, and sends what comes of it as far as its peers' drivers
+    /// let it pass.
+    pub(crate) fn lie(
+        &mut self,
+        node: usize,
+        act: impl FnOnce(&mut Liar, Now, &Keyring) -> Vec<Parcel>,
+    ) -> Checked {
+        let now = self.nodes[node].clock.now(self.now_micros);
+        let liar = self.liars.get_mut(&node).expect("asked of liars only");
+        let before = liar.lies_total();
+        let parcels = act(liar, now, &self.keyring);
+        let lies = liar.lies_total();
+        if lies > before {
+            self.note_lies(node, lies);
+        }
+        for Parcel { to, letter, delay_micros } in parcels {
+            let input = match letter {
+                Letter::Own(message) => self.sign(node, message, self.keyring.chain_id()),
+                Letter::Abroad(message) => self.sign(node, message, OTHER_CHAIN),
+                Letter::Copy(input) => Some(if is_passed_on(node, &input) {
+                    Ok(*input)
+                } else {
+                    Err(Fault::Inconsistent("a message that another validator signed"))
+                }),
+                Letter::Ask(ask) => {
+                    let message = Arc::new(Message::of_ask(ask));
+                    for peer in to {
+                        self.transmit(node, peer, &message, delay_micros);
                     }
-                    *budget -= 1;
-                    self.transmit(node, peer, &message, 0);
+                    continue;
+                }
+            };
+            match input {
+                None => {}
+                Some(Err(_)) => self.refused += 1,
+                Some(Ok(input)) => {
+                    self.oracles.on_sent(node, &input, &self.nodes[node].disk)?;
+                    let message = Arc::new(Message::of(input));
+                    for peer in to {
+                        self.transmit(node, peer, &message, delay_micros);
+                    }
                 }
             }
         }
@@ -394,62 +467,57 @@ impl Cluster {
         &mut self,
         node: usize,
         message: Outgoing,
-    ) -> Result<Option<Result<Input, Fault>>, Box<crate::oracles::Breach>> {
+        chain_id: ChainId,
+    ) -> Option<Result<Input, Fault>> {
         let me = index(node);
-        let chain_id = self.keyring.chain_id();
-        let disk = &self.nodes[node].disk;
-        let verified = match message {
+        let keyring = &mut self.keyring;
+        Some(match message {
             Outgoing::Proposal { block, tc } => {
-                self.oracles.on_proposal_sent(node, &block, disk)?;
                 let header = block.header();
                 let bytes = proposal_bytes(&chain_id, header.era, header.view, block.id());
-                let signature = self.keyring.sign(node, &bytes);
+                let signature = keyring.sign(node, &bytes);
                 let proposal = SignedProposal { block, tc, signature };
-                self.keyring.verifier().proposal(proposal).map(Input::Proposal)
+                keyring.verifier().proposal(proposal).map(Input::Proposal)
             }
             Outgoing::Vote(vote) => {
-                let signature = self.keyring.sign(node, &vote.signed_bytes(&chain_id));
+                let signature = keyring.sign(node, &vote.signed_bytes(&chain_id));
                 let vote = SignedVote { vote, signer: me, signature };
-                self.oracles.on_vote_sent(node, &vote, disk)?;
-                self.keyring.verifier().vote(vote).map(Input::Vote)
+                keyring.verifier().vote(vote).map(Input::Vote)
             }
             Outgoing::CommitVote(vote) => {
-                let signature = self.keyring.sign(node, &vote.signed_bytes(&chain_id));
+                let signature = keyring.sign(node, &vote.signed_bytes(&chain_id));
                 let vote = SignedCommitVote { vote, signer: me, signature };
-                self.oracles.on_commit_vote_sent(node, &vote, disk)?;
-                self.keyring.verifier().commit_vote(vote).map(Input::CommitVote)
+                keyring.verifier().commit_vote(vote).map(Input::CommitVote)
             }
             Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
-                let signature = self.keyring.sign(node, &timeout.signed_bytes(&chain_id));
+                let signature = keyring.sign(node, &timeout.signed_bytes(&chain_id));
                 let timeout =
                     SignedTimeout { timeout, signer: me, signature, high_qc, entry_tc, missing };
-                self.oracles.on_timeout_sent(node, &timeout, disk)?;
-                self.keyring.verifier().timeout(timeout).map(Input::Timeout)
+                keyring.verifier().timeout(timeout).map(Input::Timeout)
             }
             Outgoing::Batch { header, records } => {
-                let batch = self.keyring.sign_batch(node, header, records);
-                self.oracles.on_batch_sent(node, &batch, disk)?;
-                self.keyring.verifier().batch(batch).map(Input::Batch)
+                let signature = keyring.sign(node, &header.signed_bytes(&chain_id));
+                let batch = SignedBatch::new(header, signature, records)
+                    .expect("header and records belong together");
+                keyring.verifier().batch(batch).map(Input::Batch)
             }
             Outgoing::Reveal(input) => {
                 if !self.are_reveals_made {
-                    return Ok(None);
+                    return None;
                 }
-                let reveal = self.keyring.reveal(node, &input);
-                self.keyring.verifier().reveal(ERA, reveal).map(Input::Reveal)
+                let reveal = keyring.reveal(node, &VrfInput { chain_id, ..input });
+                keyring.verifier().reveal(ERA, reveal).map(Input::Reveal)
             }
             Outgoing::Certificate(certificate) => {
-                self.keyring.verifier().certificate(certificate).map(Input::Certificate)
+                keyring.verifier().certificate(certificate).map(Input::Certificate)
             }
             Outgoing::BatchAck(ack) => {
-                self.oracles.on_ack_sent(node, &ack, disk)?;
-                self.keyring.verifier().batch_ack(ERA, me, ack).map(Input::BatchAck)
+                keyring.verifier().batch_ack(ERA, me, ack).map(Input::BatchAck)
             }
             Outgoing::BatchHint(hint) => {
-                self.keyring.verifier().batch_hint(ERA, me, hint).map(Input::BatchHint)
+                keyring.verifier().batch_hint(ERA, me, hint).map(Input::BatchHint)
             }
-        };
-        Ok(Some(verified))
+        })
     }
 
     /// Changes what is sent in ways a network could, and delivers it wherever
@@ -499,9 +567,7 @@ impl Cluster {
             match result {
                 Err(_) => self.refused += 1,
                 Ok(input) => {
-                    let fingerprint = trace::fingerprint(&input);
-                    let message =
-                        Arc::new(Message { payload: Payload::Input(Box::new(input)), fingerprint });
+                    let message = Arc::new(Message::of(input));
                     for peer in 0..self.nodes.len() {
                         self.transmit(node, peer, &message, 0);
                     }
@@ -509,4 +575,29 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Whether a replica signs nothing more after this alarm.
+const fn is_stopping(alarm: &Alarm) -> bool {
+    !matches!(alarm, Alarm::Equivocation(_))
+}
+
+/// Whether a driver takes this from `node`: nobody passes on what others signed.
+fn is_passed_on(node: usize, input: &Input) -> bool {
+    let signer = match input {
+        Input::Proposal(it) => it.get().block.header().proposer,
+        Input::Vote(it) => it.get().signer,
+        Input::CommitVote(it) => it.get().signer,
+        Input::Timeout(it) => it.get().signer,
+        Input::Reveal(it) => it.get().validator,
+        Input::BatchAck(it) => it.get().sender,
+        Input::BatchHint(it) => it.get().sender,
+        Input::Certificate(_) | Input::Batch(_) => return true,
+        Input::Record(_)
+        | Input::Heard { .. }
+        | Input::Executed { .. }
+        | Input::Block(_)
+        | Input::Wake => return false,
+    };
+    signer == index(node)
 }

@@ -3,14 +3,19 @@
 //! Each invariant has a name and is judged here from what left a node, what
 //! lies on its disk and what it committed, in arithmetic of its own: nothing
 //! here asks the engine.
+//!
+//! What a validator signs, stores and commits is judged for honest ones alone.
+//! Of liars it is only noted what they signed: it may stand in certificates,
+//! their batches may become final, and evidence may name them and nobody else.
 
 use crate::disk::{Disk, Stored};
 use crate::keys;
 use crate::ledger;
-use bizra_consensus::{Alarm, Commit, Root, SafetyRecord};
+use bizra_consensus::{Alarm, Commit, Evidence, Input, Replica, Root, SafetyRecord};
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::Block;
 use bizra_types::certificate::CommitCert;
+use bizra_types::committee::Committee;
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
@@ -18,9 +23,25 @@ use bizra_types::message::{
     BatchAck, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout,
 };
 use bizra_types::numbers::{Era, LaneSeq, View};
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
+
+/// Votes up to so many views ahead of a node's own must be remembered by it.
+const HEARD_VIEWS_AHEAD: u64 = 12;
+/// And so many behind.
+const HEARD_VIEWS_BEHIND: u64 = 24;
+
+/// Letters that a replica at rest takes to write down, beside batches of liars.
+const HELD_LETTERS_MAX: usize = 1 << 20;
+/// Letters per byte of a batch of a liar, which nobody ever has to cite.
+const BATCH_LETTERS_PER_BYTE: usize = 5;
+/// And for what a batch is beside its records.
+const BATCH_LETTERS: usize = 2_000;
+/// Questions that a node may ask in a second.
+const ASKS_PER_SECOND_MAX: u64 = 1_000;
+/// Certificates that a node may send to one peer alone in a second.
+const ANSWERS_PER_SECOND_MAX: u64 = 100;
 
 /// A rule that every run must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,10 +76,21 @@ pub enum Invariant {
     RecordOnce,
     /// A record that was accepted becomes final after healing.
     AcceptedIsKept,
-    /// Among honest nodes nobody raises an alarm.
+    /// Honest nodes raise no alarm but evidence.
     NoAlarm,
-    /// After healing every node commits, and all reach one height.
+    /// Evidence consists of two messages that its validator really signed and
+    /// that exclude each other, and names a liar.
+    Evidence,
+    /// An honest node that has heard two messages of a liar that exclude each
+    /// other, both while it keeps such messages, has named the liar.
+    LiarsAreNamed,
+    /// After healing every node commits, all reach one height, and from one
+    /// final block to the next it takes at most 4f + 2 views: f liars or dead
+    /// nodes lead at most 2f in a row, and 2f + 2 led by others are enough.
     Liveness,
+    /// However much liars send, what a node keeps, asks for and answers stays
+    /// within bounds.
+    Bounded,
     /// The engine does not ask to be woken for ever at one instant.
     Deadline,
     /// The engine does not panic.
@@ -95,12 +127,33 @@ struct Voice {
     batches: BTreeMap<LaneSeq, BatchDigest>,
 }
 
+/// What a node does on its own account in one second of virtual time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rate {
+    second: u64,
+    count: u64,
+}
+
 type LaneHeads = BTreeMap<PublicKey, (LaneSeq, BatchDigest)>;
+
+/// What a validator says once per view, or per place of its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Statement {
+    Proposal,
+    Vote,
+    CommitVote,
+    Timeout,
+    Batch,
+}
+
+/// A statement of a liar at an honest node: node, kind, liar, view or place.
+type HeardKey = (usize, Statement, usize, u64);
 
 /// One height of the common chain.
 #[derive(Debug)]
 struct Height {
     id: BlockId,
+    view: View,
     exec: ExecHash,
     heads: Arc<LaneHeads>,
 }
@@ -110,7 +163,7 @@ struct Height {
 pub(crate) struct Oracles {
     muted: Vec<Invariant>,
     chain_id: ChainId,
-    size: usize,
+    committee: Arc<Committee>,
     voices: Vec<Voice>,
     batches: BTreeMap<BatchDigest, Arc<SignedBatch>>,
     chain: Vec<Height>,
@@ -122,20 +175,34 @@ pub(crate) struct Oracles {
     finals: usize,
     highest_view: View,
     alarms: Vec<String>,
+    liars: BTreeSet<usize>,
+    /// The commit votes of liars: they may give several in a view.
+    commit_votes_of_liars: BTreeMap<(usize, CommitVote), Signature>,
+    /// What honest nodes heard of liars first: a digest of what was signed.
+    heard: BTreeMap<HeardKey, [u8; 32]>,
+    named: BTreeSet<usize>,
+    /// The highest view at the last healing, while nothing fails.
+    healed_at: Option<View>,
+    asks: BTreeMap<usize, Rate>,
+    answers: BTreeMap<(usize, usize), Rate>,
+    /// Letters that batches of liars which a node heard of take.
+    batch_letters: BTreeMap<usize, BTreeMap<BatchDigest, usize>>,
+    view_gaps: BTreeMap<u64, u64>,
 }
 
 impl Oracles {
-    pub(crate) fn new(genesis: &Genesis, muted: Vec<Invariant>) -> Self {
+    pub(crate) fn new(genesis: &Genesis, muted: Vec<Invariant>, liars: BTreeSet<usize>) -> Self {
         let size = genesis.committee.size();
         let genesis_block = Height {
             id: genesis.header().id(),
+            view: View::ZERO,
             exec: ledger::genesis_exec(),
             heads: Arc::new(LaneHeads::new()),
         };
         Self {
             muted,
             chain_id: genesis.chain_id(),
-            size,
+            committee: Arc::clone(&genesis.committee),
             voices: (0..size).map(|_| Voice::default()).collect(),
             batches: BTreeMap::new(),
             chain: vec![genesis_block],
@@ -146,6 +213,15 @@ impl Oracles {
             finals: 0,
             highest_view: View::ZERO,
             alarms: Vec::new(),
+            liars,
+            commit_votes_of_liars: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            named: BTreeSet::new(),
+            healed_at: None,
+            asks: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            batch_letters: BTreeMap::new(),
+            view_gaps: BTreeMap::new(),
         }
     }
 
@@ -187,6 +263,27 @@ impl Oracles {
         &self.alarms
     }
 
+    /// Liars that an honest node has named.
+    pub(crate) fn named(&self) -> impl Iterator<Item = usize> + '_ {
+        self.named.iter().copied()
+    }
+
+    /// How many final blocks came so many views after the one before, while
+    /// nothing failed.
+    pub(crate) const fn view_gaps(&self) -> &BTreeMap<u64, u64> {
+        &self.view_gaps
+    }
+
+    /// From now on nothing fails, but liars lie.
+    pub(crate) const fn on_healed(&mut self) {
+        self.healed_at = Some(self.highest_view);
+    }
+
+    /// From now on things fail.
+    pub(crate) const fn on_plagued(&mut self) {
+        self.healed_at = None;
+    }
+
     /// A breach, unless its rule is muted.
     pub(crate) fn breach(&self, invariant: Invariant, detail: impl FnOnce() -> String) -> Checked {
         if self.muted.contains(&invariant) {
@@ -210,12 +307,16 @@ impl Oracles {
     pub(crate) fn on_start(&mut self, node: usize, stored: &Stored) {
         self.committed[node] = height_number(stored.root.header.height.get());
         self.safety[node].clone_from(&stored.safety);
+        self.heard.retain(|(hearer, ..), _| *hearer != node);
     }
 
     // ---- what a step decides ----
 
     /// [`Invariant::SafetyRecord`]: the rules of voting, on two records in a row.
     pub(crate) fn on_safety(&mut self, node: usize, new: &SafetyRecord) -> Checked {
+        if self.liars.contains(&node) {
+            return Ok(());
+        }
         let old = self.safety[node].replace(Box::new(new.clone()));
         let Some(old) = old.filter(|old| old.era == new.era) else { return Ok(()) };
         let wrong = |rule: &str| format!("node {node}: {rule}\nbefore {old:?}\nafter {new:?}");
@@ -262,6 +363,9 @@ impl Oracles {
     /// [`Invariant::Execution`], [`Invariant::CommitCertificate`],
     /// [`Invariant::CommitRoot`] and [`Invariant::RecordOnce`].
     pub(crate) fn on_commit(&mut self, node: usize, commit: &Commit) -> Checked {
+        if self.liars.contains(&node) {
+            return Ok(());
+        }
         for (block, exec) in &commit.blocks {
             self.commit_order(node, block)?;
             let height = self.committed[node] + 1;
@@ -308,7 +412,7 @@ impl Oracles {
     fn extend(&mut self, node: usize, block: &Block) -> Checked {
         let tip = self.chain.last().expect("genesis is always there");
         let mut heads = LaneHeads::clone(&tip.heads);
-        let parent_exec = tip.exec;
+        let (parent_exec, before) = (tip.exec, tip.view);
         let mut batches = Vec::new();
         for citation in block.citations() {
             let range =
@@ -323,11 +427,24 @@ impl Oracles {
         }
         let exec = ledger::exec(parent_exec, &batches);
         for batch in &batches {
+            // What a liar promised its submitters is its own affair.
+            if self.is_of_liar(batch.header()) {
+                continue;
+            }
             for record in batch.records().iter() {
                 self.record_final(&record.bytes)?;
             }
         }
-        self.chain.push(Height { id: block.id(), exec, heads: Arc::new(heads) });
+        let view = block.header().view;
+        if self.healed_at.is_some_and(|healed_at| before > healed_at) {
+            let gap = view.get() - before.get();
+            *self.view_gaps.entry(gap).or_default() += 1;
+            let faulty_max = self.committee.faulty_max() as u64;
+            self.require(gap <= 4 * faulty_max + 2, Invariant::Liveness, || {
+                format!("{gap} views from the final block of view {before} to that of {view}")
+            })?;
+        }
+        self.chain.push(Height { id: block.id(), view, exec, heads: Arc::new(heads) });
         Ok(())
     }
 
@@ -368,16 +485,23 @@ impl Oracles {
     }
 
     fn commit_certificate(&self, node: usize, commit: &Commit) -> Checked {
-        let CommitCert { vote, signers, signatures } = &commit.cert;
+        let cert = &commit.cert;
+        self.require(self.is_signed_by_quorum(cert), Invariant::CommitCertificate, || {
+            format!("node {node} commits under {cert:?} whose signatures are too few or unreal")
+        })
+    }
+
+    /// Whether a quorum really gave the signatures of a certificate.
+    fn is_signed_by_quorum(&self, cert: &CommitCert) -> bool {
+        let CommitCert { vote, signers, signatures } = cert;
         let given = signers.iter().zip(signatures).filter(|(signer, signature)| {
-            let voice = &self.voices[keys::node(*signer)].commit_votes;
+            let signer = keys::node(*signer);
+            let voice = &self.voices[signer].commit_votes;
             voice.get(&(vote.era, vote.view)) == Some(&(*vote, **signature))
+                || self.commit_votes_of_liars.get(&(signer, *vote)) == Some(signature)
         });
         let (given, claimed) = (given.count(), signers.iter().count());
-        let enough = given == claimed && claimed == signatures.len() && 3 * given > 2 * self.size;
-        self.require(enough, Invariant::CommitCertificate, || {
-            format!("node {node} commits under {vote:?} with {given} of {claimed} real signatures")
-        })
+        given == claimed && claimed == signatures.len() && 3 * given > 2 * self.voices.len()
     }
 
     fn commit_root(&self, node: usize, root: &Root) -> Checked {
@@ -392,18 +516,183 @@ impl Oracles {
         })
     }
 
-    /// [`Invariant::NoAlarm`].
+    /// [`Invariant::NoAlarm`] and [`Invariant::Evidence`]. What liars raise is
+    /// worth nothing.
     pub(crate) fn on_alarm(&mut self, node: usize, alarm: &Alarm) -> Checked {
+        if self.liars.contains(&node) {
+            return Ok(());
+        }
         let text = format!("node {node}: {alarm:?}");
-        self.breach(Invariant::NoAlarm, || text.clone())?;
+        if let Alarm::Equivocation(evidence) = alarm {
+            let accused = self.accused(evidence);
+            if let Some(liar) = accused.filter(|accused| self.liars.contains(accused)) {
+                self.named.insert(liar);
+                return Ok(());
+            }
+            self.breach(Invariant::Evidence, || text.clone())?;
+        } else {
+            self.breach(Invariant::NoAlarm, || text.clone())?;
+        }
         self.alarms.push(text);
         Ok(())
+    }
+
+    /// Whom evidence proves guilty, if it proves anything.
+    fn accused(&self, evidence: &Evidence) -> Option<usize> {
+        let chain_id = &self.chain_id;
+        let (one, other, excludes) = match evidence {
+            Evidence::Votes(one, other) => {
+                let same = (one.vote.era, one.vote.view) == (other.vote.era, other.vote.view);
+                (one.signer, other.signer, same && one.vote != other.vote)
+            }
+            Evidence::CommitVotes(one, other) => {
+                let same = (one.vote.era, one.vote.view) == (other.vote.era, other.vote.view);
+                (one.signer, other.signer, same && one.vote != other.vote)
+            }
+            Evidence::Timeouts(one, other) => {
+                let (first, second) = (one.timeout, other.timeout);
+                let same = (first.era, first.view) == (second.era, second.view);
+                (one.signer, other.signer, same && first != second)
+            }
+            Evidence::Proposals(one, other) => {
+                let (first, second) = (one.block.header(), other.block.header());
+                let same = (first.era, first.view) == (second.era, second.view);
+                (first.proposer, second.proposer, same && first != second)
+            }
+            Evidence::Batches(one, other) => {
+                let (first, second) = (one.header(), other.header());
+                let differ = first.digest(chain_id) != second.digest(chain_id);
+                let same = (first.author, first.lane_seq) == (second.author, second.lane_seq);
+                return self.author(first.author).filter(|_| same && differ);
+            }
+            Evidence::HiddenQc(vote, timeout) => {
+                let (view, left) = (vote.vote.view, timeout.timeout);
+                let same = vote.vote.era == left.era;
+                let hides = left.high_qc_view < view && view <= left.view;
+                (vote.signer, timeout.signer, same && hides)
+            }
+            Evidence::OtherExec(vote, cert) => {
+                let (one, other) = (vote.vote, cert.vote);
+                let differs = one.block == other.block && one.exec != other.exec;
+                (vote.signer, vote.signer, differs && self.is_signed_by_quorum(cert))
+            }
+        };
+        (excludes && one == other).then(|| keys::node(one))
+    }
+
+    /// [`Invariant::LiarsAreNamed`]: a node has taken in what a peer sent. The
+    /// first message counts while the node keeps it: near its view, or after
+    /// the head of the lane.
+    pub(crate) fn on_heard(&mut self, node: usize, input: &Input) -> Checked {
+        if self.liars.contains(&node) {
+            return Ok(());
+        }
+        let Some(current) = self.safety[node].as_ref().map(|record| record.current_view) else {
+            return Ok(());
+        };
+        let is_near = |view: View| {
+            view.get() <= current.get() + HEARD_VIEWS_AHEAD
+                && view.get() + HEARD_VIEWS_BEHIND >= current.get()
+        };
+        let chain_id = &self.chain_id;
+        let (statement, signer, place, signed, is_kept) = match input {
+            Input::Proposal(it) => {
+                let header = it.get().block.header();
+                let id = it.get().block.id().0;
+                let is_kept = header.view == current;
+                (Statement::Proposal, keys::node(header.proposer), header.view.get(), id, is_kept)
+            }
+            Input::Vote(it) => {
+                let (vote, signer) = (it.get().vote, keys::node(it.get().signer));
+                let signed = hash(&vote.signed_bytes(chain_id));
+                (Statement::Vote, signer, vote.view.get(), signed, is_near(vote.view))
+            }
+            Input::CommitVote(it) => {
+                let (vote, signer) = (it.get().vote, keys::node(it.get().signer));
+                let signed = hash(&vote.signed_bytes(chain_id));
+                (Statement::CommitVote, signer, vote.view.get(), signed, is_near(vote.view))
+            }
+            Input::Timeout(it) => {
+                let (timeout, signer) = (it.get().timeout, keys::node(it.get().signer));
+                let signed = hash(&timeout.signed_bytes(chain_id));
+                (Statement::Timeout, signer, timeout.view.get(), signed, is_near(timeout.view))
+            }
+            Input::Batch(it) => {
+                let header = it.get().header();
+                let Some(author) = self.author(header.author) else { return Ok(()) };
+                let heads = &self.chain[self.committed[node]].heads;
+                let head = heads.get(&header.author).map(|(seq, _)| *seq).unwrap_or_default();
+                let place = header.lane_seq.get();
+                let is_kept = header.lane_seq > head;
+                (Statement::Batch, author, place, header.digest(chain_id).0, is_kept)
+            }
+            _ => return Ok(()),
+        };
+        if !is_kept || !self.liars.contains(&signer) {
+            return Ok(());
+        }
+        if let Input::Batch(it) = input {
+            let bytes = it.get().header().records_bytes as usize;
+            let letters = BATCH_LETTERS_PER_BYTE * bytes + BATCH_LETTERS;
+            self.batch_letters.entry(node).or_default().insert(BatchDigest(signed), letters);
+        }
+        let before = *self.heard.entry((node, statement, signer, place)).or_insert(signed);
+        let is_named = before == signed || self.named.contains(&signer);
+        self.require(is_named, Invariant::LiarsAreNamed, || {
+            format!(
+                "node {node} heard two of {statement:?} {place} of {signer} and does not say so: \
+                 {input:?}"
+            )
+        })
+    }
+
+    /// [`Invariant::Bounded`]: a node asks a question.
+    pub(crate) fn on_ask(&mut self, node: usize, now_micros: u64) -> Checked {
+        let count = self.asks.entry(node).or_default().add(now_micros);
+        let is_bounded = count <= ASKS_PER_SECOND_MAX || self.liars.contains(&node);
+        self.require(is_bounded, Invariant::Bounded, || {
+            format!("node {node} asks {count} questions in a second")
+        })
+    }
+
+    /// [`Invariant::Bounded`]: a node sends a certificate to one peer alone.
+    pub(crate) fn on_answer(&mut self, node: usize, peer: usize, now_micros: u64) -> Checked {
+        let count = self.answers.entry((node, peer)).or_default().add(now_micros);
+        let is_bounded = count <= ANSWERS_PER_SECOND_MAX || self.liars.contains(&node);
+        self.require(is_bounded, Invariant::Bounded, || {
+            format!("node {node} answers {peer} {count} times in a second")
+        })
+    }
+
+    /// [`Invariant::Bounded`]: what a replica keeps that has nothing to do. All
+    /// batches of honest nodes are final then. As text it is as long as all its
+    /// maps and queues together.
+    pub(crate) fn on_rest(&self, node: usize, replica: &Replica) -> Checked {
+        let batches = self.batch_letters.get(&node).map_or(0, |all| all.values().sum());
+        let mut held = Letters(0);
+        let _ = write!(held, "{replica:?}");
+        let Letters(held) = held;
+        self.require(held <= HELD_LETTERS_MAX + batches, Invariant::Bounded, || {
+            format!("node {node} keeps {held} letters, {batches} of them for batches of liars")
+        })
+    }
+
+    fn author(&self, key: PublicKey) -> Option<usize> {
+        self.committee.index_of(&key).map(keys::node)
+    }
+
+    fn is_of_liar(&self, header: &BatchHeader) -> bool {
+        self.author(header.author).is_some_and(|author| self.liars.contains(&author))
     }
 
     // ---- what becomes durable ----
 
     /// A batch is synced at its author: its records are accepted.
     pub(crate) fn on_accepted(&mut self, batch: Arc<SignedBatch>) -> Checked {
+        if self.is_of_liar(batch.header()) {
+            self.batches.insert(batch.header().digest(&self.chain_id), batch);
+            return Ok(());
+        }
         for record in batch.records().iter() {
             let number = record_number(&record.bytes);
             let fate = self.fates[number];
@@ -419,8 +708,41 @@ impl Oracles {
 
     // ---- what leaves ----
 
+    /// Something leaves a node, signed and verified.
+    pub(crate) fn on_sent(&mut self, node: usize, input: &Input, disk: &Disk) -> Checked {
+        if self.liars.contains(&node) {
+            self.on_lie_sent(node, input);
+            return Ok(());
+        }
+        match input {
+            Input::Proposal(it) => self.on_proposal_sent(node, &it.get().block, disk),
+            Input::Vote(it) => self.on_vote_sent(node, it.get(), disk),
+            Input::CommitVote(it) => self.on_commit_vote_sent(node, it.get(), disk),
+            Input::Timeout(it) => self.on_timeout_sent(node, it.get(), disk),
+            Input::Batch(it) => self.on_batch_sent(node, it.get(), disk),
+            Input::BatchAck(it) => self.on_ack_sent(node, &it.get().message, disk),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what others may use of what a liar signs.
+    fn on_lie_sent(&mut self, node: usize, input: &Input) {
+        match input {
+            Input::CommitVote(it) => {
+                let SignedCommitVote { vote, signature, .. } = *it.get();
+                self.commit_votes_of_liars.insert((node, vote), signature);
+            }
+            Input::Batch(it) => {
+                let batch = it.get();
+                let digest = batch.header().digest(&self.chain_id);
+                self.batches.entry(digest).or_insert_with(|| Arc::new(batch.clone()));
+            }
+            _ => {}
+        }
+    }
+
     /// A proposal leaves: [`Invariant::OneVoice`], [`Invariant::PersistBeforeSend`].
-    pub(crate) fn on_proposal_sent(&mut self, node: usize, block: &Block, disk: &Disk) -> Checked {
+    fn on_proposal_sent(&mut self, node: usize, block: &Block, disk: &Disk) -> Checked {
         let header = block.header();
         let key = (header.era, header.view);
         self.highest_view = self.highest_view.max(header.view);
@@ -438,7 +760,7 @@ impl Oracles {
     }
 
     /// A vote leaves: as above, and the block and all that it cites are synced.
-    pub(crate) fn on_vote_sent(&mut self, node: usize, sent: &SignedVote, disk: &Disk) -> Checked {
+    fn on_vote_sent(&mut self, node: usize, sent: &SignedVote, disk: &Disk) -> Checked {
         let vote = sent.vote;
         self.highest_view = self.highest_view.max(vote.view);
         let before = *self.voices[node].votes.entry((vote.era, vote.view)).or_insert(vote.block);
@@ -464,7 +786,7 @@ impl Oracles {
     }
 
     /// A commit vote leaves: as above, and its QC is synced.
-    pub(crate) fn on_commit_vote_sent(
+    fn on_commit_vote_sent(
         &mut self,
         node: usize,
         sent: &SignedCommitVote,
@@ -490,12 +812,7 @@ impl Oracles {
     }
 
     /// A timeout leaves: as above.
-    pub(crate) fn on_timeout_sent(
-        &mut self,
-        node: usize,
-        sent: &SignedTimeout,
-        disk: &Disk,
-    ) -> Checked {
+    fn on_timeout_sent(&mut self, node: usize, sent: &SignedTimeout, disk: &Disk) -> Checked {
         let Timeout { era, view, high_qc_view } = sent.timeout;
         self.highest_view = self.highest_view.max(view);
         let voice = &mut self.voices[node];
@@ -513,12 +830,7 @@ impl Oracles {
     }
 
     /// A batch leaves: as above.
-    pub(crate) fn on_batch_sent(
-        &mut self,
-        node: usize,
-        batch: &SignedBatch,
-        disk: &Disk,
-    ) -> Checked {
+    fn on_batch_sent(&mut self, node: usize, batch: &SignedBatch, disk: &Disk) -> Checked {
         let header = batch.header();
         let digest = header.digest(&self.chain_id);
         let before = *self.voices[node].batches.entry(header.lane_seq).or_insert(digest);
@@ -528,7 +840,7 @@ impl Oracles {
     }
 
     /// An acknowledgement leaves: the batch is synced.
-    pub(crate) fn on_ack_sent(&self, node: usize, ack: &BatchAck, disk: &Disk) -> Checked {
+    fn on_ack_sent(&self, node: usize, ack: &BatchAck, disk: &Disk) -> Checked {
         let durable = self.is_batch_durable(disk.stored(), &ack.digest).is_some();
         self.synced(node, durable, ack)
     }
@@ -591,6 +903,28 @@ impl Oracles {
     }
 }
 
+/// Counts what is written.
+struct Letters(usize);
+
+impl fmt::Write for Letters {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+impl Rate {
+    /// One more; how many there were in this second.
+    const fn add(&mut self, now_micros: u64) -> u64 {
+        let second = now_micros / 1_000_000;
+        if self.second != second {
+            *self = Self { second, count: 0 };
+        }
+        self.count += 1;
+        self.count
+    }
+}
+
 impl fmt::Display for Invariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
@@ -606,6 +940,10 @@ fn newer<T: PartialEq>(last: Option<T>, view_of: impl Fn(&T) -> View, this: T, v
 
 fn covers(last: Option<(View, BlockId)>, view: View, this: (View, BlockId)) -> bool {
     newer(last, |(view, _)| *view, this, view)
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
 }
 
 /// The number that the workload wrote at the start of a record.
@@ -642,7 +980,7 @@ mod tests {
     impl World {
         fn new() -> Self {
             let keyring = Keyring::new(1, 4, Parameters::default());
-            let oracles = Oracles::new(keyring.genesis(), Vec::new());
+            let oracles = Oracles::new(keyring.genesis(), Vec::new(), BTreeSet::new());
             Self { keyring, oracles }
         }
 
@@ -944,5 +1282,73 @@ mod tests {
         let sent = SignedVote { vote: vote(5), signer: index(1), signature: Signature([0; 64]) };
         let found = broken(world.oracles.on_vote_sent(1, &sent, &disk));
         assert_eq!(found, Some(Invariant::PersistBeforeSend));
+    }
+
+    /// A world in which node 3 lies.
+    fn world_with_a_liar() -> World {
+        let keyring = Keyring::new(1, 4, Parameters::default());
+        let mut oracles = Oracles::new(keyring.genesis(), Vec::new(), BTreeSet::from([3]));
+        oracles.safety = vec![Some(Box::new(record(5, 4))); 4];
+        World { keyring, oracles }
+    }
+
+    fn signed(world: &mut World, node: usize, vote: Vote) -> SignedVote {
+        let chain_id = world.keyring.chain_id();
+        let signature = world.keyring.sign(node, &vote.signed_bytes(&chain_id));
+        SignedVote { vote, signer: index(node), signature }
+    }
+
+    #[test]
+    fn evidence_names_a_liar_with_two_votes_of_one_view_or_is_refused() {
+        let other = Vote { block: BlockId([9; 32]), ..vote(5) };
+        let cases = [
+            (3, other, None, "a liar"),
+            (2, other, Some(Invariant::Evidence), "an honest node"),
+            (3, vote(5), Some(Invariant::Evidence), "twice the same"),
+            (
+                3,
+                Vote { block: BlockId([9; 32]), ..vote(6) },
+                Some(Invariant::Evidence),
+                "two views",
+            ),
+        ];
+        for (node, second, expected, name) in cases {
+            let mut world = world_with_a_liar();
+            let one = signed(&mut world, node, vote(5));
+            let second = signed(&mut world, node, second);
+            let alarm = Alarm::Equivocation(Box::new(Evidence::Votes(one, second)));
+            assert_eq!(broken(world.oracles.on_alarm(0, &alarm)), expected, "{name}");
+            assert_eq!(world.oracles.named().count(), usize::from(expected.is_none()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_liar_that_contradicts_itself_before_one_node_must_be_named() {
+        let mut world = world_with_a_liar();
+        let other = Vote { block: BlockId([9; 32]), ..vote(5) };
+        let (one, second) = (signed(&mut world, 3, vote(5)), signed(&mut world, 3, other));
+        let hear = |world: &mut World, node, sent| {
+            let input = Input::Vote(world.keyring.verifier().vote(sent).expect("signed above"));
+            broken(world.oracles.on_heard(node, &input))
+        };
+        assert_eq!(hear(&mut world, 0, one), None);
+        assert_eq!(hear(&mut world, 1, second), None, "another node");
+        assert_eq!(hear(&mut world, 0, one), None, "the same again");
+        assert_eq!(hear(&mut world, 0, second), Some(Invariant::LiarsAreNamed));
+        world.oracles.named.insert(3);
+        assert_eq!(hear(&mut world, 0, second), None);
+    }
+
+    #[test]
+    fn more_questions_than_a_node_may_ask_are_counted_by_the_second() {
+        let mut world = World::new();
+        for number in 0..ASKS_PER_SECOND_MAX {
+            assert_eq!(world.oracles.on_ask(1, number), Ok(()));
+        }
+        assert_eq!(world.oracles.on_ask(1, 1_000_000), Ok(()), "another second");
+        for number in 1..ASKS_PER_SECOND_MAX {
+            assert_eq!(world.oracles.on_ask(1, 1_000_000 + number), Ok(()));
+        }
+        assert_eq!(broken(world.oracles.on_ask(1, 1_999_999)), Some(Invariant::Bounded));
     }
 }

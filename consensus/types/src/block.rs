@@ -1,6 +1,6 @@
 //! Blocks and proposals.
 
-use crate::certificate::{Qc, Tc};
+use crate::certificate::{CommitCert, Qc, Tc};
 use crate::committee::COMMITTEE_SIZE_MAX;
 use crate::crypto::{PublicKey, Signature};
 use crate::encode_fields;
@@ -271,6 +271,19 @@ pub struct SignedProposal {
     pub signature: Signature,
 }
 
+/// The header of a final block and the certificate that makes it final, as
+/// nodes gossip it.
+///
+/// What follows the header are the certificate's own signatures; nobody signs
+/// the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinalHeader {
+    /// The block's header. Never that of a filler.
+    pub header: Header,
+    /// The block's own commit certificate.
+    pub commit: CommitCert,
+}
+
 /// The bytes that a leader signs to propose `header`.
 #[must_use]
 pub fn proposal_signed_bytes(header: &Header) -> Vec<u8> {
@@ -308,3 +321,4 @@ encode_fields!(Header {
     closes,
 });
 encode_fields!(SignedProposal { block, tc, signature });
+encode_fields!(FinalHeader { header, commit });

@@ -6,7 +6,7 @@
 //! (views, parents, times) is judged there.
 
 use crate::batch::SignedBatch;
-use crate::block::{Block, Reveal, SignedProposal, proposal_signed_bytes};
+use crate::block::{Block, FinalHeader, Reveal, SignedProposal, proposal_signed_bytes};
 use crate::certificate::{Certificate, CommitCert, Qc, Tc};
 use crate::committee::{Committee, SignerSet};
 use crate::crypto::{PublicKey, Signature, SignatureCheck, SignatureMemo};
@@ -32,6 +32,14 @@ impl<T> Verified<T> {
     /// The checked data, by value.
     pub fn into_inner(self) -> T {
         self.0
+    }
+}
+
+impl Verified<FinalHeader> {
+    /// The certificate alone: it was checked with the header.
+    #[must_use]
+    pub fn into_certificate(self) -> Verified<Certificate> {
+        Verified(Certificate::Commit(self.0.commit))
     }
 }
 
@@ -292,6 +300,26 @@ impl Verifier {
             }
         }
         Ok(Verified(certificate))
+    }
+
+    /// Checks a final header: its certificate is good and names it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn final_header(&mut self, head: FinalHeader) -> Result<Verified<FinalHeader>, Fault> {
+        let FinalHeader { header, commit } = &head;
+        if header.chain_id != self.chain.chain_id {
+            return Err(Fault::Chain(header.chain_id));
+        }
+        if header.closes.is_some() {
+            return Err(Fault::Inconsistent("a filler as a final header"));
+        }
+        let named = (commit.vote.era, commit.vote.view, commit.vote.block);
+        if named != (header.era, header.view, header.id()) {
+            return Err(Fault::Inconsistent("a final header beside another block's certificate"));
+        }
+        self.commit_cert_signatures(commit)?;
+        Ok(Verified(head))
     }
 
     /// Checks a batch: its author is a validator of the batch's era and signed it.

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::error::Refusal;
@@ -124,6 +125,11 @@ fn failing(shared: &Shared) -> Vec<(&'static str, String)> {
         );
         reasons.push(("no_quorum", detail));
     }
+    if !status.synced {
+        let detail = "no block has become final here since a quorum is heard, so this node does \
+            not know yet how far the others are";
+        reasons.push(("not_synced", detail.to_owned()));
+    }
     if status.catching_up {
         let detail = format!("final blocks after height {} are being fetched", status.height);
         reasons.push(("catching_up", detail));
@@ -141,7 +147,7 @@ fn failing(shared: &Shared) -> Vec<(&'static str, String)> {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    match disk_free(&admin.shared) {
+    match admin.shared.store.free_bytes() {
         Ok(bytes) => admin.shared.metrics.disk_free(bytes),
         Err(error) => {
             admin.shared.metrics.error("disk_free");
@@ -149,12 +155,6 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         }
     }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], admin.shared.metrics.encode()).into_response()
-}
-
-/// Bytes that the node may still write.
-fn disk_free(shared: &Shared) -> rustix::io::Result<u64> {
-    let disk = rustix::fs::statvfs(shared.store.dir())?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 async fn version(State(admin): State<Admin>) -> Json<Value> {
@@ -195,6 +195,7 @@ async fn consensus(State(admin): State<Admin>) -> Json<Value> {
         "waiting_for": status.waiting_for,
         "diverged": status.diverged,
         "disk_unwritable": status.disk_unwritable,
+        "synced": status.synced,
         "catching_up": status.catching_up,
         "lane_bytes": status.lane_bytes,
     }))
@@ -208,9 +209,11 @@ async fn set_log_level(
 ) -> Result<Json<Value>, Refusal> {
     Parameters::read(&uri, &[])?;
     check_type(&headers, &["application/json"])?;
-    let body = read_body(&headers, request.into_body(), BODY_BYTES_MAX, BODY_TIME).await?;
+    let room = Arc::new(Semaphore::new(BODY_BYTES_MAX));
+    let body = request.into_body();
+    let body = read_body(&headers, body, BODY_BYTES_MAX, BODY_TIME, &room).await?;
     let expected = "send {\"level\": \"info\"} or a filter such as \"info,bizra_node=debug\"";
-    let level = match serde_json::from_slice::<Value>(&body) {
+    let level = match serde_json::from_slice::<Value>(&body.bytes) {
         Ok(Value::Object(members)) if members.len() == 1 => match members.get("level") {
             Some(Value::String(level)) => level.clone(),
             _ => return Err(Refusal::bad_request("BAD_LEVEL", expected)),

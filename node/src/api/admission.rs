@@ -184,6 +184,11 @@ impl Worker {
     fn submit(&self, digest: RecordDigest, admitted: Admitted) -> watch::Receiver<Progress> {
         let (reply, answer) = oneshot::channel();
         let (publish, progress) = watch::channel(Progress::Submitted);
+        if self.shared.status.borrow().disk_unwritable {
+            // The driver says the same, but may itself be waiting for the disk.
+            publish.send_replace(Progress::Refused(NotAccepted::DiskUnwritable));
+            return progress;
+        }
         let Admitted { bytes, admitted_at, .. } = admitted;
         self.pending.insert(digest, Arc::clone(&bytes), progress.clone());
         let submission = Submission { bytes, digest, admitted_at_ms: admitted_at, reply };

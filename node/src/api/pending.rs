@@ -11,6 +11,7 @@ use bizra_ledger::codes::Code;
 use bizra_ledger::envelope::Envelope;
 use bizra_types::batch::SignedTicket;
 use bizra_types::hash::RecordDigest;
+use bizra_types::numbers::Height;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::metrics::RecordOutcome;
-use crate::shared::{Committed, NotAccepted, Shared};
+use crate::shared::{Committed, NotAccepted, Ordered, Shared};
 use crate::storage::StorageError;
 
 /// The map of pending records. Cheap to clone; all clones are one.
@@ -53,7 +54,17 @@ struct PendingRecord {
     bytes: Arc<[u8]>,
     progress: watch::Receiver<Progress>,
     admitted: Instant,
-    waiters: Vec<oneshot::Sender<()>>,
+    /// Height of the block with a QC that it stands in.
+    ordered: Option<Height>,
+    waiters: Vec<Waiter>,
+}
+
+/// Somebody who waits for a record.
+#[derive(Debug)]
+struct Waiter {
+    /// Whether it is enough that the record is ordered.
+    for_order: bool,
+    wake: oneshot::Sender<()>,
 }
 
 /// What is known of a pending record.
@@ -61,8 +72,10 @@ struct PendingRecord {
 pub(crate) struct PendingView {
     /// Canonical bytes of the envelope.
     pub(crate) bytes: Arc<[u8]>,
-    /// How far it has come.
+    /// How far it has come into the lane.
     pub(crate) progress: watch::Receiver<Progress>,
+    /// Height of the block with a QC that it stands in.
+    pub(crate) ordered: Option<Height>,
 }
 
 impl Pending {
@@ -85,7 +98,8 @@ impl Pending {
         progress: watch::Receiver<Progress>,
     ) {
         let admitted = Instant::now();
-        let record = PendingRecord { bytes, progress, admitted, waiters: Vec::new() };
+        let record =
+            PendingRecord { bytes, progress, admitted, ordered: None, waiters: Vec::new() };
         self.lock().insert(digest, record);
     }
 
@@ -127,30 +141,38 @@ impl Pending {
     pub(crate) fn get(&self, digest: &RecordDigest) -> Option<PendingView> {
         let records = self.lock();
         let record = records.get(digest)?;
-        Some(PendingView { bytes: Arc::clone(&record.bytes), progress: record.progress.clone() })
+        Some(PendingView {
+            bytes: Arc::clone(&record.bytes),
+            progress: record.progress.clone(),
+            ordered: record.ordered,
+        })
     }
 
-    /// Resolves once the record is no longer pending: at once when it is not.
-    pub(crate) async fn settled(&self, _seat: &Seat, digest: &RecordDigest) {
+    /// Resolves once the record is no longer pending, or, if that is enough,
+    /// once it is ordered: at once when it is so already.
+    pub(crate) async fn settled(&self, _seat: &Seat, digest: &RecordDigest, for_order: bool) {
         let woken = match self.lock().get_mut(digest) {
             None => return,
+            Some(record) if for_order && record.ordered.is_some() => return,
             Some(record) => {
                 let (wake, woken) = oneshot::channel();
                 // Those who gave up leave nothing but a closed channel.
-                record.waiters.retain(|waiter| !waiter.is_closed());
-                record.waiters.push(wake);
+                record.waiters.retain(|waiter| !waiter.wake.is_closed());
+                record.waiters.push(Waiter { for_order, wake });
                 woken
             }
         };
-        // The sender is dropped with the record; there is no other message.
+        // The sender is dropped when the wait is over; there is no other message.
         let _ = woken.await;
     }
 
-    /// Follows the committed blocks until `shutdown` turns true or the executor
-    /// is gone. `committed` is from before the first record was pending.
+    /// Follows the ordered and the committed blocks until `shutdown` turns true
+    /// or the executor is gone. The receivers are from before the first record
+    /// was pending.
     pub(crate) async fn follow(
         self,
         shared: Shared,
+        mut ordered: broadcast::Receiver<Arc<Ordered>>,
         mut committed: broadcast::Receiver<Arc<Committed>>,
         mut shutdown: watch::Receiver<bool>,
     ) {
@@ -167,6 +189,15 @@ impl Pending {
                     shared.metrics.status(&status, &shared.genesis.committee);
                     continue;
                 }
+                block = ordered.recv() => match block {
+                    Ok(block) => {
+                        self.order(&block);
+                        continue;
+                    }
+                    // What was missed is woken by its commit.
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return,
+                },
                 block = committed.recv() => block,
             };
             let outcome = match block {
@@ -184,6 +215,16 @@ impl Pending {
             if let Err(error) = outcome {
                 shared.metrics.error("storage_read");
                 warn!(%error, "a committed block was not counted");
+            }
+        }
+    }
+
+    fn order(&self, block: &Ordered) {
+        let mut records = self.lock();
+        for digest in &block.records {
+            if let Some(record) = records.get_mut(digest) {
+                record.ordered = Some(block.height);
+                record.waiters.retain(|waiter| !waiter.for_order);
             }
         }
     }

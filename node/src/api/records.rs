@@ -8,7 +8,7 @@ use bizra_ledger::forms::Uuid;
 use bizra_types::batch::SignedTicket;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{RecordDigest, hex, hex_array};
-use bizra_types::numbers::LogIndex;
+use bizra_types::numbers::{Height, LogIndex};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -45,7 +45,8 @@ pub(crate) async fn submit(State(api): State<Api>, request: Request) -> Result<R
     let wait = read_wait(&parts.uri)?;
     check_type(&parts.headers, &["application/json"])?;
     let limits = &api.limits;
-    let text = read_body(&parts.headers, body, limits.record_bytes_max, limits.body_time).await?;
+    let (size_max, time) = (limits.record_bytes_max, limits.body_time);
+    let body = read_body(&parts.headers, body, size_max, time, &api.bodies).await?;
     let seat = match wait {
         Wait::Accepted => None,
         Wait::Ordered | Wait::Final => Some(api.pending.seat().map_err(|_| {
@@ -54,7 +55,7 @@ pub(crate) async fn submit(State(api): State<Api>, request: Request) -> Result<R
     };
     let deadline = Instant::now() + limits.wait_time;
     let arrived = Instant::now();
-    match api.admission.decide(text).await {
+    match api.admission.decide(body.bytes).await {
         Ok(Decision::Submitted(digest, progress)) => {
             let ticket = accepted(progress, deadline).await?;
             match seat {
@@ -88,7 +89,9 @@ pub(crate) async fn submit_batch(
     Parameters::read(&parts.uri, &[])?;
     check_type(&parts.headers, &["application/x-ndjson", "application/ndjson"])?;
     let limits = &api.limits;
-    let text = read_body(&parts.headers, body, limits.batch_bytes_max, limits.body_time).await?;
+    let (size_max, time) = (limits.batch_bytes_max, limits.body_time);
+    let body = read_body(&parts.headers, body, size_max, time, &api.bodies).await?;
+    let text = &body.bytes;
     let lines: Vec<(usize, Bytes)> = text
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
@@ -135,7 +138,7 @@ pub(crate) async fn get(
     Parameters::read(&uri, &[])?;
     let digest = read_digest(&path)?;
     if let Some(pending) = api.pending.get(&digest) {
-        let body = object(json!({ "digest": digest.to_string(), "status": waiting(&api) }));
+        let body = standing(&api, &digest, pending.ordered);
         return Ok(spliced(StatusCode::OK, body, "envelope", &pending.bytes));
     }
     let record = api.read(move |store| store.record(&digest)).await?;
@@ -160,10 +163,10 @@ pub(crate) async fn proof(
         let json = proof.to_json().map_err(|error| api.failure("proof_form", &error))?;
         return Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response());
     }
-    if api.pending.get(&digest).is_some() {
+    if let Some(pending) = api.pending.get(&digest) {
         let detail = "the record is not final yet; ask again, or submit it with wait=final";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "NOT_FINAL", detail)
-            .with("status", waiting(&api))
+            .with("status", waiting(&api, pending.ordered))
             .retry_after(1));
     }
     match api.read(move |store| store.record(&digest)).await? {
@@ -230,8 +233,8 @@ async fn accepted(
     }
 }
 
-/// Waits until the record was executed, and answers with the receipt, the
-/// refusal, or how far it got.
+/// Waits until the record is ordered or final, and answers with that or the
+/// receipt, the refusal, or how far it got.
 async fn settled(
     api: &Api,
     seat: Seat,
@@ -243,10 +246,14 @@ async fn settled(
 ) -> Result<Response, Refusal> {
     let mut shutdown = api.shutdown.clone();
     let is_settled = tokio::select! {
-        () = api.pending.settled(&seat, &digest) => true,
+        () = api.pending.settled(&seat, &digest, wait == Wait::Ordered) => true,
         () = sleep_until(deadline) => false,
         _ = shutdown.wait_for(|ends| *ends) => false,
     };
+    let ordered = api.pending.get(&digest).and_then(|pending| pending.ordered);
+    if is_settled && ordered.is_some() && wait == Wait::Ordered {
+        return Ok(answer(StatusCode::OK, with_ticket(api, digest, ordered, ticket.as_ref())));
+    }
     if is_settled {
         let latency = arrived.elapsed();
         return receipt::answer(api, digest, ticket.as_ref(), Some(latency)).await;
@@ -263,7 +270,7 @@ async fn settled(
     let name = if wait == Wait::Final { "NOT_FINAL" } else { "NOT_ORDERED" };
     let mut refusal = Refusal::new(StatusCode::GATEWAY_TIMEOUT, name, detail)
         .with("digest", digest.to_string())
-        .with("status", "accepted");
+        .with("status", waiting(api, ordered));
     if let Some(ticket) = ticket {
         refusal = refusal.with("ticket", ticket_json(&ticket));
     }
@@ -301,16 +308,40 @@ fn accepted_body(
     digest: RecordDigest,
     ticket: Option<&SignedTicket>,
 ) -> Map<String, Value> {
-    let mut body = object(json!({ "digest": digest.to_string(), "status": waiting(api) }));
+    with_ticket(api, digest, None, ticket)
+}
+
+fn with_ticket(
+    api: &Api,
+    digest: RecordDigest,
+    ordered: Option<Height>,
+    ticket: Option<&SignedTicket>,
+) -> Map<String, Value> {
+    let mut body = standing(api, &digest, ordered);
     if let Some(ticket) = ticket {
         body.insert("ticket".to_owned(), ticket_json(ticket));
     }
     body
 }
 
+/// What is told of a record that was not committed; `ordered` is the height of
+/// its block if that has a QC.
+fn standing(api: &Api, digest: &RecordDigest, ordered: Option<Height>) -> Map<String, Value> {
+    let status = waiting(api, ordered);
+    let mut body = object(json!({ "digest": digest.to_string(), "status": status }));
+    if let Some(height) = ordered {
+        body.insert("height".to_owned(), json!(height.get()));
+    }
+    body
+}
+
 /// The word for a record that lies in the lane.
-fn waiting(api: &Api) -> &'static str {
-    if api.mode() == Mode::Federated { "accepted" } else { "queued_locally" }
+fn waiting(api: &Api, ordered: Option<Height>) -> &'static str {
+    match ordered {
+        Some(_) => "ordered",
+        None if api.mode() == Mode::Federated => "accepted",
+        None => "queued_locally",
+    }
 }
 
 /// What is told of a record that was executed.

@@ -6,12 +6,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::error::Refusal;
 
-/// A body beyond its limit is read on up to this many bytes, so that the client
+/// A body beyond its limit is read on for up to this many bytes, so that the client
 /// gets to read the answer instead of a reset connection.
 const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 
@@ -113,24 +115,37 @@ pub(crate) fn check_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Refu
     fail(format!("the content type is {text:?}, where {expected} is expected"))
 }
 
-/// Reads a body of at most `limit` bytes within `time`.
+/// A body, and its place among all that are held at once.
+#[derive(Debug)]
+pub(crate) struct HeldBody {
+    /// What was sent.
+    pub(crate) bytes: Bytes,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads a body of at most `limit` bytes within `time`. `room` has a permit for
+/// each byte that all bodies together may hold.
 ///
 /// # Errors
-/// 413 when it is longer, 408 when it is slower, 400 when it breaks off.
+/// 413 when it is longer, 408 when it is slower, 400 when it breaks off, 503
+/// when there is no room for it.
 pub(crate) async fn read_body(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
     time: Duration,
-) -> Result<Bytes, Refusal> {
+    room: &Arc<Semaphore>,
+) -> Result<HeldBody, Refusal> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok());
     let announced: usize = announced.and_then(|it| it.parse().ok()).unwrap_or(0);
     // Who waits for a go-ahead has sent nothing yet and needs no draining.
-    let drained_max = if headers.contains_key(header::EXPECT) { 0 } else { DRAINED_BYTES_MAX };
-    if announced > limit && announced > drained_max {
+    let is_asking = headers.contains_key(header::EXPECT);
+    let read_max = if is_asking { limit } else { limit.saturating_add(DRAINED_BYTES_MAX) };
+    if announced > read_max {
         return Err(Refusal::too_large("the body", limit));
     }
-    match timeout(time, collect(body, limit, limit.max(drained_max))).await {
+    match timeout(time, collect(body, limit, read_max, room)).await {
         Ok(result) => result,
         Err(_) => {
             let detail = format!("the body did not arrive within {} ms", time.as_millis());
@@ -139,7 +154,13 @@ pub(crate) async fn read_body(
     }
 }
 
-async fn collect(body: Body, limit: usize, drained_max: usize) -> Result<Bytes, Refusal> {
+async fn collect(
+    body: Body,
+    limit: usize,
+    read_max: usize,
+    room: &Arc<Semaphore>,
+) -> Result<HeldBody, Refusal> {
+    let mut taken: Option<OwnedSemaphorePermit> = None;
     let mut frames = body.into_data_stream();
     let mut bytes = BytesMut::new();
     let mut size = 0;
@@ -150,13 +171,22 @@ async fn collect(body: Body, limit: usize, drained_max: usize) -> Result<Bytes, 
         };
         size += frame.len();
         if size <= limit {
+            let length = u32::try_from(frame.len()).expect("a frame fits into a body");
+            let Ok(permit) = Arc::clone(room).try_acquire_many_owned(length) else {
+                let detail = "too many bytes are being submitted at once; try again";
+                return Err(Refusal::unavailable("OVERLOADED", detail).close());
+            };
+            match &mut taken {
+                Some(taken) => taken.merge(permit),
+                None => taken = Some(permit),
+            }
             bytes.extend_from_slice(&frame);
-        } else if size > drained_max {
+        } else if size > read_max {
             break;
         }
     }
     if size > limit {
         return Err(Refusal::too_large("the body", limit));
     }
-    Ok(bytes.freeze())
+    Ok(HeldBody { bytes: bytes.freeze(), room: taken })
 }

@@ -8,14 +8,14 @@ mod submitting;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::shared::{Committed, NodeStatus, NotAccepted, SUBMISSIONS_MAX, Submission};
+use crate::shared::{Committed, NodeStatus, NotAccepted, Ordered, SUBMISSIONS_MAX, Submission};
 use crate::storage::testing::{RunBlock, TestChain, record as old_record, validator_key};
 use bizra_keys::SenderKey;
 use bizra_ledger::envelope::Unsigned;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch, SignedTicket, Ticket};
 use bizra_types::hash::{BatchDigest, RecordDigest, hex};
 use bizra_types::json::{Limits as JsonLimits, Members, Value as JsonValue, canonical, parse};
-use bizra_types::numbers::{LaneSeq, TimestampMs, ValidatorIndex};
+use bizra_types::numbers::{Height, LaneSeq, TimestampMs, ValidatorIndex};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -92,16 +92,19 @@ impl Node {
         let (status, status_seen) = watch::channel(NodeStatus {
             me: Some(ValidatorIndex::ZERO),
             mode: Mode::Federated,
+            synced: true,
             heard: (0..4).map(ValidatorIndex::new).collect(),
             ..NodeStatus::default()
         });
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
+        let (ordered, _) = broadcast::channel(COMMITTED_MAX);
         let shared = Shared {
             genesis: Arc::clone(&chain.genesis),
             store,
             submissions,
             status: status_seen,
             committed,
+            ordered,
             metrics: Arc::new(Metrics::new()),
         };
         let mut options = Options {

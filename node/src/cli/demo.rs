@@ -1,6 +1,6 @@
 //! `demo`: the whole thing on one machine, honest about what happened.
 
-use super::fleet::{Crew, Fleet, Readiness, ended_early};
+use super::fleet::{Crew, Fleet, PORTS_PATIENCE, Readiness, ended_early};
 use super::flow::{self, End, Outcome, Plan, Progress};
 use super::http::{client, get_json, policy_in_force, send};
 use super::load::Report;
@@ -198,6 +198,7 @@ async fn show(
             while fleet.node(number)?.process().is_some() {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
+            fleet.node(number)?.wait_until_closed(PORTS_PATIENCE).await?;
             crew.start(number)
         };
         limited(ended).await.with_context(|| format!("restart of node {number}"))?;

@@ -5,7 +5,7 @@
 
 use super::http::{Endpoint, client, get_json, send};
 use super::output::{Answer, WrongUse, count, line, print};
-use super::ports::{Protocol, obstacle};
+use super::ports::{self, Obstacle};
 use anyhow::{Context as _, Result, anyhow, bail};
 use bizra_node::config::{Config, ENVIRONMENT_PREFIX};
 use clap::Args;
@@ -14,7 +14,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +25,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Time between two looks at a node that is being waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the system may take to close the ports of a node that was killed.
+pub(crate) const PORTS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lines of a log that are shown when its node fails.
 const TAIL_LINES: usize = 15;
@@ -98,6 +100,7 @@ pub(crate) async fn up(arguments: &Up) -> Result<Answer> {
 
 async fn up_one(fleet: &Fleet, number: usize, patience: Duration) -> Result<Answer> {
     let node = fleet.node(number)?;
+    node.wait_until_closed(PORTS_PATIENCE).await?;
     fleet.check_startable(std::slice::from_ref(node))?;
     let mut child = node.start()?;
     let started = tokio::select! {
@@ -303,10 +306,8 @@ impl Fleet {
                 obstacles.push(format!("node {} runs already, as process {process}", node.number));
                 continue;
             }
-            for (address, protocol, what) in node.listens()? {
-                if let Some(why) = obstacle(address, protocol) {
-                    obstacles.push(format!("node {}: {what} {address} is {why}", node.number));
-                }
+            for (what, address, why) in ports::obstacles(&node.config)? {
+                obstacles.push(format!("node {}: {what} {address} is {why}", node.number));
             }
         }
         if obstacles.is_empty() { Ok(()) } else { bail!("{}", obstacles.join("\n")) }
@@ -402,6 +403,30 @@ impl Node {
         Endpoint::of(self.config.admin.listen)
     }
 
+    /// Waits while nothing but the node's own process, which was killed, keeps
+    /// its ports: the system closes them only by and by.
+    pub(crate) async fn wait_until_closed(&self, patience: Duration) -> Result<()> {
+        let end = Instant::now() + patience;
+        while self.is_closing()? && Instant::now() < end {
+            tokio::time::sleep(LOOK_INTERVAL / 4).await;
+        }
+        Ok(())
+    }
+
+    fn is_closing(&self) -> Result<bool> {
+        let Some(pid) = self.last_pid() else { return Ok(false) };
+        if let Some(process) = self.process() {
+            return Ok(process.is_killed());
+        }
+        let obstacles = ports::obstacles(&self.config)?;
+        let is_closing = obstacles.iter().all(|(_, _, obstacle)| match obstacle {
+            // A socket on its way out belongs to nobody any more.
+            Obstacle::InUse(holder) => holder.as_ref().is_none_or(|holder| holder.pid == pid),
+            Obstacle::Other(_) => false,
+        });
+        Ok(is_closing && !obstacles.is_empty())
+    }
+
     fn config_file(&self) -> PathBuf {
         self.folder.join("config.toml")
     }
@@ -414,9 +439,14 @@ impl Node {
         self.folder.join("log.txt")
     }
 
+    /// The process that was started last for the node, if any was.
+    fn last_pid(&self) -> Option<u32> {
+        fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()
+    }
+
     /// The process that runs the node, if one does.
     pub(crate) fn process(&self) -> Option<Process> {
-        let pid: u32 = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
+        let pid = self.last_pid()?;
         // Empty for a zombie.
         let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let config_file = self.config_file();
@@ -460,26 +490,6 @@ impl Node {
         Ok(child)
     }
 
-    /// Where it will listen.
-    fn listens(&self) -> Result<[(SocketAddr, Protocol, &'static str); 4]> {
-        let address = |text: String| {
-            let parts: Vec<_> = text.split('/').collect();
-            match parts[..] {
-                ["", "ip4" | "ip6", ip, "tcp" | "udp", port, ..] => {
-                    Ok(SocketAddr::new(ip.parse()?, port.parse()?))
-                }
-                _ => bail!("{text} names no address of this machine"),
-            }
-        };
-        let p2p = &self.config.p2p;
-        Ok([
-            (address(p2p.listen_tcp.to_string())?, Protocol::Tcp, "p2p (TCP)"),
-            (address(p2p.listen_quic.to_string())?, Protocol::Udp, "p2p (QUIC)"),
-            (self.config.api.listen, Protocol::Tcp, "API"),
-            (self.config.admin.listen, Protocol::Tcp, "admin"),
-        ])
-    }
-
     /// The last lines of its log, with a heading.
     fn log_tail(&self) -> String {
         const TAIL_BYTES: u64 = 16 << 10;
@@ -510,6 +520,18 @@ impl Process {
 
     fn number(self) -> i32 {
         self.0.as_raw_nonzero().get()
+    }
+
+    /// Whether SIGKILL was sent to it and the system is not done with it.
+    fn is_killed(self) -> bool {
+        const SIGKILL: u64 = 1 << (9 - 1);
+        let status = fs::read_to_string(format!("/proc/{self}/status")).unwrap_or_default();
+        let pending = status
+            .lines()
+            .filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+        pending
+            .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .any(|mask| mask & SIGKILL != 0)
     }
 
     /// Sends a signal; a process that is gone already is no error.
@@ -578,6 +600,34 @@ mod tests {
         let expected =
             format!("node 0: API 127.0.0.1:{port} is in use by process {} (", std::process::id());
         assert!(error.to_string().contains(&expected), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_port_of_a_node_that_has_ended_is_waited_for_and_no_other() {
+        // For the node, this test is the process that was started last and does not run it.
+        let held = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let port = held.local_addr().expect("bound").port();
+        let (_folder, fleet) = network(port - 2);
+        let node = &fleet.nodes[0];
+        fs::write(node.pid_file(), format!("{}\n", std::process::id())).expect("written");
+        let long = Duration::from_secs(3600);
+        let is_pending = |wait: &mut std::pin::Pin<&mut dyn Future<Output = Result<()>>>| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            wait.as_mut().poll(&mut context).is_pending()
+        };
+        let mut wait: std::pin::Pin<&mut dyn Future<Output = Result<()>>> =
+            std::pin::pin!(node.wait_until_closed(long));
+        assert!(is_pending(&mut wait));
+        drop(held);
+        wait.await.expect("the port is free");
+        fleet.check_startable(&fleet.nodes[..1]).expect("all is free");
+
+        let held = std::net::TcpListener::bind(("127.0.0.1", port)).expect("bound");
+        fs::write(node.pid_file(), "4000000\n").expect("written");
+        node.wait_until_closed(long).await.expect("a stranger is not waited for");
+        let error = fleet.check_startable(&fleet.nodes[..1]).expect_err("a stranger has it");
+        assert!(error.to_string().contains(&format!("process {} (", std::process::id())));
+        drop(held);
     }
 
     #[test]

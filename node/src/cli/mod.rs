@@ -37,7 +37,7 @@ mod testnet;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use output::{Answer, WrongUse};
+use output::{Answer, WrongUse, told};
 use std::process::ExitCode;
 
 /// Runs and uses nodes of a BIZRA network.
@@ -127,7 +127,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Answer::True) => ExitCode::SUCCESS,
         Ok(Answer::False) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::from(if error.is::<WrongUse>() { 2 } else { 1 })
         }
     }

@@ -1,7 +1,8 @@
 //! `run` and `config check`.
 
 use super::output::{Answer, WrongUse, count, print};
-use anyhow::Result;
+use super::ports::obstacles;
+use anyhow::{Context as _, Result, bail};
 use bizra_node::config::{Config, ConfigError, FILE_VARIABLE};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -73,6 +74,8 @@ flags! {
     genesis = "genesis" "FILE",
     /// The peers to stay connected to.
     peers = "peers" "FILE",
+    /// How much of the disk must stay free for the node to sign anything.
+    storage_reserve_mib = "storage.reserve_mib" "MIB",
     /// Where to listen with TLS on TCP.
     p2p_listen_tcp = "p2p.listen_tcp" "ADDRESS",
     /// Where to listen with QUIC.
@@ -96,8 +99,26 @@ flags! {
 pub(crate) fn run(arguments: &Run) -> Result<Answer> {
     let config = Config::load(arguments.file.path().as_deref(), arguments.flags.pairs())
         .map_err(|error| WrongUse(format!("the configuration is not valid\n{error}")))?;
+    let taken: Vec<_> = obstacles(&config)?
+        .iter()
+        .map(|(what, address, why)| format!("cannot listen at {address} ({what}): {why}"))
+        .collect();
+    if !taken.is_empty() {
+        bail!("{}", taken.join("\n"));
+    }
+    raise_file_limit()?;
     bizra_node::run::run(&config)?;
     Ok(Answer::True)
+}
+
+/// Takes as many open files as this user may have. The usual limit of a shell is
+/// below what connections and database need together, and a database that
+/// cannot open a file ends the node.
+fn raise_file_limit() -> Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }
 
 pub(crate) fn check(arguments: &Check) -> Result<Answer> {

@@ -1,6 +1,9 @@
 //! Who holds a port.
 
+use anyhow::{Result, bail};
+use bizra_node::config::Config;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -12,8 +15,63 @@ pub(crate) enum Protocol {
     Udp,
 }
 
-/// Why a port cannot be used, in words that name its holder; none if it can.
-pub(crate) fn obstacle(address: SocketAddr, protocol: Protocol) -> Option<String> {
+/// Why a port cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// A process holds it; none if this user cannot see which.
+    InUse(Option<Holder>),
+    /// It cannot be had for another reason, as the system tells it.
+    Other(String),
+}
+
+/// A process that holds a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) pid: u32,
+    name: String,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(Some(holder)) => {
+                write!(f, "in use by process {} ({})", holder.pid, holder.name)
+            }
+            Self::InUse(None) => f.write_str("in use by a process that this user cannot see"),
+            Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// What keeps a node of this configuration from listening: purpose, address and
+/// reason of each port that cannot be used.
+///
+/// The network itself would not notice another node on its TCP port: it shares
+/// the port for its own connections, and so does the other.
+pub(crate) fn obstacles(config: &Config) -> Result<Vec<(&'static str, SocketAddr, Obstacle)>> {
+    let address = |text: String| {
+        let parts: Vec<_> = text.split('/').collect();
+        match parts[..] {
+            ["", "ip4" | "ip6", ip, "tcp" | "udp", port, ..] => {
+                Ok(SocketAddr::new(ip.parse()?, port.parse()?))
+            }
+            _ => bail!("{text} names no address of this machine"),
+        }
+    };
+    let listens = [
+        ("p2p (TCP)", address(config.p2p.listen_tcp.to_string())?, Protocol::Tcp),
+        ("p2p (QUIC)", address(config.p2p.listen_quic.to_string())?, Protocol::Udp),
+        ("API", config.api.listen, Protocol::Tcp),
+        ("admin", config.admin.listen, Protocol::Tcp),
+    ];
+    Ok(listens
+        .into_iter()
+        .filter_map(|(what, address, protocol)| Some((what, address, obstacle(address, protocol)?)))
+        .collect())
+}
+
+/// Why a port cannot be used; none if it can.
+pub(crate) fn obstacle(address: SocketAddr, protocol: Protocol) -> Option<Obstacle> {
     let bound = match protocol {
         Protocol::Tcp => TcpListener::bind(address).map(drop),
         Protocol::Udp => UdpSocket::bind(address).map(drop),
@@ -21,13 +79,13 @@ pub(crate) fn obstacle(address: SocketAddr, protocol: Protocol) -> Option<String
     match bound {
         Ok(()) => None,
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            Some(format!("in use by {}", holder(address.port(), protocol)))
+            Some(Obstacle::InUse(holder(address.port(), protocol)))
         }
-        Err(error) => Some(error.to_string()),
+        Err(error) => Some(Obstacle::Other(error.to_string())),
     }
 }
 
-fn holder(port: u16, protocol: Protocol) -> String {
+fn holder(port: u16, protocol: Protocol) -> Option<Holder> {
     let sockets: BTreeSet<String> = tables(protocol)
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())
@@ -45,11 +103,11 @@ fn holder(port: u16, protocol: Protocol) -> String {
             let Ok(target) = fs::read_link(file.path()) else { continue };
             if target.to_str().is_some_and(|target| sockets.contains(target)) {
                 let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                return format!("process {pid} ({})", name.trim());
+                return Some(Holder { pid, name: name.trim().to_owned() });
             }
         }
     }
-    "a process that this user cannot see".to_owned()
+    None
 }
 
 const fn tables(protocol: Protocol) -> [&'static str; 2] {
@@ -87,7 +145,7 @@ mod tests {
             (tcp.local_addr().expect("bound"), Protocol::Tcp),
             (udp.local_addr().expect("bound"), Protocol::Udp),
         ] {
-            let obstacle = obstacle(address, protocol).expect("the port is taken");
+            let obstacle = obstacle(address, protocol).expect("the port is taken").to_string();
             let me = format!("in use by process {} (", std::process::id());
             assert!(obstacle.starts_with(&me), "{obstacle}");
         }

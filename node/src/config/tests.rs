@@ -40,6 +40,7 @@ fn an_empty_file_gives_the_defaults_beside_it() {
     assert_eq!(config.p2p.listen_quic.to_string(), "/ip4/0.0.0.0/udp/7001/quic-v1");
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8081");
     assert_eq!(config.admin.token_file, None);
+    assert_eq!(config.storage.reserve_bytes(), 64 << 20);
     assert_eq!(config.effective().len(), KEYS.len() - 1, "only the token file has no default");
 }
 
@@ -54,6 +55,14 @@ fn flags_beat_environment_beats_file() {
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, "debug");
     assert_eq!(config.api.listen.port(), 3);
+}
+
+#[test]
+fn a_number_may_stand_without_quotes() {
+    for value in ["7", "\"7\""] {
+        let folder = Folder::with(&format!("[storage]\nreserve_mib = {value}"));
+        assert_eq!(folder.load().expect("valid").storage.reserve_mib, 7);
+    }
 }
 
 #[test]
@@ -79,6 +88,10 @@ fn faults_of_the_file_are_named_with_their_line() {
         ("[amdin]\nlisten = \"127.0.0.1:1\"", "config.toml:1: unknown key amdin"),
         ("[consensus]", "config.toml:1: unknown key consensus"),
         ("data_dir = 7", "config.toml:1: data_dir must be a string, not integer"),
+        (
+            "storage.reserve_mib = -1",
+            "config.toml:1: storage.reserve_mib must be a number of MiB as 64, not \"-1\"",
+        ),
         ("p2p = \"x\"", "config.toml:1: unknown key p2p"),
         ("data_dir = \"\"", "config.toml:1: data_dir must be a path, not empty"),
         (
@@ -135,6 +148,7 @@ fn unknown_variables_are_errors() {
             "BIZRA_LOG_LEVLE",
             "BIZRA_LOG_LEVLE: unknown variable BIZRA_LOG_LEVLE; did you mean BIZRA_LOG_LEVEL?",
         ),
+        ("BIZRA_CONFGI", "BIZRA_CONFGI: unknown variable BIZRA_CONFGI; did you mean BIZRA_CONFIG?"),
         (
             "BIZRA_XYZZY_PLUGH_QUUX",
             "BIZRA_XYZZY_PLUGH_QUUX: unknown variable BIZRA_XYZZY_PLUGH_QUUX",
@@ -144,6 +158,13 @@ fn unknown_variables_are_errors() {
         let error = Config::layered(None, set, NO_FLAGS).expect_err("unknown");
         assert_eq!(error.to_string(), complaint);
     }
+}
+
+#[test]
+fn variables_of_scripts_and_clients_are_passed_over() {
+    let set = FOREIGN_VARIABLES.map(|name| (name.to_owned(), "x".to_owned()));
+    let plain = Config::layered(None, NO_ENVIRONMENT, NO_FLAGS).expect("defaults are valid");
+    assert_eq!(Config::layered(None, set, NO_FLAGS), Ok(plain));
 }
 
 #[test]

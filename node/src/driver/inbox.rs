@@ -4,10 +4,12 @@
 //! batches never delays them. What peers ask for is read from disk and
 //! answered here, without the engine.
 
-use super::{Context, spawn};
+use super::{Context, sleep_until, spawn};
 use bizra_consensus::Input;
 use bizra_gossip::wire::{ChainPart, Message, Request, Response};
-use bizra_gossip::{Channel, Event, EventReceiver, PeerId, RESPONSE_SIZE_MAX, Reply};
+use bizra_gossip::{
+    Channel, Event, EventReceiver, GossipId, PeerId, RESPONSE_SIZE_MAX, Reply, Topic, Verdict,
+};
 use bizra_types::numbers::{Era, ValidatorIndex};
 use bizra_types::verify::Fault;
 use bytes::Bytes;
@@ -15,10 +17,13 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError as NoRoom;
 
 /// Messages of each class that may wait to be verified.
 const MESSAGES_MAX: usize = 8_192;
-/// A peer that sends messages is noted as heard at most so often.
+/// A peer that sends messages is noted as heard at most so often, and the
+/// engine told of heartbeats so late: they come from all peers at about one time.
 const HEARD_INTERVAL: Duration = Duration::from_millis(50);
 /// Most bytes of batches in one answer; leaves room for frames around them.
 const BATCHES_ANSWER_BYTES_MAX: usize = RESPONSE_SIZE_MAX / 2;
@@ -28,7 +33,11 @@ const BATCHES_ANSWER_BYTES_MAX: usize = RESPONSE_SIZE_MAX / 2;
 const CHAIN_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// Starts the inbox's task and threads.
-pub(super) fn start(context: &Arc<Context>, mut events: EventReceiver) {
+pub(super) fn start(
+    context: &Arc<Context>,
+    mut events: EventReceiver,
+    heads: mpsc::Sender<(GossipId, Bytes)>,
+) {
     let (urgent, urgent_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
     let (bulk, bulk_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
     for (name, queue) in [("verify", urgent_queue), ("verify-bulk", bulk_queue)] {
@@ -37,7 +46,17 @@ pub(super) fn start(context: &Arc<Context>, mut events: EventReceiver) {
     }
     let context = Arc::clone(context);
     tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
+        let mut tell_heard_at: Option<Instant> = None;
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sleep_until(tell_heard_at) => {
+                    tell_heard_at = None;
+                    context.tell_heard();
+                    continue;
+                }
+            };
+            let Some(event) = event else { return };
             match event {
                 Event::Message { peer, channel, bytes } => {
                     let queue = match channel {
@@ -48,9 +67,8 @@ pub(super) fn start(context: &Arc<Context>, mut events: EventReceiver) {
                 }
                 Event::Heard { peer, round_trip } => {
                     if let Some(index) = context.peers.by_peer.get(&peer) {
-                        let micros = round_trip
-                            .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-                        context.try_input(Input::Heard { peer: *index, round_trip_micros: micros });
+                        context.note_heard(*index, round_trip);
+                        tell_heard_at.get_or_insert_with(|| Instant::now() + HEARD_INTERVAL);
                     }
                 }
                 Event::Request { bytes, reply, .. } => {
@@ -58,6 +76,9 @@ pub(super) fn start(context: &Arc<Context>, mut events: EventReceiver) {
                     tokio::task::spawn_blocking(move || serve(&context, &bytes, reply));
                 }
                 Event::Opened { peer, hello } => {
+                    if let Some(index) = context.peers.by_peer.get(&peer) {
+                        context.hellos().insert(*index, hello.height);
+                    }
                     tracing::info!(%peer, height = %hello.height, "a validator is connected");
                 }
                 Event::Closed { peer } => tracing::info!(%peer, "a validator is gone"),
@@ -68,9 +89,14 @@ pub(super) fn start(context: &Arc<Context>, mut events: EventReceiver) {
                 Event::Incompatible { peer, reason } => {
                     tracing::error!(%peer, %reason, "a validator's stream was refused");
                 }
-                Event::Gossip { id, .. } => {
-                    context.network.report(id, bizra_gossip::Verdict::Ignore);
+                Event::Gossip { id, topic: Topic::Heads, bytes } => {
+                    if let Err(NoRoom::Full((id, _)) | NoRoom::Closed((id, _))) =
+                        heads.try_send((id, bytes))
+                    {
+                        context.network.report(id, Verdict::Ignore);
+                    }
                 }
+                Event::Gossip { id, .. } => context.network.report(id, Verdict::Ignore),
                 other => tracing::debug!(?other, "an event of the network that means nothing here"),
             }
         }
@@ -89,7 +115,7 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
         let Some(sender) = context.peers.by_peer.get(&peer).copied() else { continue };
         if heard.get(&sender).is_none_or(|last| last.elapsed() >= HEARD_INTERVAL) {
             heard.insert(sender, Instant::now());
-            context.try_input(Input::Heard { peer: sender, round_trip_micros: None });
+            context.note_heard(sender, None);
         }
         let message = match Message::decode(&bytes) {
             Ok(message) => message,

@@ -47,7 +47,9 @@ pub(super) fn run(context: &Context, queue: &Receiver<Job>) {
         for job in &mut jobs {
             whole.join(core::mem::take(&mut job.persist));
         }
-        write(context, &whole);
+        if write(context, &whole).is_err() {
+            return;
+        }
         for job in jobs {
             for message in job.send {
                 deliver(context, message);
@@ -59,10 +61,13 @@ pub(super) fn run(context: &Context, queue: &Receiver<Job>) {
     }
 }
 
+/// The node ended while the disk was full: nothing was written or sent.
+struct Stopped;
+
 /// Returns when all of it is on disk.
-fn write(context: &Context, persist: &Persist) {
+fn write(context: &Context, persist: &Persist) -> Result<(), Stopped> {
     if persist.is_empty() {
-        return;
+        return Ok(());
     }
     loop {
         let started = Instant::now();
@@ -72,12 +77,15 @@ fn write(context: &Context, persist: &Persist) {
                 if context.disk_unwritable.swap(false, Ordering::Relaxed) {
                     tracing::warn!("the disk has room again: signing goes on");
                 }
-                return;
+                return Ok(());
             }
             Err(error @ StorageError::Full { .. }) => {
                 if !context.disk_unwritable.swap(true, Ordering::Relaxed) {
                     context.metrics.error("disk_full");
                     tracing::error!(%error, "signing nothing until there is room on the disk");
+                }
+                if context.is_stopping.load(Ordering::Relaxed) {
+                    return Err(Stopped);
                 }
                 std::thread::sleep(DISK_RETRY);
             }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::storage::testing::{TestChain, on_small_disk, record};
 use bizra_consensus::Persist;
+use bizra_ledger::envelope::Envelope;
 use bizra_ledger::memory::MemoryLedger;
 use bizra_types::numbers::{Height, View};
 use std::path::Path;
@@ -13,6 +14,7 @@ struct Bench {
     executor: Executor,
     reports: mpsc::Receiver<Report>,
     committed: broadcast::Receiver<Arc<Committed>>,
+    ordered: broadcast::Receiver<Arc<Ordered>>,
     verdicts: Arc<Verdicts>,
 }
 
@@ -21,15 +23,17 @@ impl Bench {
         let store = Store::open(dir, &chain.genesis).expect("the folder opens");
         let (report, reports) = mpsc::channel();
         let (broadcast, committed) = broadcast::channel(16);
+        let (announce, ordered) = broadcast::channel(16);
         let verdicts = Arc::new(Verdicts::new(chain.genesis.chain_id(), VERDICTS_SIZE_MAX));
         let executor = Executor::start(
             store.clone(),
             &chain.genesis,
             Arc::clone(&verdicts),
             broadcast,
+            announce,
             move |it| drop(report.send(it)),
         );
-        Self { store, executor, reports, committed, verdicts }
+        Self { store, executor, reports, committed, ordered, verdicts }
     }
 
     fn execute(&self, block: &Block, batches: &[Arc<SignedBatch>]) -> ExecHash {
@@ -131,6 +135,36 @@ fn forks_are_dropped_and_what_follows_the_head_is_kept() {
     bench.commit(&chain, &[(second.clone(), second_exec)]);
     assert_eq!(bench.next_committed().block, second.id());
     assert_eq!(bench.store.head().height(), Height::new(2));
+}
+
+#[test]
+fn a_certified_block_orders_the_good_records_up_to_it_once() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let mut bench = Bench::start(dir.path(), &chain);
+    let bad: Arc<[u8]> = b"{}".as_slice().into();
+    let batches: Vec<_> =
+        (1..=3).map(|number| chain.batch(0, &[record(number), Arc::clone(&bad)])).collect();
+    let blocks: Vec<_> = batches.iter().map(|it| chain.block(&[Arc::clone(it)])).collect();
+    let digest = |number| Envelope::parse(&record(number)).expect("a good record").0.digest;
+    let run = |bench: &Bench, at: usize| bench.execute(&blocks[at], &[Arc::clone(&batches[at])]);
+    let heard = |bench: &mut Bench| {
+        let ordered = core::iter::from_fn(|| bench.ordered.try_recv().ok());
+        ordered.map(|it| (it.height.get(), it.records.clone())).collect::<Vec<_>>()
+    };
+
+    run(&bench, 0);
+    run(&bench, 1);
+    assert_eq!(heard(&mut bench), [], "run is not ordered");
+    // The QC may be here before its block was run.
+    bench.executor.submit(Job::Certified(blocks[2].id()));
+    let exec = run(&bench, 2);
+    // Whatever was submitted before is done once this is answered.
+    assert_eq!(run(&bench, 2), exec);
+    let expected: Vec<_> = [3, 2, 1].map(|number| (number, vec![digest(number)])).into();
+    assert_eq!(heard(&mut bench), expected);
+    bench.executor.submit(Job::Certified(blocks[1].id()));
+    assert_eq!(run(&bench, 2), exec);
+    assert_eq!(heard(&mut bench), [], "each once");
 }
 
 #[test]

@@ -74,11 +74,17 @@ pub enum StorageError {
         what: String,
     },
     /// There is no space left. Reads go on, and so do writes once there is space again.
-    #[error("no space is left for the data folder {}: {detail}", .dir.display())]
+    #[error(
+        "no space is left for the data folder {} ({free} bytes are free; {detail}): make room on \
+         its disk",
+        .dir.display()
+    )]
     Full {
         /// The folder.
         dir: PathBuf,
-        /// What the system says.
+        /// Bytes that are free on its disk.
+        free: u64,
+        /// What the system says, or that the reserve is reached.
         detail: String,
     },
     /// Reading or writing failed for any other reason: nobody knows what is on
@@ -103,6 +109,11 @@ impl StorageError {
         matches!(self, Self::Full { .. })
     }
 
+    fn full(dir: PathBuf, detail: String) -> Self {
+        let free = super::free_bytes(&dir).unwrap_or(0);
+        Self::Full { dir, free, detail }
+    }
+
     /// An error of RocksDB while it opens a folder.
     pub(super) fn of_open(dir: PathBuf, error: rocksdb::Error) -> Self {
         let detail = error.into_string();
@@ -112,7 +123,7 @@ impl StorageError {
         } else if detail.contains("Column families not opened") {
             Self::Layout { dir, found: detail, expected: LAYOUT }
         } else if is_out_of_space(&detail) {
-            Self::Full { dir, detail }
+            Self::full(dir, detail)
         } else if detail.starts_with("Corruption") {
             Self::Damaged { dir, what: detail }
         } else {
@@ -124,7 +135,7 @@ impl StorageError {
     pub(super) fn of_use(dir: PathBuf, error: rocksdb::Error) -> Self {
         let detail = error.into_string();
         if is_out_of_space(&detail) {
-            Self::Full { dir, detail }
+            Self::full(dir, detail)
         } else if detail.starts_with("Corruption") {
             Self::Damaged { dir, what: detail }
         } else {

@@ -712,6 +712,33 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
 }
 
 #[test]
+fn the_reserve_is_left_to_the_database() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let store = open(&dir, &chain.genesis);
+    let batch = chain.batch(0, &[record(1)]);
+    chain.grow(&store, &[Arc::clone(&batch)]);
+    let block = chain.block(&[]);
+    let run = chain.run(&store, &[], &block, &[]);
+    let (persist, commit) = (chain.vote(&block, &[]), chain.commit(&[(block, run.overlay.exec())]));
+
+    store.keep_free(u64::MAX);
+    let refused = store.persist(&persist).expect_err("less is free");
+    assert!(refused.is_full());
+    for word in [store.dir().to_str().expect("UTF-8"), "bytes are free", "make room"] {
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
+    assert!(store.commit(&commit, &[run.committed()]).expect_err("less is free").is_full());
+    assert_eq!(store.restored().expect("readable").safety, None);
+    store.store_signature(&batch).expect("what binds nobody may use the reserve");
+    assert!(store.finality_proof(&digest_of(1)).expect("readable").is_some(), "reads go on");
+
+    store.keep_free(0);
+    store.persist(&persist).expect("enough is free");
+    store.commit(&commit, &[run.committed()]).expect("enough is free");
+    assert_eq!(store.head().height(), Height::new(2));
+}
+
+#[test]
 fn another_failure_of_the_disk_is_not_taken_for_a_full_one() {
     if let Some(dir) = std::env::var_os(CHILD_FOLDER) {
         let mut chain = TestChain::new("a");

@@ -52,6 +52,7 @@ impl Store {
         if persist.is_empty() {
             return Ok(());
         }
+        self.check_reserve()?;
         let mut batch = WriteBatch::default();
         for safety in &persist.safety {
             let key = safety.era.get().to_be_bytes();
@@ -120,6 +121,7 @@ impl Store {
         commit: &Commit,
         blocks: &[CommittedBlock<'_>],
     ) -> Result<(), StorageError> {
+        self.check_reserve()?;
         let last = blocks.last().expect("a commit has blocks");
         assert_eq!(commit.root.header.id(), last.block.id(), "the root is the last block");
         assert_eq!(commit.root.exec, last.overlay.exec(), "the root has the exec of this node");

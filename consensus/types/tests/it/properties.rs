@@ -2,7 +2,7 @@
 
 use crate::samples::Stream;
 use bizra_types::batch::{SignedBatch, SignedTicket};
-use bizra_types::block::{Block, Header, SignedProposal};
+use bizra_types::block::{Block, FinalHeader, Header, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::encoding::{Decode, Encode};
@@ -94,6 +94,7 @@ properties! {
     tc: Tc = tc,
     commit_cert: CommitCert = commit_cert,
     certificate: Certificate = certificate,
+    final_header: FinalHeader = final_header,
     batch: SignedBatch = batch,
     batch_ack: BatchAck = batch_ack,
     batch_hint: BatchHint = batch_hint,

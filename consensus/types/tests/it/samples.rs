@@ -2,7 +2,8 @@
 
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch, SignedTicket, Ticket};
 use bizra_types::block::{
-    Block, BlockContent, Citation, Closes, Header, Reveal, SignedProposal, proposal_signed_bytes,
+    Block, BlockContent, Citation, Closes, FinalHeader, Header, Reveal, SignedProposal,
+    proposal_signed_bytes,
 };
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet, Validator};
@@ -86,6 +87,16 @@ pub(crate) fn commit_cert() -> CommitCert {
         signers: signers(7, &[0, 1, 2, 5, 6]),
         signatures: [0, 1, 2, 5, 6].map(|index| sign(index, &message)).to_vec(),
     }
+}
+
+/// The header of [`block`] under a certificate of its own.
+pub(crate) fn final_header() -> FinalHeader {
+    let header = *block().header();
+    let vote =
+        CommitVote { era: header.era, view: header.view, block: header.id(), ..commit_vote() };
+    let message = vote.signed_bytes(&CHAIN);
+    let signatures = [0, 1, 2, 5, 6].map(|index| sign(index, &message)).to_vec();
+    FinalHeader { header, commit: CommitCert { vote, signatures, ..commit_cert() } }
 }
 
 pub(crate) fn tc() -> Tc {
@@ -319,6 +330,10 @@ impl Stream {
             2 => Certificate::Filler(self.commit_cert(), self.header()),
             _ => Certificate::Commit(self.commit_cert()),
         }
+    }
+
+    pub(crate) fn final_header(&mut self) -> FinalHeader {
+        FinalHeader { header: self.header(), commit: self.commit_cert() }
     }
 
     fn closes(&mut self) -> Closes {

@@ -6,7 +6,7 @@
 
 use crate::samples::{self, CHAIN, key, public, signers, validator};
 use bizra_types::batch::{BatchHeader, SignedBatch, SignedTicket};
-use bizra_types::block::{Block, Header, SignedProposal, proposal_signed_bytes};
+use bizra_types::block::{Block, FinalHeader, Header, SignedProposal, proposal_signed_bytes};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{COMMITTEE_SIZE_MAX, Committee, SignerSet};
 use bizra_types::encoding::{Decode, Encode};
@@ -161,6 +161,7 @@ fn sizes_are_the_documented_ones() {
         (samples::batch().header().to_bytes().len(), 124),
         (samples::ticket().ticket.to_bytes().len(), 48),
         (samples::exec().to_bytes().len(), 200),
+        (samples::final_header().to_bytes().len(), 600),
         (samples::vote().signed_bytes(&CHAIN).len(), 1 + 32 + 8 + 48),
     ];
     for (place, (size, documented)) in sizes.into_iter().enumerate() {
@@ -235,6 +236,7 @@ fn families() -> Vec<Family> {
         tc(),
         commit_cert(),
         certificate(),
+        final_header(),
         batch(),
         ticket(),
         batch_ack(),
@@ -393,6 +395,22 @@ fn certificate() -> Family {
         .reject_with("tag 0", 0, &[0])
         .reject_with("tag 5", 0, &[5])
         .reject_with("tag of another kind", 0, &[3])
+}
+
+fn final_header() -> Family {
+    let head = samples::final_header();
+    let header = head.header.to_bytes().len();
+    let filler = *samples::filler().header();
+    let of_filler = FinalHeader { header: filler, ..head.clone() };
+    let signed = head.commit.vote.signed_bytes(&CHAIN);
+    let derived = [("block_id", head.header.id().to_string()), ("signed_bytes", hex(&signed))];
+    let family = Family::of::<FinalHeader>("FinalHeader")
+        .accept("five of seven", &head, &derived)
+        .accept("of a filler, which no verifier accepts", &of_filler, &[])
+        .reject_with("unknown option tag", header - 1, &[2])
+        .reject("header alone", head.header.to_bytes())
+        .reject("certificate alone", head.commit.to_bytes());
+    certificate_rejects(family, header + 80)
 }
 
 fn batch() -> Family {

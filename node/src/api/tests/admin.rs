@@ -12,8 +12,9 @@ async fn readiness_lists_every_failing_reason() {
     assert_eq!(node.get_admin("/livez").await.status, StatusCode::OK);
     let answer = node.get_admin("/readyz").await;
     assert_eq!((answer.status, &answer.json()["ready"]), (StatusCode::OK, &true.into()));
-    let rows: [(&str, Change); 4] = [
+    let rows: [(&str, Change); 5] = [
         ("no_quorum", |status| status.mode = Mode::LocalOnly),
+        ("not_synced", |status| status.synced = false),
         ("catching_up", |status| status.catching_up = true),
         ("disk_unwritable", |status| status.disk_unwritable = true),
         ("diverged", |status| status.diverged = true),

@@ -534,3 +534,71 @@ async fn too_many_requests_at_once_are_pushed_back() {
     assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (503, "OVERLOADED"));
     assert_eq!(answer.headers["retry-after"], "1");
 }
+
+#[tokio::test]
+async fn a_wait_for_order_ends_with_the_certificate_and_one_for_finality_does_not() {
+    let mut node = Node::start().await;
+    let record = record(1);
+    let digest = digest_of(&record);
+    let request = tokio::spawn(send(node.submit("?wait=ordered", &record)));
+    let submission = node.submissions.recv().await.expect("the API submits");
+    accept(&node.chain, submission);
+    let until_final = tokio::spawn(send(node.submit("?wait=final", &record)));
+    let ordered = Ordered { height: Height::new(7), records: vec![digest] };
+    node.shared.ordered.send(Arc::new(ordered)).expect("somebody listens");
+    let answer = request.await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let body = answer.json();
+    assert_eq!((&body["status"], &body["height"]), (&"ordered".into(), &7.into()), "{body}");
+    assert!(body["ticket"]["signature"].is_string() && body.get("receipt").is_none(), "{body}");
+
+    let path = format!("/v1/records/{digest}");
+    let body = node.get(&path).await.json();
+    assert_eq!((&body["status"], &body["height"]), (&"ordered".into(), &7.into()), "{body}");
+    let again = send(node.submit("?wait=ordered", &record)).await;
+    assert_eq!(again.json()["status"], "ordered", "{again:?}");
+    assert!(!until_final.is_finished());
+    node.commit(&[record]);
+    let answer = until_final.await.unwrap();
+    assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::OK, &"final".into()));
+    assert_eq!(node.get(&path).await.json()["status"], "final");
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_write_refuses_without_asking_its_driver() {
+    let mut node = Node::start().await;
+    node.set_status(|status| status.disk_unwritable = true);
+    let record = record(1);
+    for wait in ["accepted", "final"] {
+        let answer = send(node.submit(&format!("?wait={wait}"), &record)).await;
+        assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (503, "DISK_UNWRITABLE"));
+    }
+    assert!(node.submissions.try_recv().is_err());
+    node.set_status(|status| status.disk_unwritable = false);
+    assert_eq!(node.accept(&record).await.status, StatusCode::ACCEPTED, "it may come again");
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_together_and_leave_their_place() {
+    let mut node = Node::start_with(|options| options.limits.bodies_bytes_max = 8_000).await;
+    let mut slow = TcpStream::connect(node.running.address).await.unwrap();
+    let head = "POST /v1/records:batch HTTP/1.1\r\nhost: a\r\ncontent-type: \
+                application/x-ndjson\r\ncontent-length: 7000\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&[b' '; 6_999]).await.unwrap();
+    let record = record(1);
+    assert!((1_002..8_000).contains(&record.len()), "{}", record.len());
+    // Its last byte tells when the node has read the rest: until then there is room.
+    while let answer = send(node.post("/v1/records", vec![b' '; 1_002])).await
+        && answer.status != StatusCode::SERVICE_UNAVAILABLE
+    {
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{answer:?}");
+    }
+    let answer = send(node.submit("", &record)).await;
+    assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (503, "OVERLOADED"));
+    slow.write_all(b" ").await.unwrap();
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(node.accept(&record).await.status, StatusCode::ACCEPTED);
+}
