@@ -91,6 +91,8 @@ pub struct Replica {
     reveals: BTreeMap<(Epoch, ValidatorIndex), Reveal>,
     revealed: Option<VrfInput>,
     orphans: BTreeMap<BlockId, Block>,
+    /// Blocks above the root that are on disk, or on the way there.
+    stored: BTreeSet<BlockId>,
     /// Who may have a block that is not here.
     sources: BTreeMap<BlockId, Vec<ValidatorIndex>>,
     pending_certs: BTreeMap<View, Final>,
@@ -289,6 +291,7 @@ impl Replica {
             reveals: BTreeMap::new(),
             revealed: None,
             orphans: BTreeMap::new(),
+            stored: blocks.iter().map(Block::id).collect(),
             sources: BTreeMap::new(),
             pending_certs: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -413,7 +416,8 @@ impl Replica {
             timed_out: self.votes.timeouts(view).map(|timeout| timeout.signer).collect(),
             heard: self.pacemaker.heard_since(self.now.time).collect(),
             is_quorum_heard: self.pacemaker.is_quorum_heard(self.now.time),
-            is_behind: !self.pending_certs.is_empty() || high.is_none(),
+            is_behind: !self.pending_certs.is_empty()
+                || (high.is_none() && !self.is_high_qc_final()),
             is_stopped: self.is_stopped,
             lane_bytes: self.me.map_or(0, |(_, key)| self.lanes.own_bytes(&key)),
         }
@@ -640,7 +644,8 @@ impl Replica {
         if self.safety.observe_qc(&qc) {
             self.high_qc_at = self.now.time;
             if let Some(node) = self.tree.get(block) {
-                effects.persist.blocks.push(node.block.clone());
+                let block = node.block.clone();
+                self.store_block(effects, block);
             }
         }
         if self.safety.view() > before {
@@ -789,7 +794,7 @@ impl Replica {
         let is_certified = self.safety.record().high_qc.vote.block == id;
         let node = self.make_node(&parent, block);
         if is_certified {
-            effects.persist.blocks.push(node.block.clone());
+            self.store_block(effects, node.block.clone());
         }
         self.tree.insert(node);
         self.sources.remove(&id);
@@ -798,6 +803,13 @@ impl Replica {
         for child in children {
             self.orphans.remove(&child.id());
             self.insert_block(effects, child);
+        }
+    }
+
+    /// Has a block put on disk, once.
+    fn store_block(&mut self, effects: &mut Effects, block: Block) {
+        if self.stored.insert(block.id()) {
+            effects.persist.blocks.push(block);
         }
     }
 
@@ -1022,6 +1034,7 @@ impl Replica {
         }
         let tree = &self.tree;
         self.sources.retain(|block, _| !tree.contains(*block));
+        self.stored.retain(|block| tree.contains(*block));
         if let Some(opening) = opening {
             self.hand_over(effects, Final { cert, filler: opening.filler }, opening.committee);
         }
@@ -1171,7 +1184,7 @@ impl Replica {
             return;
         }
         let vote = self.safety.vote(&block, tc.as_ref());
-        effects.persist.blocks.push(block);
+        self.store_block(effects, block);
         send_all(effects, Outgoing::Vote(vote));
         self.plan_repeat();
     }
@@ -1238,7 +1251,7 @@ impl Replica {
             closes,
         });
         self.safety.propose(&block);
-        effects.persist.blocks.push(block.clone());
+        self.store_block(effects, block.clone());
         send_all(effects, Outgoing::Proposal { block, tc });
         self.plan_repeat();
     }
@@ -1402,10 +1415,9 @@ impl Replica {
             }
         }
         let high = self.safety.record().high_qc.vote;
-        let final_view = self.final_cert().map(|cert| cert.vote.view);
         let mut blocks = BTreeSet::new();
         // A block below the root is never wanted: it has its commit certificate.
-        if final_view.is_none_or(|view| high.view > view) {
+        if !self.is_high_qc_final() {
             blocks.insert(high.block);
         }
         blocks.extend(self.orphans.values().map(|orphan| orphan.header().parent));
@@ -1691,6 +1703,13 @@ impl Replica {
         let latest = self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms);
         let wait_ms = timestamp_ms.saturating_ms_since(latest);
         (wait_ms > 0).then(|| self.now.time.plus_ms(wait_ms))
+    }
+
+    /// Whether what the highest QC certifies is final: the root came by a commit
+    /// certificate alone.
+    fn is_high_qc_final(&self) -> bool {
+        let high = self.safety.record().high_qc.vote.view;
+        self.final_cert().is_some_and(|cert| high <= cert.vote.view)
     }
 
     fn idle_time(&self) -> Time {

@@ -41,7 +41,7 @@ const FSYNC_BUCKETS: [f64; 12] =
 const REQUEST_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0, 30.0];
 
 /// The kinds of `errors_total` that a scrape shows from the start.
-const ERROR_KINDS: [&str; 15] = [
+const ERROR_KINDS: [&str; 17] = [
     "committed_lagged",
     "disk_free",
     "disk_full",
@@ -50,6 +50,7 @@ const ERROR_KINDS: [&str; 15] = [
     "invalid_certified",
     "key_used_elsewhere",
     "message_too_large",
+    "no_safety_record",
     "panic",
     "peer_fault",
     "peer_queue_full",
@@ -57,6 +58,7 @@ const ERROR_KINDS: [&str; 15] = [
     "storage_read",
     "stored_envelope",
     "verify_queue_full",
+    "version_unknown",
 ];
 
 /// Blocks whose votes are remembered; late votes come within a few blocks.

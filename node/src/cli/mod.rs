@@ -11,7 +11,7 @@
 //! | `ports` | who holds a port |
 //! | `sender` | building and signing records |
 //! | `records` | `submit`, `record sign`, `record open` |
-//! | `proofs` | `proof get`, `proof verify` |
+//! | `proofs` | `proof get`, `proof verify`, `proof compare` |
 //! | `flow` | the open-loop flow of records that `load` and `demo` measure |
 //! | `progress` | how far a flow is, on a terminal or in lines |
 //! | `load` | `load` |
@@ -112,6 +112,8 @@ enum Proof {
     Get(proofs::Get),
     /// Verify a finality proof with nothing but the genesis file.
     Verify(proofs::Verify),
+    /// Compare two proofs and name who signed both sides of a contradiction.
+    Compare(proofs::Compare),
 }
 
 #[derive(Subcommand)]
@@ -146,6 +148,7 @@ fn run(verb: Verb) -> Result<Answer> {
         Verb::Record(Record::Open(arguments)) => records::open(&arguments),
         Verb::Proof(Proof::Get(arguments)) => wait_for(proofs::get(&arguments)),
         Verb::Proof(Proof::Verify(arguments)) => proofs::verify(&arguments),
+        Verb::Proof(Proof::Compare(arguments)) => proofs::compare(&arguments),
         Verb::Load(arguments) => wait_for(load::run(&arguments)),
         Verb::Status(arguments) => wait_for(asking::status(&arguments)),
         Verb::Events(arguments) => wait_for(asking::events(&arguments)),

@@ -1,9 +1,11 @@
-//! `proof get` and `proof verify`.
+//! `proof get`, `proof verify` and `proof compare`.
 
 use super::http::{DEFAULT_ENDPOINT, Endpoint, client, refusal, send};
 use super::output::{Answer, line, print};
 use anyhow::{Context as _, Result, bail};
-use bizra_light_client::Client;
+use bizra_light_client::{Client, Comparison, FinalityProof};
+use bizra_types::certificate::Tc;
+use bizra_types::encoding::Decode as _;
 use bizra_types::hash::RecordDigest;
 use clap::Args;
 use reqwest::StatusCode;
@@ -35,6 +37,23 @@ pub(crate) struct Verify {
     /// The chain's genesis file: all that is trusted.
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Compare {
+    /// A proof, in either form.
+    one: PathBuf,
+    /// Another.
+    other: PathBuf,
+    /// The chain's genesis file.
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// Timeout certificates that somebody kept, in their binary form, one in each file.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    timeouts: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -72,8 +91,66 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
 }
 
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// True when the proofs contradict each other and the guilty are named.
+pub(crate) fn compare(arguments: &Compare) -> Result<Answer> {
+    let client = Client::from_genesis(&read(&arguments.genesis)?)
+        .with_context(|| arguments.genesis.display().to_string())?;
+    let head = |path: &Path| {
+        let proof = FinalityProof::from_either(&read(path)?)
+            .with_context(|| path.display().to_string())?;
+        client.verify(&proof).with_context(|| format!("{} does not hold", path.display()))?;
+        Ok::<_, anyhow::Error>(proof.head)
+    };
+    let (one, other) = (head(&arguments.one)?, head(&arguments.other)?);
+    let timeouts: Vec<Tc> = arguments
+        .timeouts
+        .iter()
+        .map(|path| Tc::from_bytes(&read(path)?).with_context(|| path.display().to_string()))
+        .collect::<Result<_>>()?;
+    let (facts, text, answer) = match client.compare(&one, &other, &timeouts)? {
+        Comparison::NoContradiction => (
+            json!({ "contradiction": false }),
+            "the proofs do not contradict each other".to_owned(),
+            Answer::False,
+        ),
+        Comparison::TimeoutsNeeded { era, from, to } => (
+            json!({
+                "contradiction": true, "guilty": [], "era": era.get(),
+                "timeouts_needed": { "from_view": from.get(), "before_view": to.get() },
+            }),
+            format!(
+                "the proofs contradict each other; who lied shows in the timeout certificates of \
+                 era {era}, views {from} to before {to}: ask validators for those they kept and \
+                 give them with --timeouts"
+            ),
+            Answer::False,
+        ),
+        Comparison::Guilty { era, committee, guilty } => {
+            let members: Vec<_> = guilty.iter().filter_map(|index| committee.get(*index)).collect();
+            let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+            let facts = json!({
+                "contradiction": true,
+                "era": era.get(),
+                "guilty": members.iter().map(|member| json!({
+                    "name": member.name, "consensus_key": member.consensus_key.to_string(),
+                })).collect::<Vec<_>>(),
+            });
+            let text = format!(
+                "the proofs contradict each other; guilty in era {era}: {}",
+                names.join(", ")
+            );
+            (facts, text, Answer::True)
+        }
+    };
+    print(arguments.json, &facts, &text)?;
+    Ok(answer)
+}
+
 pub(crate) fn verify(arguments: &Verify) -> Result<Answer> {
-    let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
     let proof = read(&arguments.file)?;
     let client = Client::from_genesis(&read(&arguments.genesis)?)
         .with_context(|| arguments.genesis.display().to_string())?;
