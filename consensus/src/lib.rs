@@ -37,7 +37,29 @@
 //! 8. **Time**: parent < block ≤ max(voter's clock + allowance, parent + 1), and
 //!    not before any cited admission. A rule for votes alone.
 //! 9. **Divergence**: a commit certificate with another exec than ours stops
-//!    all signing.
+//!    all signing. So does a signature of our key that our record does not
+//!    know, and so does a record that is not there.
+//!
+//! # Eras
+//!
+//! An era is one committee; certificates rank by (era, view), and every
+//! signature names its era, so a committee that returns revives no old votes.
+//!
+//! 10. **Closing.** Upon the execution of a block B that names the next
+//!     committee: only fillers get votes on B, that is blocks at its height
+//!     that name B and its exec and order nothing. (`BlockTree::closing`)
+//! 11. **Handing over.** Upon a commit certificate of B or of a filler of it,
+//!     B and its ancestors are final and the era ends; a filler never is. One
+//!     write holds the certificate and the record of the next era, which
+//!     starts in view 1 from the canonical QC(0) of B. The old record stays,
+//!     and nothing is signed under it any more, also if the commit of B is lost
+//!     in a crash. (`Replica::hand_over`)
+//! 12. **Stragglers.** Upon any message of an ended era: answer with what ended
+//!     it. Whoever left goes on answering, and serves its lane, whose batches
+//!     can be cited in the era after; it accepts nothing from QC(B) on.
+//!
+//! Versions of the protocol come into force at a height that an executed block
+//! decided. Whoever lacks one stops before that height.
 //!
 //! # Why it is safe
 //!
@@ -72,9 +94,9 @@
 //!   block from elsewhere must be certified: nobody else can make work.
 //! * *Two different timeouts of one view are evidence too*: an honest validator
 //!   repeats the same bytes.
-//!
-//! Committee changes (fillers, eras after the first) are not executed yet; the
-//! formats carry them, and a filler is refused while no era is closing.
+//! * *When an author begins to need acknowledgements, everyone acknowledges to
+//!   all what it holds of that lane*: other leaders could not know of the ones
+//!   that went to the author alone.
 //!
 //! Sources: HotStuff (PODC 2019), Jolteon (arXiv 2106.10362), Simplex (eprint
 //! 2023/463), AIP-89 and AIP-106 of Aptos, BABE for the lottery.
