@@ -161,7 +161,9 @@ impl Store {
             batches: batches.iter().map(|signed| self.batch_ref(signed.header())).collect(),
         };
         // What came by catch-up may never have been persisted.
-        batch.put_cf(self.family(BLOCKS), block.id().as_bytes(), block.to_bytes());
+        if !self.contains(BLOCKS, block.id().as_bytes())? {
+            batch.put_cf(self.family(BLOCKS), block.id().as_bytes(), block.to_bytes());
+        }
         for (signed, place) in batches.iter().zip(&entry.batches) {
             if !self.contains(BATCHES, &place.key())? {
                 let bytes = batch_bytes(signed.header(), signed.signature(), signed.records());
