@@ -358,6 +358,8 @@ impl Memory {
                 Certificate::Commit(cert) => {
                     self.commit_certs.insert(cert.vote.view, cert.clone());
                 }
+                // Where validators lie, the committee does not change.
+                Certificate::Filler(..) => {}
             },
             _ => {}
         }

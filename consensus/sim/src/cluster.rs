@@ -7,17 +7,19 @@ use crate::byzantine::{Behaviour, Liar};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::faults::{CrashPoint, Fault, Faults};
-use crate::keys::{Keyring, START_MS, VALIDATORS_MAX, index};
-use crate::ledger;
+use crate::keys::{Keyring, START_MS, VALIDATORS_MAX};
+use crate::ledger::{self, CHANGE_BYTES, Change};
 use crate::network::{Message, Network, Payload};
 use crate::node::Node;
 use crate::oracles::{Breach, Checked, Invariant, Oracles};
 use crate::rng::Rng;
 use crate::trace::{self, Trace};
-use bizra_consensus::{Input, Root};
+use bizra_consensus::{Decisions, Input, Root, SafetyRecord};
 use bizra_types::batch::BatchRecord;
+use bizra_types::certificate::Qc;
 use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BlockId, ExecHash, Hash};
+use bizra_types::numbers::Era;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
@@ -35,6 +37,13 @@ pub const LIVENESS_MICROS_MAX: u64 = 30_000_000;
 const VIEW_TIMER_MS_MAX: u64 = 4_000;
 /// Heights that every living node must commit anew after healing.
 const HEIGHTS_AFTER_HEALING: usize = 3;
+/// Committees change from runs of this size on: one may fail.
+const CHANGING_MIN: usize = 4;
+/// Of faults, so many in a million are the one that takes the safety records
+/// of the node that is to lose them.
+const AMNESIA_PER_MILLION: u64 = 150_000;
+/// How long a node without its records is down, in µs.
+const AMNESIA_DOWN_MICROS: u64 = 50_000;
 /// Healthy clocks differ by at most so much.
 const SKEW_MICROS_MAX: i64 = 20_000;
 
@@ -53,6 +62,9 @@ pub struct Options {
     pub byzantine: usize,
     /// The ways in which each of them lies; drawn for each when empty.
     pub behaviours: Vec<Behaviour>,
+    /// Whether committee and version change on the way, and a node may know no
+    /// new version or lose its safety records. Not where validators lie.
+    pub changes: bool,
     /// A fault that no node may survive unnoticed, planted to prove the oracles.
     pub sabotage: Option<Sabotage>,
     /// Rules that are not judged, so that a test can look at the ones behind.
@@ -95,6 +107,8 @@ pub struct Report {
     pub events: u64,
     /// Virtual time, in µs.
     pub virtual_micros: u64,
+    /// Eras that began.
+    pub eras: u64,
     /// Forgeries and lies that the verifier or a driver refused.
     pub refused: u64,
     /// The validators that lied: each with its behaviours, and how often.
@@ -121,9 +135,10 @@ pub(crate) enum Event {
     Heard { from: usize, to: usize, round_trip_micros: u64 },
     Heartbeat { node: usize },
     Synced { node: usize, incarnation: u32 },
-    Executed { node: usize, incarnation: u32, result: Box<(BlockId, ExecHash)> },
+    Executed { node: usize, incarnation: u32, result: Box<(BlockId, ExecHash, Decisions)> },
     Wake { node: usize, incarnation: u32 },
     Record,
+    Change,
     Fault { phase: u64 },
     Remedy { id: u64 },
 }
@@ -144,6 +159,16 @@ enum Remedy {
     FastDisk(usize),
 }
 
+/// The node that does not lie and yet counts among the f, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weakness {
+    None,
+    /// Its program knows the first version only.
+    OldProgram(usize),
+    /// Its disk loses the safety records at some time.
+    Amnesia(usize),
+}
+
 /// The virtual cluster.
 pub(crate) struct Cluster {
     pub(crate) options: Options,
@@ -158,6 +183,13 @@ pub(crate) struct Cluster {
     pub(crate) are_reveals_made: bool,
     pub(crate) refused: u64,
     pub(crate) liars: BTreeMap<usize, Liar>,
+    pub(crate) weakness: Weakness,
+    /// Draws all that runs with changes have beyond others.
+    pub(crate) change_rng: Rng,
+    is_changing: bool,
+    change_interval_micros: u64,
+    /// Whether a record that brings the next version in is still to be made.
+    is_version_due: bool,
     recovery_micros: Vec<u64>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
@@ -187,12 +219,13 @@ pub fn run(options: Options) -> Report {
     Report {
         seed,
         breach: checked.err().map(|breach| (*breach, cluster.trace.events())),
-        views: cluster.oracles.highest_view().get(),
+        views: cluster.oracles.views(),
         commits: cluster.oracles.height() as u64,
         faults: cluster.faults_injected,
         records: cluster.oracles.finals() as u64,
         events: cluster.trace.events(),
         virtual_micros: cluster.now_micros,
+        eras: cluster.keyring.members().newest().get(),
         refused: cluster.refused,
         liars: cluster.liars.iter().map(|(node, liar)| (*node, liar.lies().collect())).collect(),
         named: cluster.oracles.named().collect(),
@@ -215,6 +248,7 @@ impl Options {
             faults_min: 20,
             byzantine: 0,
             behaviours: Vec::new(),
+            changes: seed % 3 == 2,
             sabotage: None,
             muted: Vec::new(),
             is_traced: false,
@@ -234,7 +268,17 @@ impl Options {
         for behaviour in &self.behaviours {
             let _ = write!(command, " --behaviour {behaviour}");
         }
+        if self.is_changing() {
+            command.push_str(" --changes true");
+        } else {
+            command.push_str(" --changes false");
+        }
         command
+    }
+
+    /// Whether committee and version do change.
+    const fn is_changing(&self) -> bool {
+        self.changes && self.byzantine == 0 && self.validators >= CHANGING_MIN
     }
 }
 
@@ -254,14 +298,28 @@ impl Cluster {
             uncommitted_blocks_max: rng.pick(&[4, 8, 64]),
             ..Parameters::default()
         };
-        let keyring = Keyring::new(seed, size, parameters);
+        let is_changing = options.is_changing();
+        let keyring = Keyring::new(seed, size, parameters, is_changing);
+        let size = keyring.members().nodes();
         let are_liars = liars.keys().copied().collect();
-        let oracles = Oracles::new(keyring.genesis(), options.muted.clone(), are_liars);
+        let oracles = Oracles::new(&keyring, options.muted.clone(), are_liars);
+        let mut change_rng = Rng::new(seed, "changes");
+        let someone = change_rng.index(options.validators);
+        let weakness = match change_rng.below(4) {
+            0 if is_changing => Weakness::OldProgram(someone),
+            1 if is_changing => Weakness::Amnesia(someone),
+            _ => Weakness::None,
+        };
+        let is_version_due =
+            matches!(weakness, Weakness::OldProgram(_)) || change_rng.chance(500_000);
+        let change_interval_micros = change_rng.pick(&[200_000, 1_000_000, 4_000_000]);
         let root = Root::genesis(keyring.genesis(), ledger::genesis_exec());
+        let root_qc = Qc::root(Era::new(1), root.header.id(), options.validators);
+        let fresh = SafetyRecord::new(root_qc, None);
         let nodes = (0..size).map(|_| {
             let drift_ppm = i64::try_from(rng.below(400)).expect("a small number") - 200;
             let clock = Clock::new(0, rng.below(1 << 40), drift_ppm, START_MS, 0);
-            Node::new(Disk::new(root.clone()), clock)
+            Node::new(Disk::new(root.clone(), fresh.clone()), clock)
         });
         let nodes = nodes.collect();
         let are_reveals_needed = liars.values().any(Liar::needs_reveals);
@@ -280,6 +338,11 @@ impl Cluster {
             are_reveals_made,
             refused: 0,
             liars,
+            weakness,
+            change_rng,
+            is_changing,
+            change_interval_micros,
+            is_version_due,
             recovery_micros: Vec::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -331,6 +394,9 @@ impl Cluster {
             self.start(node)?;
         }
         self.push(0, Event::Record);
+        if self.is_changing {
+            self.push(self.change_interval_micros, Event::Change);
+        }
         loop {
             if self.options.faults_min > 0 {
                 self.faults_phase()?;
@@ -338,10 +404,10 @@ impl Cluster {
             } else {
                 let views_min = self.options.views_min;
                 let end = self.now_micros + self.options.views_min * 1_000_000;
-                self.run_until(end, |cluster| cluster.oracles.highest_view().get() >= views_min)?;
+                self.run_until(end, |cluster| cluster.oracles.views() >= views_min)?;
             }
             self.drain_phase()?;
-            let views = self.oracles.highest_view().get();
+            let views = self.oracles.views();
             if views >= self.options.views_min && self.faults_injected >= self.options.faults_min {
                 return Ok(());
             }
@@ -383,7 +449,7 @@ impl Cluster {
         if dead.is_empty() {
             return Ok(());
         }
-        let living: Vec<_> = self.honest().filter(|node| !dead.contains(node)).collect();
+        let living: Vec<_> = self.reliable().filter(|node| !dead.contains(node)).collect();
         self.expect_progress(&living)?;
         self.note_phase("heal the rest");
         for node in dead {
@@ -392,14 +458,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whom healing leaves dead at first: together with the liars at most f.
+    /// Whom healing leaves dead at first: together with whoever else fails at
+    /// most the f of the first committee, which none after it goes below.
     fn left_dead(&mut self) -> Vec<usize> {
         let mut dead = self.faults.left_dead();
-        let mut spare = ((self.nodes.len() - 1) / 3).saturating_sub(self.liars.len());
+        let failing = self.nodes.len() - self.reliable().count();
+        let mut spare = ((self.options.validators - 1) / 3).saturating_sub(failing);
         dead.retain(|node| {
-            let is_honest = !self.liars.contains_key(node);
-            let is_left = !is_honest || spare > 0;
-            spare -= usize::from(is_honest && is_left);
+            let is_reliable = self.is_reliable(*node);
+            let is_left = !is_reliable || spare > 0;
+            spare -= usize::from(is_reliable && is_left);
             is_left
         });
         dead
@@ -410,16 +478,25 @@ impl Cluster {
         self.liars.contains_key(&node)
     }
 
-    /// The nodes that do not lie.
-    fn honest(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.nodes.len()).filter(|node| !self.is_liar(*node))
+    /// Whether a node neither lies nor has another weakness: all of them must
+    /// live after healing.
+    fn is_reliable(&self, node: usize) -> bool {
+        let is_weak = match self.weakness {
+            Weakness::None => false,
+            Weakness::OldProgram(weak) | Weakness::Amnesia(weak) => weak == node,
+        };
+        !is_weak && !self.is_liar(node)
+    }
+
+    fn reliable(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|node| self.is_reliable(*node))
     }
 
     /// All live: all must commit, then come to rest at one height with every
     /// accepted record final.
     fn drain_phase(&mut self) -> Checked {
         self.note_phase("drain");
-        let all: Vec<_> = self.honest().collect();
+        let all: Vec<_> = self.reliable().collect();
         self.expect_progress(&all)?;
         self.are_records_made = false;
         let is_drained = |cluster: &Self| {
@@ -427,6 +504,7 @@ impl Cluster {
                 && all
                     .iter()
                     .all(|node| cluster.oracles.height_of(*node) == cluster.oracles.height())
+                && cluster.is_settled()
         };
         let end = self.now_micros + LIVENESS_MICROS_MAX;
         self.run_until(end, is_drained)?;
@@ -441,6 +519,20 @@ impl Cluster {
         self.oracles.breach(invariant, || {
             format!("{unfinal} accepted records are not final\n{}", self.describe_nodes())
         })
+    }
+
+    /// Whether every reliable member of the newest committee votes in its era,
+    /// and a weak node has said what it lacks.
+    fn is_settled(&self) -> bool {
+        let era = self.keyring.members().newest();
+        let is_member = |node| self.keyring.members().seat(era, node).is_some();
+        let mut members = self.reliable().filter(|node| is_member(*node));
+        let is_aware = match self.weakness {
+            Weakness::None => true,
+            Weakness::OldProgram(node) => self.oracles.is_aware_of_version(node),
+            Weakness::Amnesia(node) => !is_member(node) || self.oracles.is_aware_of_amnesia(node),
+        };
+        is_aware && (!self.is_changing || members.all(|node| self.oracles.votes_in(node, era)))
     }
 
     /// [`Invariant::Liveness`]: these nodes commit new heights in time.
@@ -511,15 +603,17 @@ impl Cluster {
             Event::Heard { from, to, round_trip_micros } => {
                 self.note(2, to, from as u64, || format!("heard {from}"));
                 let round_trip_micros = Some(round_trip_micros);
-                self.step(to, Input::Heard { peer: index(from), round_trip_micros })
+                let seat = self.keyring.members().seat(self.nodes[to].era, from);
+                let Some((peer, _)) = seat else { return Ok(()) };
+                self.step(to, Input::Heard { peer, round_trip_micros })
             }
             Event::Synced { node, .. } => {
                 self.note(3, node, 0, || "synced".to_string());
                 self.synced(node)
             }
             Event::Executed { node, result, .. } => {
-                let (block, exec) = *result;
-                let input = Input::Executed { block, exec };
+                let (block, exec, decisions) = *result;
+                let input = Input::Executed { block, exec, decisions };
                 self.note(4, node, trace::fingerprint(&input), || trace::describe(&input));
                 self.step(node, input)
             }
@@ -532,6 +626,7 @@ impl Cluster {
             }
             Event::Heartbeat { .. }
             | Event::Record
+            | Event::Change
             | Event::Fault { .. }
             | Event::Remedy { .. } => {
                 unreachable!("events of the cluster are applied apart")
@@ -554,6 +649,11 @@ impl Cluster {
                 self.push(delay, Event::Record);
                 self.record()
             }
+            Event::Change => {
+                let delay = 1 + self.change_rng.below(2 * self.change_interval_micros);
+                self.push(delay, Event::Change);
+                self.change()
+            }
             Event::Fault { phase } if phase == self.phase => {
                 let pause = self.faults.pause_micros();
                 self.push(pause, Event::Fault { phase });
@@ -575,7 +675,14 @@ impl Cluster {
                 self.note(1, to, message.fingerprint, || {
                     format!("from {from}: {}", trace::describe(input))
                 });
-                self.hear(to, input)
+                self.hear(from, to, input)
+            }
+            Payload::AskEnd(era) => {
+                self.note(13, to, message.fingerprint, || {
+                    format!("from {from}: how did era {era} end?")
+                });
+                self.answer_end(to, from, *era);
+                Ok(())
             }
             Payload::Ask(ask) => {
                 self.note(6, to, message.fingerprint, || format!("from {from}: {ask:?}"));
@@ -587,20 +694,11 @@ impl Cluster {
                     self.note(7, to, trace::fingerprint(input), || {
                         format!("answer of {from}: {}", trace::describe(input))
                     });
-                    self.hear(to, input)?;
+                    self.hear(from, to, input)?;
                 }
                 Ok(())
             }
         }
-    }
-
-    /// A peer's message reaches a node.
-    fn hear(&mut self, node: usize, input: &Input) -> Checked {
-        if self.is_liar(node) {
-            self.lie(node, |liar, now, keyring| liar.hear(now, keyring, input))?;
-        }
-        self.step(node, input.clone())?;
-        self.oracles.on_heard(node, input)
     }
 
     fn heartbeat(&mut self, node: usize) {
@@ -621,15 +719,36 @@ impl Cluster {
         }
         let node = self.rng.index(self.nodes.len());
         let length = self.rng.between(40, self.record_bytes_max) as usize;
-        let this = &self.nodes[node];
-        let can_admit = this.replica().is_some_and(|replica| replica.can_admit(length));
-        if this.is_paused || !can_admit {
+        if self.can_admit(node, length) { self.admit(node, vec![0; length]) } else { Ok(()) }
+    }
+
+    /// Hands in a record that changes committee or version.
+    fn change(&mut self) -> Checked {
+        let node = self.change_rng.index(self.nodes.len());
+        let choice = self.change_rng.next();
+        let is_version = self.change_rng.chance(300_000) && self.is_version_due;
+        if !self.are_records_made || !self.can_admit(node, CHANGE_BYTES) {
             return Ok(());
         }
+        self.is_version_due &= !is_version;
+        let change = if is_version { Change::Version } else { Change::Committee };
+        let mut bytes = vec![0; CHANGE_BYTES];
+        ledger::write_change(&mut bytes, change, choice);
+        self.admit(node, bytes)
+    }
+
+    /// Whether a node takes a record. What a weak one accepts may never be final.
+    fn can_admit(&self, node: usize, length: usize) -> bool {
+        let this = &self.nodes[node];
+        let can_admit = this.replica().is_some_and(|replica| replica.can_admit(length));
+        !this.is_paused && can_admit && (self.is_reliable(node) || self.is_liar(node))
+    }
+
+    fn admit(&mut self, node: usize, mut bytes: Vec<u8>) -> Checked {
         let number = self.oracles.new_record();
-        let mut bytes = vec![0; length];
+        let length = bytes.len();
         bytes[..8].copy_from_slice(&number.to_le_bytes());
-        let admitted_at_ms = this.clock.now(self.now_micros).wall;
+        let admitted_at_ms = self.nodes[node].clock.now(self.now_micros).wall;
         self.note(8, node, number, || format!("record {number} of {length} bytes"));
         self.step(node, Input::Record(BatchRecord { admitted_at_ms, bytes: bytes.into() }))
     }
@@ -646,6 +765,12 @@ impl Cluster {
         let fault = self.faults.draw(&idle);
         self.faults_injected += 1;
         self.note(9, 0, self.faults_injected, || format!("fault: {fault:?}"));
+        if let Weakness::Amnesia(node) = self.weakness
+            && !self.oracles.is_amnesiac(node)
+            && self.change_rng.chance(AMNESIA_PER_MILLION)
+        {
+            self.forget(node)?;
+        }
         match fault {
             Fault::Network(trouble, length) => {
                 let id = self.remedy_after(length, Remedy::EndTrouble);
@@ -675,6 +800,18 @@ impl Cluster {
                 self.remedy_after(length, Remedy::FastDisk(node));
             }
         }
+        Ok(())
+    }
+
+    /// A node dies, and its disk comes back without safety records.
+    fn forget(&mut self, node: usize) -> Checked {
+        self.note(14, node, 0, || "loses its safety records".to_string());
+        if self.nodes[node].replica().is_some() {
+            let survivors = self.nodes[node].disk.unsynced();
+            self.crash(node, survivors, AMNESIA_DOWN_MICROS)?;
+        }
+        self.nodes[node].disk.restore_safety(BTreeMap::new());
+        self.oracles.on_amnesia(node);
         Ok(())
     }
 
@@ -734,9 +871,11 @@ impl Event {
             Self::Synced { node, .. } | Self::Executed { node, .. } | Self::Wake { node, .. } => {
                 Some(*node)
             }
-            Self::Heartbeat { .. } | Self::Record | Self::Fault { .. } | Self::Remedy { .. } => {
-                None
-            }
+            Self::Heartbeat { .. }
+            | Self::Record
+            | Self::Change
+            | Self::Fault { .. }
+            | Self::Remedy { .. } => None,
         }
     }
 

@@ -1,12 +1,12 @@
 //! The virtual disk: what is written, what is synced, and what a crash leaves.
 
-use bizra_consensus::{Ask, Commit, Persist, Restored, Root, SafetyRecord};
+use bizra_consensus::{Ask, ClosedEra, Commit, Persist, Restored, Root, SafetyRecord};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::CommitCert;
+use bizra_types::certificate::{Certificate, CommitCert};
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId};
-use bizra_types::numbers::{Height, LaneSeq};
+use bizra_types::numbers::{Era, Height, LaneSeq};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -40,13 +40,20 @@ struct Final {
     block: Block,
     /// Each author's range: after the first, up to the second.
     ranges: Vec<(PublicKey, LaneSeq, LaneSeq)>,
-    cert: Option<CommitCert>,
+    cert: Option<Certificate>,
 }
+
+/// Final blocks above a height, each with its batches, and what makes the last
+/// of them final.
+pub(crate) type Chain = (Vec<(Block, Vec<Arc<SignedBatch>>)>, Certificate);
 
 /// What survives a crash for certain.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub(crate) safety: Option<Box<SafetyRecord>>,
+    /// The safety records, each under its era.
+    pub(crate) safety: BTreeMap<Era, SafetyRecord>,
+    /// What ended earlier eras.
+    pub(crate) closed: BTreeMap<Era, ClosedEra>,
     pub(crate) root: Root,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     batches: BTreeMap<(PublicKey, LaneSeq), Vec<StoredBatch>>,
@@ -69,10 +76,12 @@ pub(crate) struct Disk {
 pub(crate) type Accepted = (BatchHeader, Arc<[BatchRecord]>);
 
 impl Disk {
-    /// The disk of a node that never ran.
-    pub(crate) const fn new(root: Root) -> Self {
+    /// The disk of a node that never ran, with the record of a key that never
+    /// signed.
+    pub(crate) fn new(root: Root, fresh: SafetyRecord) -> Self {
         let stored = Stored {
-            safety: None,
+            safety: BTreeMap::from([(fresh.era, fresh)]),
+            closed: BTreeMap::new(),
             root,
             blocks: BTreeMap::new(),
             batches: BTreeMap::new(),
@@ -139,8 +148,8 @@ impl Disk {
         accepted
     }
 
-    /// Puts an old safety record back, which no disk may do.
-    pub(crate) fn restore_safety(&mut self, safety: Option<Box<SafetyRecord>>) {
+    /// Puts old safety records back, or none, which no disk may do.
+    pub(crate) fn restore_safety(&mut self, safety: BTreeMap<Era, SafetyRecord>) {
         self.stored.safety = safety;
     }
 
@@ -192,8 +201,9 @@ impl Stored {
         };
         let batches = self.batches.values().flatten().filter(|batch| uncited(batch.header()));
         Restored {
-            safety: self.safety.clone(),
+            safety: self.safety.values().cloned().collect(),
             root: self.root.clone(),
+            closed: self.closed.values().cloned().collect(),
             blocks: self.blocks.values().cloned().collect(),
             batches: batches.map(|batch| signed(batch, sign)).collect(),
         }
@@ -225,15 +235,17 @@ impl Stored {
         found
     }
 
-    /// What [`Ask::Chain`] wants: final blocks above a height, each with its
-    /// batches, and a certificate of the last. None when there are none.
-    #[expect(clippy::type_complexity, reason = "a chain is blocks with batches, and a certificate")]
+    /// What [`Ask::Chain`] wants: final blocks above a height, of one era:
+    /// before the asker has its end it can use nothing of the next. None when
+    /// there are none.
     pub(crate) fn chain_above(
         &self,
         above: Height,
         sign: &mut dyn FnMut(&BatchHeader, &Arc<[BatchRecord]>) -> SignedBatch,
-    ) -> Option<(Vec<(Block, Vec<Arc<SignedBatch>>)>, CommitCert)> {
+    ) -> Option<Chain> {
         let rest = self.chain.get(position(above.next())..)?;
+        let era = rest.first()?.block.header().era;
+        let rest = &rest[..rest.partition_point(|it| it.block.header().era == era)];
         let certified = |item: &(usize, &Final)| item.1.cert.is_some();
         let within = rest.iter().enumerate().take(CHAIN_ANSWER_BLOCKS).rfind(certified);
         let (last, end) = within.or_else(|| rest.iter().enumerate().find(certified))?;
@@ -264,8 +276,11 @@ impl Stored {
                 for block in persist.blocks {
                     self.add_block(block);
                 }
-                if let Some(safety) = persist.safety {
-                    self.safety = Some(safety);
+                for safety in persist.safety {
+                    self.safety.insert(safety.era, safety);
+                }
+                for closed in persist.closed {
+                    self.closed.insert(closed.era, closed);
                 }
             }
             Write::Commit(commit) => self.commit(*commit),
@@ -298,12 +313,20 @@ impl Stored {
                 ranges.push((citation.author, before.unwrap_or_default(), citation.up_to_seq));
             }
             self.heights.insert(block.id(), block.header().height);
-            let cert = (number == last).then(|| commit.cert.clone());
+            let cert = (number == last).then(|| certificate(&commit.cert, &commit.root));
             self.chain.push(Final { block, ranges, cert });
         }
         let height = commit.root.header.height;
         self.root = commit.root;
         self.blocks.retain(|_, block| block.header().height > height);
+    }
+}
+
+/// What makes a root final, such that it can be sent.
+pub(crate) fn certificate(cert: &CommitCert, root: &Root) -> Certificate {
+    match root.opening.as_ref().and_then(|opening| opening.filler) {
+        Some(header) => Certificate::Filler(cert.clone(), header),
+        None => Certificate::Commit(cert.clone()),
     }
 }
 
@@ -333,46 +356,42 @@ pub(crate) const fn asked_peer(ask: &Ask) -> bizra_types::numbers::ValidatorInde
 mod tests {
     use super::*;
     use crate::keys::Keyring;
+    use bizra_types::certificate::Qc;
     use bizra_types::genesis::Parameters;
     use bizra_types::hash::ExecHash;
+    use bizra_types::numbers::View;
 
-    fn persist_of(safety_view: u64, keyring: &Keyring) -> Write {
-        use bizra_types::certificate::Qc;
-        use bizra_types::numbers::{Era, View};
-        let genesis = keyring.genesis().header().id();
-        let record = SafetyRecord {
-            era: Era::new(1),
-            current_view: View::new(safety_view),
-            last_voted: None,
-            last_timeout: None,
-            last_commit_vote: None,
-            last_proposal: None,
-            last_batch: None,
-            high_qc: Qc::root(Era::new(1), genesis, 4),
-            high_tc: None,
-        };
-        Write::Persist(Persist { safety: Some(Box::new(record)), ..Persist::default() })
+    const ERA: Era = Era::new(1);
+
+    fn record_of(view: u64, keyring: &Keyring) -> SafetyRecord {
+        let root = Qc::root(ERA, keyring.genesis().header().id(), 4);
+        SafetyRecord { current_view: View::new(view), ..SafetyRecord::new(root, None) }
     }
 
-    fn view(disk: &Disk) -> Option<u64> {
-        disk.stored().safety.as_ref().map(|record| record.current_view.get())
+    fn persist_of(view: u64, keyring: &Keyring) -> Write {
+        let safety = vec![record_of(view, keyring)];
+        Write::Persist(Persist { safety, ..Persist::default() })
+    }
+
+    fn view(disk: &Disk) -> u64 {
+        disk.stored().safety[&ERA].current_view.get()
     }
 
     #[test]
     fn a_crash_loses_what_was_not_synced_from_the_end() {
-        let keyring = Keyring::new(1, 4, Parameters::default());
+        let keyring = Keyring::new(1, 4, Parameters::default(), false);
         let root = Root::genesis(keyring.genesis(), ExecHash::ZERO);
-        let mut disk = Disk::new(root);
-        disk.write(persist_of(1, &keyring));
-        assert!(disk.start_sync());
+        let mut disk = Disk::new(root, record_of(1, &keyring));
         disk.write(persist_of(2, &keyring));
+        assert!(disk.start_sync());
         disk.write(persist_of(3, &keyring));
+        disk.write(persist_of(4, &keyring));
         assert!(!disk.start_sync(), "one sync at a time");
-        assert_eq!(view(&disk), None);
+        assert_eq!(view(&disk), 1);
         disk.finish_sync();
-        assert_eq!((view(&disk), disk.synced(), disk.written()), (Some(1), 1, 3));
+        assert_eq!((view(&disk), disk.synced(), disk.written()), (2, 1, 3));
         disk.crash(1);
-        assert_eq!((view(&disk), disk.synced(), disk.written()), (Some(2), 2, 2));
+        assert_eq!((view(&disk), disk.synced(), disk.written()), (3, 2, 2));
         assert!(!disk.start_sync(), "nothing is left to sync");
     }
 }

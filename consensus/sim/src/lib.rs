@@ -2,7 +2,10 @@
 //!
 //! Real replicas, lanes included, on a virtual network, clock and disk. All
 //! that happens follows from one seed; rules with names are judged after every
-//! event; after each time of faults the cluster must prove that it lives.
+//! event; after each time of faults the cluster must prove that it lives. In a
+//! third of the seeds the committee changes on the way, and so may the version
+//! of the protocol; then nodes without a seat follow, and one node may lose its
+//! safety records or know the first version only.
 //!
 //! | module | holds |
 //! |---|---|
@@ -12,7 +15,7 @@
 //! | `faults` | what goes wrong |
 //! | `byzantine` | validators that lie, one file per behaviour |
 //! | `oracles` | what must hold |
-//! | `keys` | signatures without curves |
+//! | `keys` | who sits where in which era, and signatures without curves |
 //! | `rng`, `trace` | one source of chance, one record of what came of it |
 
 mod byzantine;

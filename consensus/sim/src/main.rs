@@ -43,6 +43,9 @@ struct Arguments {
     /// A way in which they lie, each in all that are given; else drawn for each.
     #[arg(long, requires = "byzantine")]
     behaviour: Vec<Behaviour>,
+    /// Whether committee and version change; a third of the seeds when not given.
+    #[arg(long, value_name = "BOOL")]
+    changes: Option<bool>,
     /// Seeds at a time; one per core when not given.
     #[arg(long)]
     threads: Option<usize>,
@@ -66,6 +69,8 @@ struct Summary {
     faults: u64,
     records: u64,
     events: u64,
+    /// Eras that began after the first.
+    handovers: u64,
     virtual_micros: u64,
     lies: BTreeMap<Behaviour, u64>,
     refused: u64,
@@ -181,13 +186,15 @@ fn replay(file: &Path) -> anyhow::Result<bool> {
 }
 
 fn options(arguments: &Arguments, seed: u64) -> Options {
+    let usual = Options::new(seed, usize::from(arguments.validators));
     Options {
+        changes: arguments.changes.unwrap_or(usual.changes),
         views_min: arguments.views,
         faults_min: arguments.faults,
         byzantine: arguments.byzantine,
         behaviours: arguments.behaviour.clone(),
         is_traced: arguments.trace.is_some(),
-        ..Options::new(seed, usize::from(arguments.validators))
+        ..usual
     }
 }
 
@@ -244,6 +251,7 @@ impl Summary {
         self.faults += report.faults;
         self.records += report.records;
         self.events += report.events;
+        self.handovers += report.eras - 1;
         self.virtual_micros += report.virtual_micros;
         for (behaviour, lies) in report.liars.iter().flat_map(|(_, behaviours)| behaviours) {
             *self.lies.entry(*behaviour).or_default() += lies;
@@ -262,7 +270,7 @@ impl Summary {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn print(&self, elapsed: Duration, is_json: bool) {
         let views_per_second = self.views as f64 / elapsed.as_secs_f64();
-        let Self { seeds, views, commits, faults, records, events, .. } = self;
+        let Self { seeds, views, commits, faults, records, events, handovers, .. } = self;
         let (seconds, violations) = (elapsed.as_secs_f64(), self.violations.len());
         let virtual_seconds = self.virtual_micros / 1_000_000;
         let (refused, named) = (self.refused, self.named);
@@ -275,7 +283,8 @@ impl Summary {
         if is_json {
             println!(
                 "{{\"seeds\":{seeds},\"views\":{views},\"commits\":{commits},\"faults\":{faults},\
-                 \"records\":{records},\"events\":{events},\"virtual_seconds\":{virtual_seconds},\
+                 \"records\":{records},\"events\":{events},\"handovers\":{handovers},\
+                 \"virtual_seconds\":{virtual_seconds},\
                  \"seconds\":{seconds:.3},\"views_per_second\":{views_per_second:.0},\
                  \"lies\":{lies},\"refused\":{refused},\"named\":{named},\
                  \"recovery_ms_p50\":{recovery_p50},\"recovery_ms_p99\":{recovery_p99},\
@@ -287,7 +296,7 @@ impl Summary {
         }
         println!(
             "{seeds} seeds, {views} views, {commits} commits, {records} records, {faults} faults, \
-             {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
+             {handovers} handovers, {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
              {views_per_second:.0} views per second\n\
              after healing, three heights everywhere in p50 {recovery_p50} ms, \
              p99 {recovery_p99} ms, at most {recovery_max} ms; views per final block \

@@ -7,16 +7,15 @@
 
 use crate::byzantine::{Letter, Liar, Parcel};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Event, Sabotage};
-use crate::disk::{Accepted, Disk, Write, asked_peer};
+use crate::cluster::{Cluster, Event, Sabotage, Weakness};
+use crate::disk::{self, Accepted, Disk, Write, asked_peer};
 use crate::faults::CrashPoint;
-use crate::keys::{Keyring, index, node as position};
-use crate::ledger;
+use crate::keys::{Keyring, index};
+use crate::ledger::{self, NEXT_VERSION};
 use crate::network::{Message, Payload};
 use crate::oracles::{Checked, Invariant};
-use crate::trace;
 use bizra_consensus::{
-    Alarm, Ask, Effects, Execute, Input, Now, Outgoing, Recipients, Replica, ReplicaConfig,
+    Alarm, Ask, Commit, Effects, Execute, Input, Now, Outgoing, Recipients, Replica, ReplicaConfig,
     SafetyRecord, Send,
 };
 use bizra_types::batch::SignedBatch;
@@ -24,20 +23,23 @@ use bizra_types::block::{SignedProposal, proposal_bytes};
 use bizra_types::certificate::Certificate;
 use bizra_types::hash::{BlockId, ChainId, ExecHash};
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
-use bizra_types::numbers::{Era, View};
+use bizra_types::numbers::{Era, ValidatorIndex, View};
 use bizra_types::verify::Fault;
 use bizra_types::vrf::VrfInput;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// The era of every run, until committees change here.
-const ERA: Era = Era::new(1);
 /// A liar whose replica signs no more starts it again after so many µs.
 const LIAR_RESTART_MICROS: u64 = 20_000;
 /// A chain that nobody here follows.
 const OTHER_CHAIN: ChainId = ChainId([7; 32]);
 /// The disk reads an answer in so many µs.
 const ANSWER_MICROS: u64 = 200;
+/// A node that hears of a later era asks how its own ended, at most this often.
+const END_ASK_MICROS: u64 = 50_000;
+/// A member tells each node without a seat of so many in a million of its
+/// final heads.
+const GOSSIP_PER_MILLION: u64 = 300_000;
 /// How often a replica may want to be woken at one instant.
 const WAKES_AT_ONCE_MAX: u32 = 100;
 /// Height from which [`Sabotage::OtherExec`] executes to something else.
@@ -47,6 +49,8 @@ const OTHER_EXEC_HEIGHT: u64 = 5;
 #[derive(Debug)]
 struct Output {
     after_write: u64,
+    /// The replica's after the step, whose committee gives places a meaning.
+    era: Era,
     send: Vec<Send>,
     ask: Vec<Ask>,
 }
@@ -65,9 +69,13 @@ pub(crate) struct Node {
     pub(crate) sync_factor: u64,
     /// What came while it was paused.
     pub(crate) deferred: Vec<Event>,
+    /// The era of its head, the last one that its driver can verify.
+    pub(crate) era: Era,
+    /// When it may ask again how its era ended.
+    end_ask_micros: u64,
     replica: Option<Replica>,
-    /// The safety record with which the process started.
-    first_safety: Option<Box<SafetyRecord>>,
+    /// The safety records with which the process started.
+    first_safety: BTreeMap<Era, SafetyRecord>,
     execs: BTreeMap<BlockId, ExecHash>,
     outbox: VecDeque<Output>,
     wake_at: Option<u64>,
@@ -84,8 +92,10 @@ impl Node {
             armed: None,
             sync_factor: 1,
             deferred: Vec::new(),
+            era: Era::new(1),
+            end_ask_micros: 0,
             replica: None,
-            first_safety: None,
+            first_safety: BTreeMap::new(),
             execs: BTreeMap::new(),
             outbox: VecDeque::new(),
             wake_at: None,
@@ -109,15 +119,21 @@ impl Cluster {
     pub(crate) fn start(&mut self, node: usize) -> Checked {
         let keyring = &mut self.keyring;
         let this = &mut self.nodes[node];
-        let restored = this.disk.stored().restored(&mut |header, records| {
-            keyring.sign_batch(node, *header, Arc::clone(records))
-        });
-        self.oracles.on_start(node, this.disk.stored());
-        this.first_safety.clone_from(&restored.safety);
-        this.execs = BTreeMap::from([(restored.root.header.id(), restored.root.exec)]);
+        let stored = this.disk.stored();
+        let restored = stored
+            .restored(&mut |header, records| keyring.sign_batch(*header, Arc::clone(records)));
+        self.oracles.on_start(node, stored);
+        this.first_safety.clone_from(&stored.safety);
+        let head = &restored.root;
+        this.era = if head.opening.is_some() { head.header.era.next() } else { head.header.era };
+        this.execs = BTreeMap::from([(head.header.id(), head.exec)]);
         let now = this.clock.now(self.now_micros);
-        let config =
-            ReplicaConfig { genesis: Arc::clone(keyring.genesis()), me: Some(index(node)) };
+        let is_old = self.weakness == Weakness::OldProgram(node);
+        let config = ReplicaConfig {
+            genesis: Arc::clone(keyring.genesis()),
+            keys: keyring.members().keys(node),
+            version_max: if is_old { keyring.genesis().protocol_version } else { NEXT_VERSION },
+        };
         let (replica, effects) = Replica::new(&config, restored, now);
         this.replica = Some(replica);
         self.carry_out(node, effects)
@@ -136,9 +152,9 @@ impl Cluster {
         this.wake_at = None;
         let accepted = this.disk.crash(survivors);
         if self.options.sabotage == Some(Sabotage::ForgetfulDisk) {
-            this.disk.restore_safety(this.first_safety.take());
+            this.disk.restore_safety(std::mem::take(&mut this.first_safety));
         }
-        self.accept(node, accepted)
+        self.accept(accepted)
     }
 
     /// Gives the replica an input and does what it answers.
@@ -184,12 +200,12 @@ impl Cluster {
             }
             Some((CrashPoint::AfterSync, down_micros)) => {
                 let accepted = self.nodes[node].disk.finish_sync();
-                self.accept(node, accepted)?;
+                self.accept(accepted)?;
                 return self.crash(node, 0, down_micros);
             }
             Some((CrashPoint::MidSend, down_micros)) => {
                 let accepted = self.nodes[node].disk.finish_sync();
-                self.accept(node, accepted)?;
+                self.accept(accepted)?;
                 let mut budget = self.rng.index(2 * self.nodes.len()) + 1;
                 self.release(node, &mut budget)?;
                 return self.crash(node, 0, down_micros);
@@ -197,7 +213,7 @@ impl Cluster {
             Some((CrashPoint::Now, _)) | None => {}
         }
         let accepted = self.nodes[node].disk.finish_sync();
-        self.accept(node, accepted)?;
+        self.accept(accepted)?;
         self.sync(node);
         self.release(node, &mut { usize::MAX })
     }
@@ -213,9 +229,8 @@ impl Cluster {
         let chain_id = self.keyring.chain_id();
         let keyring = &mut self.keyring;
         let stored = self.nodes[node].disk.stored();
-        let sign = &mut |header: &_, records: &Arc<_>| {
-            keyring.sign_batch(node, *header, Arc::clone(records))
-        };
+        let sign =
+            &mut |header: &_, records: &Arc<_>| keyring.sign_batch(*header, Arc::clone(records));
         let mut inputs = Vec::new();
         let verified = match *ask {
             Ask::Batches { author, after, up_to, digest, .. } => {
@@ -239,7 +254,7 @@ impl Cluster {
                             inputs.push(Input::Batch(batch));
                         }
                     }
-                    let cert = keyring.verifier().certificate(Certificate::Commit(cert))?;
+                    let cert = keyring.verifier().certificate(cert)?;
                     inputs.push(Input::Certificate(cert));
                     Ok(())
                 })
@@ -250,30 +265,83 @@ impl Cluster {
         if is_muted && matches!(ask, Ask::Batches { .. }) || inputs.is_empty() {
             return;
         }
-        let fingerprint = inputs.iter().map(trace::fingerprint).fold(0, u64::wrapping_add);
-        let message = Arc::new(Message { payload: Payload::Answer(inputs), fingerprint });
-        self.transmit(node, asker, &message, ANSWER_MICROS);
+        self.transmit(node, asker, &Arc::new(Message::answer(inputs)), ANSWER_MICROS);
+    }
+
+    /// Answers a peer that wants to know how an era ended, if that is on disk.
+    pub(crate) fn answer_end(&mut self, node: usize, asker: usize, era: Era) {
+        let Some(closed) = self.nodes[node].disk.stored().closed.get(&era) else { return };
+        let certificate = self.keyring.verifier().certificate(closed.certificate.clone());
+        let certificate = certificate.expect("what honest nodes store was verified before");
+        let message = Message::answer(vec![Input::Certificate(certificate)]);
+        self.transmit(node, asker, &Arc::new(message), ANSWER_MICROS);
+    }
+
+    /// A peer's message reaches a node's driver, which hands it to the replica
+    /// if it can make sense of it. Of an era that did not begin here it cannot:
+    /// it asks that peer how its own era ended.
+    pub(crate) fn hear(&mut self, from: usize, node: usize, input: &Input) -> Checked {
+        let this = &mut self.nodes[node];
+        let era = this.era;
+        if era_of(input).is_some_and(|of| of > era) {
+            if from != node && self.now_micros >= this.end_ask_micros {
+                this.end_ask_micros = self.now_micros + END_ASK_MICROS;
+                self.transmit(node, from, &Arc::new(Message::ask_end(era)), 0);
+            }
+            return Ok(());
+        }
+        let place = self.keyring.members().seat(era, from).map(|(place, _)| place);
+        let verifier = self.keyring.verifier();
+        // What carries no signature comes from the peer's place in the era here.
+        let heard = match (input, place) {
+            (Input::BatchAck(it), Some(place)) => {
+                verifier.batch_ack(era, place, it.get().message).map(Input::BatchAck)
+            }
+            (Input::BatchHint(it), Some(place)) => {
+                verifier.batch_hint(era, place, it.get().message).map(Input::BatchHint)
+            }
+            (Input::Reveal(it), Some(place)) if it.get().validator == place => {
+                verifier.reveal(era, *it.get()).map(Input::Reveal)
+            }
+            (Input::BatchAck(_) | Input::BatchHint(_) | Input::Reveal(_), _) => return Ok(()),
+            (other, _) => Ok(other.clone()),
+        };
+        let heard = heard.expect("the peer is a member");
+        if self.is_liar(node) {
+            self.lie(node, |liar, now, keyring| liar.hear(now, keyring, input))?;
+        }
+        self.step(node, heard)?;
+        self.oracles.on_heard(node, input)
     }
 
     /// Carries out effects in the order of their fields.
     fn carry_out(&mut self, node: usize, effects: Effects) -> Checked {
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
-        if let Some(safety) = &persist.safety {
+        for safety in &persist.safety {
             self.oracles.on_safety(node, safety)?;
         }
-        let disk = &mut self.nodes[node].disk;
-        if !persist.is_empty() {
-            disk.write(Write::Persist(persist));
+        for closed in &persist.closed {
+            self.oracles.on_closed(node, closed)?;
         }
-        let after_write = disk.written();
+        self.oracles.on_decided(node, &send)?;
+        let this = &mut self.nodes[node];
+        if !persist.is_empty() {
+            this.disk.write(Write::Persist(persist));
+        }
+        let after_write = this.disk.written();
+        if let Some(last) = commit.last().filter(|commit| commit.root.opening.is_some()) {
+            this.era = last.root.header.era.next();
+        }
+        let era = this.era;
         if !send.is_empty() || !ask.is_empty() {
-            self.nodes[node].outbox.push_back(Output { after_write, send, ask });
+            this.outbox.push_back(Output { after_write, era, send, ask });
         }
         for execute in execute {
             self.execute(node, &execute)?;
         }
         for commit in commit {
             self.oracles.on_commit(node, &commit)?;
+            self.learn(node, &commit)?;
             self.nodes[node].disk.write(Write::Commit(Box::new(commit)));
         }
         for alarm in &alarms {
@@ -290,6 +358,33 @@ impl Cluster {
         Ok(())
     }
 
+    /// The cluster learns of the era that a commit opens, and nodes without a
+    /// seat hear of the new head.
+    fn learn(&mut self, node: usize, commit: &Commit) -> Checked {
+        let root = &commit.root;
+        if let Some(opening) = &root.opening {
+            self.keyring.begin(root.header.era.next(), root.header.id(), &opening.committee);
+            self.oracles.begin(root.header.era.next(), &opening.committee);
+        }
+        let members = self.keyring.members();
+        if members.seat(root.header.era, node).is_none() {
+            return Ok(());
+        }
+        let without_seat: Vec<_> = (0..members.nodes())
+            .filter(|peer| members.seat(root.header.era, *peer).is_none())
+            .collect();
+        for peer in without_seat {
+            if self.change_rng.chance(GOSSIP_PER_MILLION) {
+                let certificate = disk::certificate(&commit.cert, root);
+                let certificate = self.keyring.verifier().certificate(certificate);
+                let certificate = certificate.expect("judged with the commit");
+                let message = Arc::new(Message::of(Input::Certificate(certificate)));
+                self.transmit(node, peer, &message, 0);
+            }
+        }
+        Ok(())
+    }
+
     fn sync(&mut self, node: usize) {
         let this = &mut self.nodes[node];
         if this.disk.start_sync() {
@@ -299,9 +394,9 @@ impl Cluster {
         }
     }
 
-    fn accept(&mut self, node: usize, accepted: Vec<Accepted>) -> Checked {
+    fn accept(&mut self, accepted: Vec<Accepted>) -> Checked {
         for (header, records) in accepted {
-            let batch = self.keyring.sign_batch(node, header, records);
+            let batch = self.keyring.sign_batch(header, records);
             self.oracles.on_accepted(Arc::new(batch))?;
         }
         Ok(())
@@ -325,7 +420,8 @@ impl Cluster {
         this.execs.insert(block, exec);
         let incarnation = this.incarnation;
         let delay = self.rng.between(20, 400);
-        let result = Box::new((block, exec));
+        let decisions = ledger::decisions(self.keyring.members(), header, &execute.batches);
+        let result = Box::new((block, exec, decisions));
         self.push(delay, Event::Executed { node, incarnation, result });
         Ok(())
     }
@@ -355,11 +451,11 @@ impl Cluster {
                 if *budget == 0 {
                     return Ok(());
                 }
-                self.send(node, send, budget)?;
+                self.send(node, output.era, send, budget)?;
             }
             for ask in output.ask {
-                let peer = position(asked_peer(&ask));
-                if peer != node {
+                let peer = self.keyring.members().node(output.era, asked_peer(&ask));
+                if let Some(peer) = peer.filter(|peer| *peer != node) {
                     self.oracles.on_ask(node, self.now_micros)?;
                     self.transmit(node, peer, &Arc::new(Message::of_ask(ask)), 0);
                 }
@@ -367,11 +463,11 @@ impl Cluster {
         }
     }
 
-    fn send(&mut self, node: usize, send: Send, budget: &mut usize) -> Checked {
+    fn send(&mut self, node: usize, era: Era, send: Send, budget: &mut usize) -> Checked {
         let is_batch = matches!(send.message, Outgoing::Batch { .. });
         let is_liar = self.is_liar(node);
         let said = is_liar.then(|| send.message.clone());
-        let input = match self.sign(node, send.message, self.keyring.chain_id()) {
+        let input = match self.sign(node, era, send.message, self.keyring.chain_id()) {
             None => return Ok(()),
             Some(Ok(input)) => input,
             Some(Err(fault)) => {
@@ -389,18 +485,27 @@ impl Cluster {
             self.push(0, Event::Deliver { from: node, to: node, message: Arc::clone(&message) });
         }
         let is_muted = is_batch && self.options.sabotage == Some(Sabotage::MuteLane(node));
-        let peers: Vec<usize> = match send.to {
-            Recipients::One(peer) => vec![position(peer)],
+        let members = self.keyring.members();
+        // A step that ends an era may still answer by the places of before:
+        // such an answer goes astray.
+        let mut peers: Vec<usize> = match send.to {
+            Recipients::One(place) => members.node(era, place).into_iter().collect(),
+            Recipients::Former(key) => members.owner(&key).into_iter().collect(),
             Recipients::All if is_muted => Vec::new(),
-            Recipients::All => (0..self.nodes.len()).filter(|peer| *peer != node).collect(),
+            Recipients::All => {
+                let places = members.committee(era).indices();
+                places.filter_map(|place| members.node(era, place)).collect()
+            }
         };
+        peers.retain(|peer| *peer != node);
         if let Some(said) = said {
             return self.lie(node, |liar, now, keyring| liar.send(now, keyring, peers, said));
         }
-        if let (Recipients::One(peer), Payload::Input(input)) = (send.to, &message.payload)
+        if let ([peer], Payload::Input(input)) = (peers.as_slice(), &message.payload)
+            && send.to != Recipients::All
             && matches!(**input, Input::Certificate(_))
         {
-            self.oracles.on_answer(node, position(peer), self.now_micros)?;
+            self.oracles.on_answer(node, *peer, self.now_micros)?;
         }
         for peer in peers {
             if send.to == Recipients::All {
@@ -422,6 +527,7 @@ impl Cluster {
         act: impl FnOnce(&mut Liar, Now, &Keyring) -> Vec<Parcel>,
     ) -> Checked {
         let now = self.nodes[node].clock.now(self.now_micros);
+        let era = self.nodes[node].era;
         let liar = self.liars.get_mut(&node).expect("asked of liars only");
         let before = liar.lies_total();
         let parcels = act(liar, now, &self.keyring);
@@ -431,8 +537,8 @@ impl Cluster {
         }
         for Parcel { to, letter, delay_micros } in parcels {
             let input = match letter {
-                Letter::Own(message) => self.sign(node, message, self.keyring.chain_id()),
-                Letter::Abroad(message) => self.sign(node, message, OTHER_CHAIN),
+                Letter::Own(message) => self.sign(node, era, message, self.keyring.chain_id()),
+                Letter::Abroad(message) => self.sign(node, era, message, OTHER_CHAIN),
                 Letter::Copy(input) => Some(if is_passed_on(node, &input) {
                     Ok(*input)
                 } else {
@@ -462,41 +568,44 @@ impl Cluster {
     }
 
     /// Signs what leaves, as the driver does once it is durable, and verifies
-    /// it once for all who will receive it. None when it does not leave.
+    /// it once for all who will receive it. None when it does not leave. `era`
+    /// is that of what does not name its own.
     fn sign(
         &mut self,
         node: usize,
+        era: Era,
         message: Outgoing,
         chain_id: ChainId,
     ) -> Option<Result<Input, Fault>> {
-        let me = index(node);
         let keyring = &mut self.keyring;
         Some(match message {
             Outgoing::Proposal { block, tc } => {
                 let header = block.header();
                 let bytes = proposal_bytes(&chain_id, header.era, header.view, block.id());
-                let signature = keyring.sign(node, &bytes);
+                let signature = keyring.sign(header.era, node, &bytes);
                 let proposal = SignedProposal { block, tc, signature };
                 keyring.verifier().proposal(proposal).map(Input::Proposal)
             }
             Outgoing::Vote(vote) => {
-                let signature = keyring.sign(node, &vote.signed_bytes(&chain_id));
-                let vote = SignedVote { vote, signer: me, signature };
+                let signature = keyring.sign(vote.era, node, &vote.signed_bytes(&chain_id));
+                let vote = SignedVote { vote, signer: place(keyring, vote.era, node), signature };
                 keyring.verifier().vote(vote).map(Input::Vote)
             }
             Outgoing::CommitVote(vote) => {
-                let signature = keyring.sign(node, &vote.signed_bytes(&chain_id));
-                let vote = SignedCommitVote { vote, signer: me, signature };
+                let signature = keyring.sign(vote.era, node, &vote.signed_bytes(&chain_id));
+                let signer = place(keyring, vote.era, node);
+                let vote = SignedCommitVote { vote, signer, signature };
                 keyring.verifier().commit_vote(vote).map(Input::CommitVote)
             }
             Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
-                let signature = keyring.sign(node, &timeout.signed_bytes(&chain_id));
+                let signature = keyring.sign(timeout.era, node, &timeout.signed_bytes(&chain_id));
+                let signer = place(keyring, timeout.era, node);
                 let timeout =
-                    SignedTimeout { timeout, signer: me, signature, high_qc, entry_tc, missing };
+                    SignedTimeout { timeout, signer, signature, high_qc, entry_tc, missing };
                 keyring.verifier().timeout(timeout).map(Input::Timeout)
             }
             Outgoing::Batch { header, records } => {
-                let signature = keyring.sign(node, &header.signed_bytes(&chain_id));
+                let signature = keyring.sign(header.era, node, &header.signed_bytes(&chain_id));
                 let batch = SignedBatch::new(header, signature, records)
                     .expect("header and records belong together");
                 keyring.verifier().batch(batch).map(Input::Batch)
@@ -505,17 +614,21 @@ impl Cluster {
                 if !self.are_reveals_made {
                     return None;
                 }
-                let reveal = keyring.reveal(node, &VrfInput { chain_id, ..input });
-                keyring.verifier().reveal(ERA, reveal).map(Input::Reveal)
+                let (place, _) = keyring.members().seat(era, node)?;
+                let reveal = keyring.reveal(era, place, &VrfInput { chain_id, ..input });
+                keyring.verifier().reveal(era, reveal).map(Input::Reveal)
             }
             Outgoing::Certificate(certificate) => {
                 keyring.verifier().certificate(certificate).map(Input::Certificate)
             }
+            // Places of the sender are of the era that the receiver is in.
             Outgoing::BatchAck(ack) => {
-                keyring.verifier().batch_ack(ERA, me, ack).map(Input::BatchAck)
+                let (place, _) = keyring.members().seat(era, node)?;
+                keyring.verifier().batch_ack(era, place, ack).map(Input::BatchAck)
             }
             Outgoing::BatchHint(hint) => {
-                keyring.verifier().batch_hint(ERA, me, hint).map(Input::BatchHint)
+                let (place, _) = keyring.members().seat(era, node)?;
+                keyring.verifier().batch_hint(era, place, hint).map(Input::BatchHint)
             }
         })
     }
@@ -557,7 +670,9 @@ impl Cluster {
                 match &mut changed {
                     Certificate::Qc(qc) => qc.vote.view = View::new(qc.vote.view.get() + 5),
                     Certificate::Tc(tc) => tc.signatures.swap(0, 1),
-                    Certificate::Commit(cert) => cert.vote.exec = ExecHash([7; 32]),
+                    Certificate::Commit(cert) | Certificate::Filler(cert, _) => {
+                        cert.vote.exec = ExecHash([7; 32]);
+                    }
                 }
                 forged.push(verifier.certificate(changed).map(Input::Certificate));
             }
@@ -575,6 +690,29 @@ impl Cluster {
             }
         }
     }
+}
+
+/// The place of a node in an era; where it has none, one that peers refuse.
+fn place(keyring: &Keyring, era: Era, node: usize) -> ValidatorIndex {
+    keyring.members().seat(era, node).map_or_else(|| index(node), |(place, _)| place)
+}
+
+/// The era that an input is of, if it says so.
+fn era_of(input: &Input) -> Option<Era> {
+    Some(match input {
+        Input::Proposal(it) => it.get().block.header().era,
+        Input::Vote(it) => it.get().vote.era,
+        Input::CommitVote(it) => it.get().vote.era,
+        Input::Timeout(it) => it.get().timeout.era,
+        Input::Certificate(it) => match it.get() {
+            Certificate::Qc(qc) => qc.vote.era,
+            Certificate::Tc(tc) => tc.era,
+            Certificate::Commit(cert) | Certificate::Filler(cert, _) => cert.vote.era,
+        },
+        Input::Batch(it) => it.get().header().era,
+        Input::Block(it) => it.get().header().era,
+        _ => return None,
+    })
 }
 
 /// Whether a replica signs nothing more after this alarm.

@@ -9,20 +9,22 @@
 //! their batches may become final, and evidence may name them and nobody else.
 
 use crate::disk::{Disk, Stored};
-use crate::keys;
+use crate::keys::{Keyring, Members};
 use crate::ledger;
-use bizra_consensus::{Alarm, Commit, Evidence, Input, Replica, Root, SafetyRecord};
+use bizra_consensus::{
+    Activation, Alarm, ClosedEra, Commit, Evidence, Input, Outgoing, Replica, Root, SafetyRecord,
+    Send,
+};
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::Block;
 use bizra_types::certificate::CommitCert;
 use bizra_types::committee::Committee;
 use bizra_types::crypto::{PublicKey, Signature};
-use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use bizra_types::message::{
     BatchAck, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout,
 };
-use bizra_types::numbers::{Era, LaneSeq, View};
+use bizra_types::numbers::{Era, LaneSeq, ProtocolVersion, ValidatorIndex, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -65,6 +67,18 @@ pub enum Invariant {
     /// No validator signs a timeout that hides the certificate under its
     /// commit vote.
     HiddenCertificate,
+    /// Whoever has handed over to the next era decides to sign nothing of the
+    /// one before, nor changes its record.
+    EndedEra,
+    /// All nodes end an era with the same block, which decided that when it
+    /// was executed, and in favour of the same committee. The certificate is of
+    /// the block or of a filler on it, and no filler is ever final.
+    Handover,
+    /// A block follows the version in force at its height, and a program that
+    /// does not know the version commits no such block.
+    Version,
+    /// A validator without safety records signs nothing.
+    Amnesia,
     /// A safety record only grows, and each signature it grants is allowed by
     /// the record before.
     SafetyRecord,
@@ -124,7 +138,7 @@ struct Voice {
     votes: BTreeMap<(Era, View), BlockId>,
     commit_votes: BTreeMap<(Era, View), (CommitVote, Signature)>,
     timeouts: BTreeMap<(Era, View), View>,
-    batches: BTreeMap<LaneSeq, BatchDigest>,
+    batches: BTreeMap<(PublicKey, LaneSeq), BatchDigest>,
 }
 
 /// What a node does on its own account in one second of virtual time.
@@ -153,7 +167,10 @@ type HeardKey = (usize, Statement, usize, u64);
 #[derive(Debug)]
 struct Height {
     id: BlockId,
+    era: Era,
     view: View,
+    /// The committee that takes over, if its era ends here.
+    next_committee: Option<Arc<Committee>>,
     exec: ExecHash,
     heads: Arc<LaneHeads>,
 }
@@ -163,17 +180,27 @@ struct Height {
 pub(crate) struct Oracles {
     muted: Vec<Invariant>,
     chain_id: ChainId,
-    committee: Arc<Committee>,
+    members: Members,
     voices: Vec<Voice>,
     batches: BTreeMap<BatchDigest, Arc<SignedBatch>>,
     chain: Vec<Height>,
     /// Height to which each node has committed since it started.
     committed: Vec<usize>,
-    safety: Vec<Option<Box<SafetyRecord>>>,
+    /// The records of each node by their eras, as of the last step.
+    safety: Vec<BTreeMap<Era, SafetyRecord>>,
+    /// The last era that each node has handed over from.
+    ended: Vec<Option<Era>>,
+    version: ProtocolVersion,
+    activation: Option<Activation>,
+    /// Nodes that said that they do not know a version.
+    aware_of_version: BTreeSet<usize>,
+    /// Nodes that have lost their records, and whether they said so.
+    amnesiacs: BTreeMap<usize, bool>,
     fates: Vec<Fate>,
     accepted: usize,
     finals: usize,
-    highest_view: View,
+    /// The highest view of each era for which anything was signed.
+    highest_views: BTreeMap<Era, View>,
     alarms: Vec<String>,
     liars: BTreeSet<usize>,
     /// The commit votes of liars: they may give several in a view.
@@ -181,8 +208,8 @@ pub(crate) struct Oracles {
     /// What honest nodes heard of liars first: a digest of what was signed.
     heard: BTreeMap<HeardKey, [u8; 32]>,
     named: BTreeSet<usize>,
-    /// The highest view at the last healing, while nothing fails.
-    healed_at: Option<View>,
+    /// Era and view at the last healing, while nothing fails.
+    healed_at: Option<(Era, View)>,
     asks: BTreeMap<usize, Rate>,
     answers: BTreeMap<(usize, usize), Rate>,
     /// Letters that batches of liars which a node heard of take.
@@ -191,27 +218,36 @@ pub(crate) struct Oracles {
 }
 
 impl Oracles {
-    pub(crate) fn new(genesis: &Genesis, muted: Vec<Invariant>, liars: BTreeSet<usize>) -> Self {
-        let size = genesis.committee.size();
+    pub(crate) fn new(keyring: &Keyring, muted: Vec<Invariant>, liars: BTreeSet<usize>) -> Self {
+        let genesis = keyring.genesis();
+        let members = keyring.members().clone();
+        let nodes = members.nodes();
         let genesis_block = Height {
             id: genesis.header().id(),
+            era: Era::new(1),
             view: View::ZERO,
+            next_committee: None,
             exec: ledger::genesis_exec(),
             heads: Arc::new(LaneHeads::new()),
         };
         Self {
             muted,
             chain_id: genesis.chain_id(),
-            committee: Arc::clone(&genesis.committee),
-            voices: (0..size).map(|_| Voice::default()).collect(),
+            members,
+            voices: (0..nodes).map(|_| Voice::default()).collect(),
             batches: BTreeMap::new(),
             chain: vec![genesis_block],
-            committed: vec![0; size],
-            safety: vec![None; size],
+            committed: vec![0; nodes],
+            safety: vec![BTreeMap::new(); nodes],
+            ended: vec![None; nodes],
+            version: genesis.protocol_version,
+            activation: None,
+            aware_of_version: BTreeSet::new(),
+            amnesiacs: BTreeMap::new(),
             fates: Vec::new(),
             accepted: 0,
             finals: 0,
-            highest_view: View::ZERO,
+            highest_views: BTreeMap::new(),
             alarms: Vec::new(),
             liars,
             commit_votes_of_liars: BTreeMap::new(),
@@ -233,9 +269,33 @@ impl Oracles {
         self.fates.len() as u64 - 1
     }
 
-    /// The highest view for which anything was signed.
-    pub(crate) const fn highest_view(&self) -> View {
-        self.highest_view
+    /// How many views passed, up to the last for which anything was signed.
+    pub(crate) fn views(&self) -> u64 {
+        self.highest_views.values().map(|view| view.get()).sum()
+    }
+
+    /// Whether a node voted in an era.
+    pub(crate) fn votes_in(&self, node: usize, era: Era) -> bool {
+        let votes = &self.voices[node].votes;
+        votes.range((era, View::ZERO)..(era.next(), View::ZERO)).next().is_some()
+    }
+
+    /// Whether a node has lost its safety records.
+    pub(crate) fn is_amnesiac(&self, node: usize) -> bool {
+        self.amnesiacs.contains_key(&node)
+    }
+
+    /// Whether a node that lost its safety records, if it did, said so.
+    pub(crate) fn is_aware_of_amnesia(&self, node: usize) -> bool {
+        self.amnesiacs.get(&node).is_none_or(|is_aware| *is_aware)
+    }
+
+    /// Whether a node said that it does not know the version in force, if
+    /// there is a new one.
+    pub(crate) fn is_aware_of_version(&self, node: usize) -> bool {
+        let height = self.height() as u64;
+        self.activation.is_none_or(|activation| height < activation.height.get())
+            || self.aware_of_version.contains(&node)
     }
 
     /// Height of the common chain.
@@ -275,8 +335,9 @@ impl Oracles {
     }
 
     /// From now on nothing fails, but liars lie.
-    pub(crate) const fn on_healed(&mut self) {
-        self.healed_at = Some(self.highest_view);
+    pub(crate) fn on_healed(&mut self) {
+        let newest = self.highest_views.last_key_value();
+        self.healed_at = Some(newest.map(|(era, view)| (*era, *view)).unwrap_or_default());
     }
 
     /// From now on things fail.
@@ -303,22 +364,65 @@ impl Oracles {
 
     // ---- starting and stopping ----
 
+    /// An era began somewhere.
+    pub(crate) fn begin(&mut self, era: Era, committee: &Arc<Committee>) {
+        if !self.members.knows(era) {
+            self.members.begin(era, Arc::clone(committee));
+        }
+    }
+
     /// A node starts from this disk.
     pub(crate) fn on_start(&mut self, node: usize, stored: &Stored) {
         self.committed[node] = height_number(stored.root.header.height.get());
         self.safety[node].clone_from(&stored.safety);
+        self.ended[node] = stored.closed.last_key_value().map(|(era, _)| *era);
         self.heard.retain(|(hearer, ..), _| *hearer != node);
     }
 
+    /// A disk loses its safety records.
+    pub(crate) fn on_amnesia(&mut self, node: usize) {
+        self.safety[node].clear();
+        self.amnesiacs.insert(node, false);
+    }
+
     // ---- what a step decides ----
+
+    /// [`Invariant::EndedEra`]: a node hands over to the era after this one.
+    pub(crate) fn on_closed(&mut self, node: usize, closed: &ClosedEra) -> Checked {
+        let before = self.ended[node].replace(closed.era);
+        // Again, if the commit was lost in a crash.
+        self.require(before <= Some(closed.era), Invariant::EndedEra, || {
+            format!("node {node} ends era {} after it ended {before:?}", closed.era)
+        })
+    }
+
+    /// [`Invariant::EndedEra`]: what a step wants to send, before it is signed.
+    pub(crate) fn on_decided(&self, node: usize, send: &[Send]) -> Checked {
+        let eras = send.iter().filter_map(|send| match &send.message {
+            Outgoing::Proposal { block, .. } => Some(block.header().era),
+            Outgoing::Vote(vote) => Some(vote.era),
+            Outgoing::CommitVote(vote) => Some(vote.era),
+            Outgoing::Timeout { timeout, .. } => Some(timeout.era),
+            _ => None,
+        });
+        let oldest = eras.min();
+        let holds = oldest.is_none_or(|era| self.ended[node] < Some(era));
+        self.require(holds, Invariant::EndedEra, || {
+            format!("node {node} has ended era {:?} and signs in it: {send:?}", self.ended[node])
+        })
+    }
 
     /// [`Invariant::SafetyRecord`]: the rules of voting, on two records in a row.
     pub(crate) fn on_safety(&mut self, node: usize, new: &SafetyRecord) -> Checked {
         if self.liars.contains(&node) {
             return Ok(());
         }
-        let old = self.safety[node].replace(Box::new(new.clone()));
-        let Some(old) = old.filter(|old| old.era == new.era) else { return Ok(()) };
+        let era = new.era;
+        self.require(self.ended[node] < Some(era), Invariant::EndedEra, || {
+            format!("node {node} has ended era {era} and changes its record: {new:?}")
+        })?;
+        let old = self.safety[node].insert(era, new.clone());
+        let Some(old) = old else { return Ok(()) };
         let wrong = |rule: &str| format!("node {node}: {rule}\nbefore {old:?}\nafter {new:?}");
         let require =
             |holds, rule: &str| self.require(holds, Invariant::SafetyRecord, || wrong(rule));
@@ -368,6 +472,7 @@ impl Oracles {
         }
         for (block, exec) in &commit.blocks {
             self.commit_order(node, block)?;
+            self.commit_era(node, block)?;
             let height = self.committed[node] + 1;
             if height == self.chain.len() {
                 self.extend(node, block)?;
@@ -391,10 +496,38 @@ impl Oracles {
             return self.breach(Invariant::CommitOrder, || format!("node {node} commits nothing"));
         };
         let cert = &commit.cert.vote;
-        let fits = cert.block == last.id() && cert.exec == *exec
-            || commit.cert.vote.era > last.header().era;
-        self.require(fits, Invariant::CommitCertificate, || {
+        let filler = commit.root.opening.as_ref().and_then(|opening| opening.filler);
+        let fits = match filler.and_then(|filler| Some((filler, filler.closes?))) {
+            None => cert.block == last.id(),
+            Some((filler, closes)) => {
+                cert.block == filler.id() && closes.block == last.id() && closes.exec == *exec
+            }
+        };
+        let same = cert.exec == *exec && cert.era == last.header().era;
+        self.require(fits && same, Invariant::CommitCertificate, || {
             format!("node {node} commits {:?} under {cert:?}", last.id())
+        })?;
+        let opened = commit.root.opening.as_ref().map(|opening| &opening.committee);
+        let there = self.chain[self.committed[node]].next_committee.as_ref();
+        self.require(opened == there, Invariant::Handover, || {
+            format!("node {node} hands over to {opened:?}, the chain to {there:?}")
+        })
+    }
+
+    /// [`Invariant::Handover`] and [`Invariant::Version`] of one block.
+    fn commit_era(&self, node: usize, block: &Block) -> Checked {
+        let header = block.header();
+        let before = &self.chain[self.committed[node]];
+        let ends = before.next_committee.is_some();
+        let era = if ends { before.era.next() } else { before.era };
+        self.require(header.era == era && header.closes.is_none(), Invariant::Handover, || {
+            format!("node {node} commits {header:?} where era {era} goes on")
+        })?;
+        let activation = self.activation.filter(|activation| activation.height <= header.height);
+        let version = activation.map_or(self.version, |activation| activation.version);
+        let knows = version == self.version || !self.aware_of_version.contains(&node);
+        self.require(header.protocol_version == version && knows, Invariant::Version, || {
+            format!("node {node} commits {header:?} where {version:?} is in force")
         })
     }
 
@@ -412,7 +545,7 @@ impl Oracles {
     fn extend(&mut self, node: usize, block: &Block) -> Checked {
         let tip = self.chain.last().expect("genesis is always there");
         let mut heads = LaneHeads::clone(&tip.heads);
-        let (parent_exec, before) = (tip.exec, tip.view);
+        let (parent_exec, era_before, before) = (tip.exec, tip.era, tip.view);
         let mut batches = Vec::new();
         for citation in block.citations() {
             let range =
@@ -426,6 +559,9 @@ impl Oracles {
             heads.insert(citation.author, (citation.up_to_seq, citation.digest));
         }
         let exec = ledger::exec(parent_exec, &batches);
+        let header = block.header();
+        let decisions = ledger::decisions(&self.members, header, &batches);
+        self.activation = decisions.activation.or(self.activation);
         for batch in &batches {
             // What a liar promised its submitters is its own affair.
             if self.is_of_liar(batch.header()) {
@@ -435,16 +571,22 @@ impl Oracles {
                 self.record_final(&record.bytes)?;
             }
         }
-        let view = block.header().view;
-        if self.healed_at.is_some_and(|healed_at| before > healed_at) {
+        let (era, view) = (header.era, header.view);
+        if self.healed_at.is_some_and(|healed_at| (era_before, before) > healed_at)
+            && era == era_before
+        {
             let gap = view.get() - before.get();
             *self.view_gaps.entry(gap).or_default() += 1;
-            let faulty_max = self.committee.faulty_max() as u64;
-            self.require(gap <= 4 * faulty_max + 2, Invariant::Liveness, || {
+            let faulty_max = self.members.committee(era).faulty_max() as u64;
+            // Whoever has just joined may be behind, and is not faulty.
+            let is_bounded = gap <= 4 * faulty_max + 2 || era > Era::new(1);
+            self.require(is_bounded, Invariant::Liveness, || {
                 format!("{gap} views from the final block of view {before} to that of {view}")
             })?;
         }
-        self.chain.push(Height { id: block.id(), view, exec, heads: Arc::new(heads) });
+        let next_committee = decisions.next_committee;
+        let heads = Arc::new(heads);
+        self.chain.push(Height { id: block.id(), era, view, next_committee, exec, heads });
         Ok(())
     }
 
@@ -494,14 +636,15 @@ impl Oracles {
     /// Whether a quorum really gave the signatures of a certificate.
     fn is_signed_by_quorum(&self, cert: &CommitCert) -> bool {
         let CommitCert { vote, signers, signatures } = cert;
+        let size = self.members.committee(vote.era).size();
         let given = signers.iter().zip(signatures).filter(|(signer, signature)| {
-            let signer = keys::node(*signer);
+            let Some(signer) = self.members.node(vote.era, *signer) else { return false };
             let voice = &self.voices[signer].commit_votes;
             voice.get(&(vote.era, vote.view)) == Some(&(*vote, **signature))
                 || self.commit_votes_of_liars.get(&(signer, *vote)) == Some(signature)
         });
         let (given, claimed) = (given.count(), signers.iter().count());
-        given == claimed && claimed == signatures.len() && 3 * given > 2 * self.voices.len()
+        given == claimed && claimed == signatures.len() && 3 * given > 2 * size
     }
 
     fn commit_root(&self, node: usize, root: &Root) -> Checked {
@@ -530,6 +673,17 @@ impl Oracles {
                 return Ok(());
             }
             self.breach(Invariant::Evidence, || text.clone())?;
+        } else if let Alarm::VersionUnknown(activation) = alarm
+            && activation.version == ledger::NEXT_VERSION
+        {
+            // Whoever should know it must commit after healing.
+            self.aware_of_version.insert(node);
+            return Ok(());
+        } else if let Some(is_aware) = self.amnesiacs.get_mut(&node)
+            && matches!(alarm, Alarm::NoSafetyRecord)
+        {
+            *is_aware = true;
+            return Ok(());
         } else {
             self.breach(Invariant::NoAlarm, || text.clone())?;
         }
@@ -540,44 +694,45 @@ impl Oracles {
     /// Whom evidence proves guilty, if it proves anything.
     fn accused(&self, evidence: &Evidence) -> Option<usize> {
         let chain_id = &self.chain_id;
-        let (one, other, excludes) = match evidence {
+        let (era, one, other, excludes) = match evidence {
             Evidence::Votes(one, other) => {
                 let same = (one.vote.era, one.vote.view) == (other.vote.era, other.vote.view);
-                (one.signer, other.signer, same && one.vote != other.vote)
+                (one.vote.era, one.signer, other.signer, same && one.vote != other.vote)
             }
             Evidence::CommitVotes(one, other) => {
                 let same = (one.vote.era, one.vote.view) == (other.vote.era, other.vote.view);
-                (one.signer, other.signer, same && one.vote != other.vote)
+                (one.vote.era, one.signer, other.signer, same && one.vote != other.vote)
             }
             Evidence::Timeouts(one, other) => {
                 let (first, second) = (one.timeout, other.timeout);
                 let same = (first.era, first.view) == (second.era, second.view);
-                (one.signer, other.signer, same && first != second)
+                (first.era, one.signer, other.signer, same && first != second)
             }
             Evidence::Proposals(one, other) => {
                 let (first, second) = (one.block.header(), other.block.header());
                 let same = (first.era, first.view) == (second.era, second.view);
-                (first.proposer, second.proposer, same && first != second)
+                (first.era, first.proposer, second.proposer, same && first != second)
             }
             Evidence::Batches(one, other) => {
                 let (first, second) = (one.header(), other.header());
                 let differ = first.digest(chain_id) != second.digest(chain_id);
                 let same = (first.author, first.lane_seq) == (second.author, second.lane_seq);
-                return self.author(first.author).filter(|_| same && differ);
+                return self.members.owner(&first.author).filter(|_| same && differ);
             }
             Evidence::HiddenQc(vote, timeout) => {
                 let (view, left) = (vote.vote.view, timeout.timeout);
                 let same = vote.vote.era == left.era;
                 let hides = left.high_qc_view < view && view <= left.view;
-                (vote.signer, timeout.signer, same && hides)
+                (left.era, vote.signer, timeout.signer, same && hides)
             }
             Evidence::OtherExec(vote, cert) => {
                 let (one, other) = (vote.vote, cert.vote);
                 let differs = one.block == other.block && one.exec != other.exec;
-                (vote.signer, vote.signer, differs && self.is_signed_by_quorum(cert))
+                let excludes = differs && self.is_signed_by_quorum(cert);
+                (one.era, vote.signer, vote.signer, excludes)
             }
         };
-        (excludes && one == other).then(|| keys::node(one))
+        self.members.node(era, one).filter(|_| excludes && one == other)
     }
 
     /// [`Invariant::LiarsAreNamed`]: a node has taken in what a peer sent. The
@@ -587,9 +742,12 @@ impl Oracles {
         if self.liars.contains(&node) {
             return Ok(());
         }
-        let Some(current) = self.safety[node].as_ref().map(|record| record.current_view) else {
+        // Where validators lie there is but one era.
+        let Some(current) = self.safety[node].values().next_back().map(|it| it.current_view) else {
             return Ok(());
         };
+        let era = Era::new(1);
+        let node_at = |place: ValidatorIndex| self.members.node(era, place);
         let is_near = |view: View| {
             view.get() <= current.get() + HEARD_VIEWS_AHEAD
                 && view.get() + HEARD_VIEWS_BEHIND >= current.get()
@@ -600,26 +758,26 @@ impl Oracles {
                 let header = it.get().block.header();
                 let id = it.get().block.id().0;
                 let is_kept = header.view == current;
-                (Statement::Proposal, keys::node(header.proposer), header.view.get(), id, is_kept)
+                (Statement::Proposal, node_at(header.proposer), header.view.get(), id, is_kept)
             }
             Input::Vote(it) => {
-                let (vote, signer) = (it.get().vote, keys::node(it.get().signer));
+                let (vote, signer) = (it.get().vote, node_at(it.get().signer));
                 let signed = hash(&vote.signed_bytes(chain_id));
                 (Statement::Vote, signer, vote.view.get(), signed, is_near(vote.view))
             }
             Input::CommitVote(it) => {
-                let (vote, signer) = (it.get().vote, keys::node(it.get().signer));
+                let (vote, signer) = (it.get().vote, node_at(it.get().signer));
                 let signed = hash(&vote.signed_bytes(chain_id));
                 (Statement::CommitVote, signer, vote.view.get(), signed, is_near(vote.view))
             }
             Input::Timeout(it) => {
-                let (timeout, signer) = (it.get().timeout, keys::node(it.get().signer));
+                let (timeout, signer) = (it.get().timeout, node_at(it.get().signer));
                 let signed = hash(&timeout.signed_bytes(chain_id));
                 (Statement::Timeout, signer, timeout.view.get(), signed, is_near(timeout.view))
             }
             Input::Batch(it) => {
                 let header = it.get().header();
-                let Some(author) = self.author(header.author) else { return Ok(()) };
+                let author = self.members.owner(&header.author);
                 let heads = &self.chain[self.committed[node]].heads;
                 let head = heads.get(&header.author).map(|(seq, _)| *seq).unwrap_or_default();
                 let place = header.lane_seq.get();
@@ -628,6 +786,7 @@ impl Oracles {
             }
             _ => return Ok(()),
         };
+        let Some(signer) = signer else { return Ok(()) };
         if !is_kept || !self.liars.contains(&signer) {
             return Ok(());
         }
@@ -677,12 +836,8 @@ impl Oracles {
         })
     }
 
-    fn author(&self, key: PublicKey) -> Option<usize> {
-        self.committee.index_of(&key).map(keys::node)
-    }
-
     fn is_of_liar(&self, header: &BatchHeader) -> bool {
-        self.author(header.author).is_some_and(|author| self.liars.contains(&author))
+        self.members.owner(&header.author).is_some_and(|author| self.liars.contains(&author))
     }
 
     // ---- what becomes durable ----
@@ -714,6 +869,17 @@ impl Oracles {
             self.on_lie_sent(node, input);
             return Ok(());
         }
+        let is_signed = matches!(
+            input,
+            Input::Proposal(_)
+                | Input::Vote(_)
+                | Input::CommitVote(_)
+                | Input::Timeout(_)
+                | Input::Batch(_)
+        );
+        self.require(!is_signed || !self.is_amnesiac(node), Invariant::Amnesia, || {
+            format!("node {node} has lost its safety records and signs {input:?}")
+        })?;
         match input {
             Input::Proposal(it) => self.on_proposal_sent(node, &it.get().block, disk),
             Input::Vote(it) => self.on_vote_sent(node, it.get(), disk),
@@ -723,6 +889,11 @@ impl Oracles {
             Input::BatchAck(it) => self.on_ack_sent(node, &it.get().message, disk),
             _ => Ok(()),
         }
+    }
+
+    fn note_view(&mut self, era: Era, view: View) {
+        let highest = self.highest_views.entry(era).or_default();
+        *highest = view.max(*highest);
     }
 
     /// Notes what others may use of what a liar signs.
@@ -745,7 +916,7 @@ impl Oracles {
     fn on_proposal_sent(&mut self, node: usize, block: &Block, disk: &Disk) -> Checked {
         let header = block.header();
         let key = (header.era, header.view);
-        self.highest_view = self.highest_view.max(header.view);
+        self.note_view(header.era, header.view);
         let before = *self.voices[node].proposals.entry(key).or_insert(block.id());
         self.one_voice(node, before == block.id(), || (before, block.id()))?;
         let safety = self.durable_safety(node, disk, header.era)?;
@@ -754,7 +925,8 @@ impl Oracles {
         });
         // A commit in the same sync may have decided against the block.
         let stored = disk.stored();
-        let is_decided = stored.root.header.height >= header.height;
+        let is_decided =
+            is_decided(stored, header.era) || stored.root.header.height >= header.height;
         let is_stored = is_decided || stored.block(&block.id()).is_some();
         self.synced(node, durable && is_stored, block.id())
     }
@@ -762,7 +934,7 @@ impl Oracles {
     /// A vote leaves: as above, and the block and all that it cites are synced.
     fn on_vote_sent(&mut self, node: usize, sent: &SignedVote, disk: &Disk) -> Checked {
         let vote = sent.vote;
-        self.highest_view = self.highest_view.max(vote.view);
+        self.note_view(vote.era, vote.view);
         let before = *self.voices[node].votes.entry((vote.era, vote.view)).or_insert(vote.block);
         self.one_voice(node, before == vote.block, || (before, vote.block))?;
         let safety = self.durable_safety(node, disk, vote.era)?;
@@ -771,8 +943,11 @@ impl Oracles {
         self.synced(node, durable, vote)?;
         let Some(block) = disk.stored().block(&vote.block) else {
             // A vote that was given again after a newer block was committed.
-            let height = disk.stored().root.header.view;
-            return self.synced(node, height >= vote.view, vote);
+            let stored = disk.stored();
+            let head = stored.root.header;
+            let is_past =
+                is_decided(stored, vote.era) || head.era == vote.era && head.view >= vote.view;
+            return self.synced(node, is_past, vote);
         };
         let held = block.citations().iter().all(|citation| {
             self.is_range_durable(
@@ -793,7 +968,7 @@ impl Oracles {
         disk: &Disk,
     ) -> Checked {
         let vote = sent.vote;
-        self.highest_view = self.highest_view.max(vote.view);
+        self.note_view(vote.era, vote.view);
         let voice = &mut self.voices[node];
         let signed = (vote, sent.signature);
         let before = voice.commit_votes.entry((vote.era, vote.view)).or_insert(signed).0;
@@ -814,7 +989,7 @@ impl Oracles {
     /// A timeout leaves: as above.
     fn on_timeout_sent(&mut self, node: usize, sent: &SignedTimeout, disk: &Disk) -> Checked {
         let Timeout { era, view, high_qc_view } = sent.timeout;
-        self.highest_view = self.highest_view.max(view);
+        self.note_view(era, view);
         let voice = &mut self.voices[node];
         let before = *voice.timeouts.entry((era, view)).or_insert(high_qc_view);
         let hides =
@@ -833,7 +1008,8 @@ impl Oracles {
     fn on_batch_sent(&mut self, node: usize, batch: &SignedBatch, disk: &Disk) -> Checked {
         let header = batch.header();
         let digest = header.digest(&self.chain_id);
-        let before = *self.voices[node].batches.entry(header.lane_seq).or_insert(digest);
+        let before =
+            *self.voices[node].batches.entry((header.author, header.lane_seq)).or_insert(digest);
         self.one_voice(node, before == digest, || (before, digest))?;
         let durable = disk.stored().batch(header).is_some();
         self.synced(node, durable, header)
@@ -875,8 +1051,8 @@ impl Oracles {
         disk: &'a Disk,
         era: Era,
     ) -> Result<Option<&'a SafetyRecord>, Box<Breach>> {
-        let record = disk.stored().safety.as_deref();
-        self.synced(node, record.is_some_and(|record| record.era == era), era)?;
+        let record = disk.stored().safety.get(&era);
+        self.synced(node, record.is_some(), era)?;
         Ok(record)
     }
 
@@ -931,6 +1107,13 @@ impl fmt::Display for Invariant {
     }
 }
 
+/// Whether the committed head is of a later era, or ended this one: then all
+/// blocks of it are decided.
+fn is_decided(stored: &Stored, era: Era) -> bool {
+    let head = stored.root.header.era;
+    head > era || head == era && stored.root.opening.is_some()
+}
+
 /// Whether a record's last thing of a kind is this one, or of a later view.
 fn newer<T: PartialEq>(last: Option<T>, view_of: impl Fn(&T) -> View, this: T, view: View) -> bool {
     last.is_some_and(
@@ -960,10 +1143,10 @@ fn height_number(height: u64) -> usize {
 mod tests {
     use super::*;
     use crate::keys::{Keyring, index};
-    use bizra_consensus::EpochState;
+    use bizra_consensus::{EpochState, Opening, Recipients, Versions};
     use bizra_types::batch::BatchRecord;
-    use bizra_types::block::{BlockContent, Citation};
-    use bizra_types::certificate::Qc;
+    use bizra_types::block::{BlockContent, Citation, Closes};
+    use bizra_types::certificate::{Certificate, Qc};
     use bizra_types::committee::SignerSet;
     use bizra_types::genesis::Parameters;
     use bizra_types::message::Vote;
@@ -979,16 +1162,26 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let keyring = Keyring::new(1, 4, Parameters::default());
-            let oracles = Oracles::new(keyring.genesis(), Vec::new(), BTreeSet::new());
+            let keyring = Keyring::new(1, 4, Parameters::default(), true);
+            let oracles = Oracles::new(&keyring, Vec::new(), BTreeSet::new());
             Self { keyring, oracles }
         }
 
         /// A block in a view, on a parent of the view before.
         fn block(&self, height: u64, view: u64, parent: BlockId, cites: &[Citation]) -> Block {
+            Block::new(self.content(height, view, parent, cites))
+        }
+
+        fn content(
+            &self,
+            height: u64,
+            view: u64,
+            parent: BlockId,
+            cites: &[Citation],
+        ) -> BlockContent {
             let mut justify = Qc::root(ERA, parent, 4);
             justify.vote.view = View::new(view - 1);
-            Block::new(BlockContent {
+            BlockContent {
                 protocol_version: self.keyring.genesis().protocol_version,
                 chain_id: self.keyring.chain_id(),
                 height: BlockHeight::new(height),
@@ -999,7 +1192,7 @@ mod tests {
                 timestamp_ms: TimestampMs::new(view),
                 proposer: index(0),
                 closes: None,
-            })
+            }
         }
 
         fn genesis(&self) -> BlockId {
@@ -1012,7 +1205,7 @@ mod tests {
             let chain_id = self.keyring.chain_id();
             let signatures: Vec<_> = signers
                 .iter()
-                .map(|node| self.keyring.sign(*node, &vote.signed_bytes(&chain_id)))
+                .map(|node| self.keyring.sign(ERA, *node, &vote.signed_bytes(&chain_id)))
                 .collect();
             for (node, signature) in signers.iter().zip(&signatures) {
                 let voice = &mut self.oracles.voices[*node].commit_votes;
@@ -1027,6 +1220,8 @@ mod tests {
                 lane_heads: heads.collect(),
                 epoch: EpochState::genesis(&chain_id),
                 cert: Some(cert.clone()),
+                versions: Versions::of(block.header().protocol_version),
+                opening: None,
             };
             Commit { blocks: vec![(block.clone(), exec)], cert, root }
         }
@@ -1038,6 +1233,115 @@ mod tests {
 
     fn broken(checked: Checked) -> Option<Invariant> {
         checked.err().map(|breach| breach.invariant)
+    }
+
+    /// A world with a block that ends the era, its exec, and who takes over.
+    fn closing_world() -> (World, Block, ExecHash, Arc<Committee>) {
+        let mut world = World::new();
+        let genesis = world.genesis();
+        let author = world.keyring.genesis().committee.key(index(2)).expect("four validators");
+        let number = world.oracles.new_record();
+        for choice in 0.. {
+            let mut bytes = vec![0; ledger::CHANGE_BYTES];
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            ledger::write_change(&mut bytes, ledger::Change::Committee, choice);
+            let record = BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: bytes.into() };
+            let records: Arc<[BatchRecord]> = Arc::new([record]);
+            let seq = LaneSeq::new(1);
+            let header = BatchHeader::new(ERA, author, seq, BatchDigest::ZERO, &records);
+            let digest = header.digest(&world.keyring.chain_id());
+            let batch = Arc::new(world.keyring.sign_batch(header, records));
+            let block = world.block(1, 1, genesis, &[Citation { author, up_to_seq: seq, digest }]);
+            let batches = [Arc::clone(&batch)];
+            let decisions = ledger::decisions(world.keyring.members(), block.header(), &batches);
+            let Some(next) = decisions.next_committee else { continue };
+            assert_eq!(world.oracles.on_accepted(batch), Ok(()));
+            let exec = ledger::exec(ledger::genesis_exec(), &batches);
+            return (world, block, exec, next);
+        }
+        unreachable!("some choice changes the committee")
+    }
+
+    #[test]
+    fn all_hand_over_with_the_same_block_and_to_the_same_committee() {
+        let next_of = |opened: &dyn Fn(Arc<Committee>) -> Option<Arc<Committee>>| {
+            let (mut world, block, exec, next) = closing_world();
+            let mut commit = world.commit(&block, exec, &[0, 1, 2]);
+            let opening = |committee| Opening { committee, filler: None };
+            commit.root.opening = opened(next).map(opening);
+            broken(world.oracles.on_commit(0, &commit))
+        };
+        assert_eq!(next_of(&|next| Some(next)), None);
+        assert_eq!(next_of(&|_| None), Some(Invariant::Handover), "the era goes on");
+        let first = Arc::clone(&World::new().keyring.genesis().committee);
+        let other = next_of(&|_| Some(Arc::clone(&first)));
+        assert_eq!(other, Some(Invariant::Handover), "another committee");
+    }
+
+    #[test]
+    fn a_filler_makes_what_it_closes_final_and_never_itself() {
+        let (mut world, block, exec, next) = closing_world();
+        let closes = Some(Closes { block: block.id(), exec });
+        let content = world.content(1, 2, block.id(), &[]);
+        let filler = Block::new(BlockContent { closes, ..content });
+        let on_filler = world.commit(&filler, exec, &[0, 1, 2]);
+        let mut commit = world.commit(&block, exec, &[0, 1, 2]);
+        let opening = Opening { committee: next, filler: Some(*filler.header()) };
+        commit.root.opening = Some(opening);
+        let plain = broken(world.oracles.on_commit(0, &commit));
+        assert_eq!(plain, Some(Invariant::CommitCertificate), "it is not of the filler");
+        commit.cert = on_filler.cert.clone();
+        assert_eq!(world.oracles.on_commit(1, &commit), Ok(()));
+
+        let mut world = World::new();
+        let closes = Some(Closes { block: world.genesis(), exec: World::empty_exec() });
+        let content = world.content(1, 1, world.genesis(), &[]);
+        let filler = Block::new(BlockContent { closes, ..content });
+        let commit = world.commit(&filler, World::empty_exec(), &[0, 1, 2]);
+        assert_eq!(broken(world.oracles.on_commit(0, &commit)), Some(Invariant::Handover));
+    }
+
+    #[test]
+    fn a_block_of_a_version_that_is_not_in_force_is_seen() {
+        let mut world = World::new();
+        let content = world.content(1, 1, world.genesis(), &[]);
+        let protocol_version = ledger::NEXT_VERSION;
+        let block = Block::new(BlockContent { protocol_version, ..content });
+        let commit = world.commit(&block, World::empty_exec(), &[0, 1, 2]);
+        assert_eq!(broken(world.oracles.on_commit(0, &commit)), Some(Invariant::Version));
+    }
+
+    #[test]
+    fn nothing_of_an_ended_era_is_signed_or_recorded() {
+        let (mut world, block, exec, next) = closing_world();
+        let cert = world.commit(&block, exec, &[0, 1, 2]).cert;
+        let closed = ClosedEra { era: ERA, next, certificate: Certificate::Commit(cert) };
+        let send = |era| {
+            let message = Outgoing::Vote(Vote { era, ..vote(5) });
+            [Send { to: Recipients::All, message }]
+        };
+        assert_eq!(world.oracles.on_decided(1, &send(ERA)), Ok(()));
+        assert_eq!(world.oracles.on_closed(1, &closed), Ok(()));
+        let found = broken(world.oracles.on_decided(1, &send(ERA)));
+        assert_eq!(found, Some(Invariant::EndedEra));
+        let found = broken(world.oracles.on_safety(1, &record(5, 4)));
+        assert_eq!(found, Some(Invariant::EndedEra));
+        assert_eq!(world.oracles.on_decided(1, &send(ERA.next())), Ok(()));
+        assert_eq!(world.oracles.on_decided(2, &send(ERA)), Ok(()), "another node");
+    }
+
+    #[test]
+    fn a_signature_without_safety_records_is_seen() {
+        let mut world = World::new();
+        let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
+        let disk = Disk::new(root, SafetyRecord { last_voted: Some(vote(5)), ..record(5, 4) });
+        world.oracles.muted = vec![Invariant::PersistBeforeSend];
+        let sent = signed(&mut world, 1, vote(5));
+        let input = Input::Vote(world.keyring.verifier().vote(sent).expect("signed above"));
+        assert_eq!(world.oracles.on_sent(1, &input, &disk), Ok(()));
+        world.oracles.on_amnesia(1);
+        let found = broken(world.oracles.on_sent(1, &input, &disk));
+        assert_eq!(found, Some(Invariant::Amnesia));
     }
 
     #[test]
@@ -1106,7 +1410,7 @@ mod tests {
             let records: Arc<[BatchRecord]> = Arc::new([record]);
             let header = BatchHeader::new(ERA, author, LaneSeq::new(seq), previous, &records);
             previous = header.digest(&world.keyring.chain_id());
-            let batch = Arc::new(world.keyring.sign_batch(2, header, records));
+            let batch = Arc::new(world.keyring.sign_batch(header, records));
             assert_eq!(world.oracles.on_accepted(Arc::clone(&batch)), Ok(()));
             batches.push(batch);
         }
@@ -1234,7 +1538,7 @@ mod tests {
         ];
         for (old, new, is_allowed, name) in cases {
             let mut world = World::new();
-            world.oracles.safety[1] = Some(Box::new(old));
+            world.oracles.safety[1] = BTreeMap::from([(ERA, old)]);
             let expected = (!is_allowed).then_some(Invariant::SafetyRecord);
             assert_eq!(broken(world.oracles.on_safety(1, &new)), expected, "{name}");
         }
@@ -1244,7 +1548,7 @@ mod tests {
     fn two_things_in_one_view_and_a_hidden_certificate_are_heard() {
         let mut world = World::new();
         let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
-        let disk = Disk::new(root);
+        let disk = Disk::new(root, record(1, 0));
         world.oracles.muted = vec![Invariant::PersistBeforeSend];
         let signature = Signature([0; 64]);
         let send = |world: &mut World, vote| {
@@ -1278,7 +1582,7 @@ mod tests {
     fn what_is_not_synced_may_not_leave() {
         let mut world = World::new();
         let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
-        let disk = Disk::new(root);
+        let disk = Disk::new(root, record(1, 0));
         let sent = SignedVote { vote: vote(5), signer: index(1), signature: Signature([0; 64]) };
         let found = broken(world.oracles.on_vote_sent(1, &sent, &disk));
         assert_eq!(found, Some(Invariant::PersistBeforeSend));
@@ -1286,15 +1590,15 @@ mod tests {
 
     /// A world in which node 3 lies.
     fn world_with_a_liar() -> World {
-        let keyring = Keyring::new(1, 4, Parameters::default());
-        let mut oracles = Oracles::new(keyring.genesis(), Vec::new(), BTreeSet::from([3]));
-        oracles.safety = vec![Some(Box::new(record(5, 4))); 4];
+        let keyring = Keyring::new(1, 4, Parameters::default(), false);
+        let mut oracles = Oracles::new(&keyring, Vec::new(), BTreeSet::from([3]));
+        oracles.safety = vec![BTreeMap::from([(ERA, record(5, 4))]); 4];
         World { keyring, oracles }
     }
 
     fn signed(world: &mut World, node: usize, vote: Vote) -> SignedVote {
         let chain_id = world.keyring.chain_id();
-        let signature = world.keyring.sign(node, &vote.signed_bytes(&chain_id));
+        let signature = world.keyring.sign(ERA, node, &vote.signed_bytes(&chain_id));
         SignedVote { vote, signer: index(node), signature }
     }
 

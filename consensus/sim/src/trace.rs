@@ -66,7 +66,9 @@ pub(crate) fn fingerprint(input: &Input) -> u64 {
         Input::Certificate(it) => match it.get() {
             Certificate::Qc(qc) => leading(qc.vote.block.as_bytes()),
             Certificate::Tc(tc) => tc.view.get(),
-            Certificate::Commit(cert) => leading(cert.vote.exec.as_bytes()),
+            Certificate::Commit(cert) | Certificate::Filler(cert, _) => {
+                leading(cert.vote.exec.as_bytes())
+            }
         },
         Input::Reveal(it) => leading(&it.get().output),
         Input::Batch(it) => leading(&it.get().signature().0),
@@ -122,6 +124,10 @@ pub(crate) fn describe(input: &Input) -> String {
             Certificate::Commit(cert) => {
                 format!("commit certificate view {} block {:?}", cert.vote.view, cert.vote.block)
             }
+            Certificate::Filler(cert, header) => format!(
+                "commit certificate view {} of a filler of {:?}",
+                cert.vote.view, header.closes
+            ),
         },
         Input::Reveal(it) => format!("reveal of {} for {:?}", it.get().validator, it.get().epoch),
         Input::Batch(it) => {
@@ -140,7 +146,10 @@ pub(crate) fn describe(input: &Input) -> String {
         }
         Input::Record(record) => format!("record {}", hex(&record.bytes[..8])),
         Input::Heard { peer, .. } => format!("heard {peer}"),
-        Input::Executed { block, exec } => format!("executed {block:?} to {exec:?}"),
+        Input::Executed { block, exec, decisions } => {
+            let ends = if decisions.next_committee.is_some() { ", the era's last" } else { "" };
+            format!("executed {block:?} to {exec:?}{ends}")
+        }
         Input::Block(it) => {
             let header = it.get().header();
             format!("block {:?} view {} height {}", it.get().id(), header.view, header.height)

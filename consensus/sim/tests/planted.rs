@@ -7,6 +7,7 @@ fn sabotaged(seed: u64, sabotage: Sabotage, muted: &[Invariant]) -> Report {
     let options = Options {
         views_min: 60,
         faults_min: 40,
+        changes: false,
         sabotage: Some(sabotage),
         muted: muted.to_vec(),
         ..Options::new(seed, 4)

@@ -4,7 +4,7 @@ use bizra_sim::{Options, Report, run};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn healthy(seed: u64, validators: usize) -> Options {
-    Options { views_min: 100, faults_min: 0, ..Options::new(seed, validators) }
+    Options { views_min: 100, faults_min: 0, changes: false, ..Options::new(seed, validators) }
 }
 
 fn plagued(seed: u64, validators: usize) -> Options {

@@ -67,6 +67,7 @@ impl Lie for StaleCertificates {
                         before(&stage.memory.commit_certs, cert.vote.view, stage.rng)
                             .map(Certificate::Commit)
                     }
+                    Certificate::Filler(..) => None,
                 };
                 let Some(older) = older else { return stage.post(parcel) };
                 stage.lie();
