@@ -11,6 +11,7 @@ use bizra_types::batch::{
     BATCH_BYTES_MAX, BatchHeader, BatchRecord, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SignedBatch,
 };
 use bizra_types::block::Citation;
+use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, ChainId};
 use bizra_types::numbers::{Era, LaneSeq, TimestampMs, ValidatorIndex, View};
@@ -41,6 +42,8 @@ pub(crate) struct Lanes {
     is_closing: bool,
     /// Authors that may be cited only with acknowledgements, until a view.
     withholding: BTreeMap<PublicKey, View>,
+    /// Who stands in the committee of this era.
+    members: BTreeSet<PublicKey>,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +119,14 @@ impl Lanes {
             pending_bytes: 0,
             is_closing: false,
             withholding: BTreeMap::new(),
+            members: BTreeSet::new(),
         }
+    }
+
+    /// Whether a batch may be cited in an era: of whoever has left for one era
+    /// more, of a member for ever. Its lane could not go on otherwise.
+    pub(crate) fn is_timely(&self, header: &BatchHeader, era: Era) -> bool {
+        header.era <= era && (header.era.next() >= era || self.members.contains(&header.author))
     }
 
     /// Whether a record of `bytes` may be admitted.
@@ -275,8 +285,7 @@ impl Lanes {
                 let acks = next.acks.len() + 1;
                 let extra = if acks >= limits.quorum { 0 } else { size };
                 if header.newest_ms > limits.newest_ms_max
-                    || header.era > limits.era
-                    || header.era.next() < limits.era
+                    || !self.is_timely(header, limits.era)
                     || bytes + size > limits.bytes_max
                     || unacknowledged + extra > limits.unacknowledged_bytes_max
                     || (self.is_withholding(author, limits.view)
@@ -324,7 +333,7 @@ impl Lanes {
                     break;
                 };
                 let header = held.batch.header();
-                if header.era > era || header.era.next() < era {
+                if !self.is_timely(header, era) {
                     return Resolution::Invalid("a cited batch is of another era");
                 }
                 bytes += u64::from(header.records_bytes);
@@ -356,7 +365,8 @@ impl Lanes {
     }
 
     /// Begins an era: places in the committee mean other validators now.
-    pub(crate) fn begin_era(&mut self) {
+    pub(crate) fn begin_era(&mut self, committee: &Committee) {
+        self.members = committee.iter().map(|(_, member)| member.consensus_key).collect();
         self.withholding.clear();
         for held in self.lanes.values_mut().flat_map(|lane| lane.batches.values_mut()).flatten() {
             held.acks.clear();

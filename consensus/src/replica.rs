@@ -105,6 +105,9 @@ pub struct Replica {
     /// was lost and comes again, and nothing may be signed before.
     later: BTreeMap<Era, SafetyRecord>,
     has_record: bool,
+    /// The last batch of each of our keys as of its last era: a lane goes on
+    /// with its key.
+    last_batches: BTreeMap<PublicKey, (LaneSeq, BatchDigest)>,
     /// Peers that were answered with a certificate lately, by what they sent.
     answered: BTreeMap<(ValidatorIndex, Answered), Time>,
     repeat_at: Option<Time>,
@@ -195,6 +198,26 @@ impl Final {
     }
 }
 
+/// The last batch of each of this node's keys: each is on disk until a final
+/// block cites it.
+fn last_batches(
+    config: &ReplicaConfig,
+    root: &Root,
+    batches: &[Arc<SignedBatch>],
+) -> BTreeMap<PublicKey, (LaneSeq, BatchDigest)> {
+    let chain_id = config.genesis.chain_id();
+    let mut last_batches = BTreeMap::new();
+    for key in &config.keys {
+        let own = batches.iter().map(|batch| batch.header()).filter(|it| it.author == *key);
+        let own = own.map(|header| (header.lane_seq, header.digest(&chain_id)));
+        let head = root.lane_heads.get(key).copied();
+        if let Some(last) = own.chain(head).max_by_key(|(seq, _)| *seq) {
+            last_batches.insert(*key, last);
+        }
+    }
+    last_batches
+}
+
 /// The block that became final by what closed an era.
 fn closing_block(certificate: &Certificate) -> BlockId {
     match certificate {
@@ -254,10 +277,14 @@ impl Replica {
         let mut records: BTreeMap<_, _> =
             records.into_iter().map(|record| (record.era, record)).collect();
         let later = records.split_off(&era.next());
-        let last_batch = records.last_key_value().and_then(|(_, record)| record.last_batch);
+        let last_batches = last_batches(config, &root, &batches);
         let safety = match records.remove(&era) {
             Some(record) => Safety::restored(record),
-            None => Safety::begun(Qc::root(era, era_root, committee.size()), last_batch),
+            None => {
+                let key = config.keys.iter().find(|key| committee.index_of(key).is_some());
+                let last_batch = key.and_then(|key| last_batches.get(key)).copied();
+                Safety::begun(Qc::root(era, era_root, committee.size()), last_batch)
+            }
         };
         let schedule =
             Schedule::new(genesis.chain_id(), genesis.time_ms, genesis.parameters.vrf_epoch_ms);
@@ -299,6 +326,7 @@ impl Replica {
             closed,
             later,
             has_record,
+            last_batches,
             answered: BTreeMap::new(),
             repeat_at: None,
             accused: BTreeSet::new(),
@@ -306,6 +334,7 @@ impl Replica {
             last_leader: Cell::new(None),
         };
         let mut effects = Effects::default();
+        replica.lanes.begin_era(&replica.committee);
         replica.take_seat(&mut effects);
         replica.pacemaker.seat(replica.me.map(|(me, _)| me));
         if let Some(closed) = replica.closed.get(&era) {
@@ -559,14 +588,18 @@ impl Replica {
         let batch = Arc::new(batch.into_inner());
         let header = *batch.header();
         let digest = header.digest(&self.chain_id);
-        if header.era.next() < self.safety.era() {
+        if header.era < self.safety.era() && !self.lanes.is_timely(&header, self.safety.era()) {
             return;
         }
         let is_own = self.keys.contains(&header.author);
         let is_cited = is_own || self.is_wanted(&header.author, header.lane_seq, digest);
         let heads = &self.tree.root().lane_heads;
         let accepted = self.lanes.accept(heads, &batch, is_cited);
-        if is_own && self.safety.record().last_batch == Some((header.lane_seq, digest)) {
+        let last_batch = match self.me {
+            Some((_, key)) if key == header.author => self.safety.record().last_batch,
+            _ => self.last_batches.get(&header.author).copied(),
+        };
+        if is_own && last_batch == Some((header.lane_seq, digest)) {
             self.lanes.on_own_batch_sent();
         }
         match accepted {
@@ -1064,12 +1097,15 @@ impl Replica {
         if self.closed.len() > CLOSED_ERAS_MAX {
             self.closed.pop_first();
         }
-        let last_batch = self.safety.record().last_batch;
+        if let (Some((_, key)), Some(last)) = (self.me, self.safety.record().last_batch) {
+            self.last_batches.insert(key, last);
+        }
         self.safety = match self.later.remove(&era) {
             Some(record) => Safety::restored(record),
             None => {
                 let root = Qc::root(era, self.tree.root_id(), self.committee.size());
-                Safety::begun(root, last_batch)
+                let key = self.seat().map(|(_, key)| key);
+                Safety::begun(root, key.and_then(|key| self.last_batches.get(&key)).copied())
             }
         };
         self.take_seat(effects);
@@ -1079,7 +1115,7 @@ impl Replica {
             self.committee.quorum(),
             self.me.map(|(me, _)| me),
         );
-        self.lanes.begin_era();
+        self.lanes.begin_era(&self.committee);
         self.schedule.begin_era();
         self.votes = Votes::default();
         self.proposals.clear();
@@ -1103,11 +1139,16 @@ impl Replica {
 
     /// Finds our place in the committee of the era, if we may sign in it.
     fn take_seat(&mut self, effects: &mut Effects) {
-        let seat = self.keys.iter().find_map(|key| Some((self.committee.index_of(key)?, *key)));
+        let seat = self.seat();
         if seat.is_some() && !self.has_record {
             self.stop(effects, Alarm::NoSafetyRecord);
         }
-        self.me = seat.filter(|_| self.later.is_empty());
+        let has_ended = self.closed.contains_key(&self.safety.era());
+        self.me = seat.filter(|_| self.later.is_empty() && !has_ended);
+    }
+
+    fn seat(&self) -> Option<(ValidatorIndex, PublicKey)> {
+        self.keys.iter().find_map(|key| Some((self.committee.index_of(key)?, *key)))
     }
 
     /// Whether the highest certified chain ends the era, and none of our keys
@@ -1504,7 +1545,7 @@ impl Replica {
             let Some((batch, acks)) = self.lanes.oldest_unacknowledged(heads, key) else {
                 continue;
             };
-            if batch.header().era.next() < self.safety.era() {
+            if !self.lanes.is_timely(batch.header(), self.safety.era()) {
                 continue;
             }
             again = true;
@@ -1814,9 +1855,10 @@ impl Replica {
         near
     }
 
-    /// Puts the changed safety record among what must be durable.
+    /// Puts the changed safety record among what must be durable. A validator
+    /// that has lost its records writes none: it would pass for fresh later.
     fn finish(&mut self, effects: &mut Effects) {
-        if self.me.is_some() {
+        if self.me.is_some() && self.has_record {
             effects.persist.safety.extend(self.safety.take_changed());
         }
     }

@@ -210,6 +210,63 @@ fn a_validator_whose_record_is_gone_signs_nothing() {
     assert!(cluster.nodes[A].sent.is_empty(), "{:?}", cluster.nodes[A].sent);
 }
 
+/// What is written without one would pass for a fresh record after the next start.
+#[test]
+fn a_validator_whose_record_is_gone_signs_nothing_after_another_restart_either() {
+    let mut cluster = Cluster::new(&[D]);
+    cluster.add(A, Disk::default());
+    assert!(cluster.nodes[A].disk.safety.is_empty());
+    cluster.restart(A);
+    assert_eq!(cluster.nodes[A].alarms, [Alarm::NoSafetyRecord]);
+    cluster.pass(&[A], 5_000);
+    assert!(cluster.nodes[A].sent.is_empty(), "{:?}", cluster.nodes[A].sent);
+}
+
+/// As above, of a validator that left: it has no record of a later era.
+#[test]
+fn who_has_left_signs_nothing_of_the_ended_era_after_a_restart() {
+    let (mut cluster, block, _) = closing(&[D], &[B, C, D, E]);
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    cluster.send_certificate(A, Certificate::Commit(cert));
+    cluster.nodes[A].disk.root = None;
+    cluster.slow.insert(block.id());
+    cluster.nodes[A].sent.clear();
+    cluster.restart(A);
+    cluster.pass(&[A], 5_000);
+    assert_eq!(era_of(&cluster, A), ERA);
+    let signed = cluster.votes_of(A).len() + cluster.timeouts_of(A).len();
+    assert_eq!(signed + cluster.commit_votes_of(A).len(), 0);
+    cluster.finish(A, &block);
+    assert_eq!(era_of(&cluster, A), NEXT);
+}
+
+/// A lane belongs to a key: under another one it begins at its start, and goes
+/// on where it was when the old one comes back.
+#[test]
+fn a_rotated_key_begins_a_lane_of_its_own() {
+    let (mut cluster, block, _) = closing(&[D], &[rotated(A), B, C, D]);
+    let record = || {
+        let admitted_at_ms = bizra_types::numbers::TimestampMs::new(1);
+        Input::Record(bizra_types::batch::BatchRecord { admitted_at_ms, bytes: [7; 40].into() })
+    };
+    let batches = |cluster: &Cluster| -> Vec<_> {
+        let batches = cluster.nodes[A].disk.batches.iter().map(|batch| *batch.header());
+        batches.map(|header| (header.author, header.lane_seq.get(), header.previous)).collect()
+    };
+    cluster.step(A, record());
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    cluster.send_certificate(A, Certificate::Commit(cert));
+    assert_eq!(era_of(&cluster, A), NEXT);
+    cluster.step(A, record());
+    cluster.restart(A);
+    cluster.step(A, record());
+    let (old, new) = (cluster.key(A), cluster.key(rotated(A)));
+    let found = batches(&cluster);
+    let places: Vec<_> = found.iter().map(|(author, seq, _)| (*author, *seq)).collect();
+    assert_eq!(places, [(old, 1), (new, 1), (new, 2)]);
+    assert_eq!(found[1].2, bizra_types::hash::BatchDigest::ZERO);
+}
+
 /// A version that A's program does not know comes into force after the next block.
 #[test]
 fn a_program_that_lacks_the_next_version_stops_before_it() {

@@ -100,7 +100,7 @@ fn lane_bound_holds_whatever_an_uncertified_block_cites() {
             BatchDigest(previous),
             &records,
         );
-        let batch = cluster.batch(D, header, records);
+        let batch = cluster.batch(header, records);
         let input = Input::Batch(cluster.verifier.batch(batch).expect("signed"));
         cluster.step(A, input);
         held = cluster.nodes[A].disk.batches.len();
@@ -198,7 +198,7 @@ fn follower_sends_nothing() {
         Arc::from([BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: vec![7; 10].into() }]);
     let header =
         BatchHeader::new(ERA, cluster.key(D), LaneSeq::new(1), BatchDigest::default(), &records);
-    let batch = cluster.batch(D, header, records);
+    let batch = cluster.batch(header, records);
     let input = Input::Batch(cluster.verifier.batch(batch).expect("signed"));
     let effects = follower.step(cluster.now(), input);
     assert!(effects.send.is_empty(), "{:?}", effects.send);

@@ -103,6 +103,9 @@ pub struct Report {
     pub faults: u64,
     /// Records that became final.
     pub records: u64,
+    /// Records that were accepted and cannot become final, because their
+    /// validator left and the era after ended.
+    pub lapsed: u64,
     /// Events.
     pub events: u64,
     /// Virtual time, in µs.
@@ -223,6 +226,7 @@ pub fn run(options: Options) -> Report {
         commits: cluster.oracles.height() as u64,
         faults: cluster.faults_injected,
         records: cluster.oracles.finals() as u64,
+        lapsed: cluster.oracles.lapsed() as u64,
         events: cluster.trace.events(),
         virtual_micros: cluster.now_micros,
         eras: cluster.keyring.members().newest().get(),
@@ -517,7 +521,8 @@ impl Cluster {
         let unfinal = self.oracles.unfinal();
         let invariant = if unfinal > 0 { Invariant::AcceptedIsKept } else { Invariant::Liveness };
         self.oracles.breach(invariant, || {
-            format!("{unfinal} accepted records are not final\n{}", self.describe_nodes())
+            let (batches, nodes) = (self.oracles.describe_unfinal(), self.describe_nodes());
+            format!("{unfinal} accepted records are not final\n{batches}{nodes}")
         })
     }
 

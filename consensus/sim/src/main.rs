@@ -68,6 +68,7 @@ struct Summary {
     commits: u64,
     faults: u64,
     records: u64,
+    lapsed: u64,
     events: u64,
     /// Eras that began after the first.
     handovers: u64,
@@ -250,6 +251,7 @@ impl Summary {
         self.commits += report.commits;
         self.faults += report.faults;
         self.records += report.records;
+        self.lapsed += report.lapsed;
         self.events += report.events;
         self.handovers += report.eras - 1;
         self.virtual_micros += report.virtual_micros;
@@ -270,7 +272,7 @@ impl Summary {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn print(&self, elapsed: Duration, is_json: bool) {
         let views_per_second = self.views as f64 / elapsed.as_secs_f64();
-        let Self { seeds, views, commits, faults, records, events, handovers, .. } = self;
+        let Self { seeds, views, commits, faults, records, events, handovers, lapsed, .. } = self;
         let (seconds, violations) = (elapsed.as_secs_f64(), self.violations.len());
         let virtual_seconds = self.virtual_micros / 1_000_000;
         let (refused, named) = (self.refused, self.named);
@@ -283,7 +285,7 @@ impl Summary {
         if is_json {
             println!(
                 "{{\"seeds\":{seeds},\"views\":{views},\"commits\":{commits},\"faults\":{faults},\
-                 \"records\":{records},\"events\":{events},\"handovers\":{handovers},\
+                 \"records\":{records},\"events\":{events},\"handovers\":{handovers},\"lapsed\":{lapsed},\
                  \"virtual_seconds\":{virtual_seconds},\
                  \"seconds\":{seconds:.3},\"views_per_second\":{views_per_second:.0},\
                  \"lies\":{lies},\"refused\":{refused},\"named\":{named},\
@@ -296,7 +298,7 @@ impl Summary {
         }
         println!(
             "{seeds} seeds, {views} views, {commits} commits, {records} records, {faults} faults, \
-             {handovers} handovers, {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
+             {handovers} handovers, {lapsed} records lapsed, {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
              {views_per_second:.0} views per second\n\
              after healing, three heights everywhere in p50 {recovery_p50} ms, \
              p99 {recovery_p99} ms, at most {recovery_max} ms; views per final block \

@@ -88,7 +88,8 @@ pub enum Invariant {
     WellFormed,
     /// A record is final at most once.
     RecordOnce,
-    /// A record that was accepted becomes final after healing.
+    /// A record that was accepted becomes final after healing; what a validator
+    /// accepted that left, unless the era after ends before.
     AcceptedIsKept,
     /// Honest nodes raise no alarm but evidence.
     NoAlarm,
@@ -128,6 +129,9 @@ pub(crate) type Checked = Result<(), Box<Breach>>;
 enum Fate {
     Injected,
     Accepted,
+    /// Its validator left, and another era has ended since: no block may cite
+    /// it unless the validator comes back.
+    Lapsed,
     Final,
 }
 
@@ -313,6 +317,37 @@ impl Oracles {
         self.accepted
     }
 
+    /// The batches of honest nodes that are not final, for people.
+    pub(crate) fn describe_unfinal(&self) -> String {
+        let newest = self.members.committee(self.members.newest());
+        let mut lines: Vec<_> = self
+            .batches
+            .values()
+            .filter(|batch| {
+                let mut records = batch.records().iter();
+                !self.is_of_liar(batch.header())
+                    && records.any(|it| self.fates[record_number(&it.bytes)] == Fate::Accepted)
+            })
+            .map(|batch| {
+                let header = batch.header();
+                let node = self.members.owner(&header.author);
+                let is_member = newest.index_of(&header.author).is_some();
+                let seat = if is_member { "has" } else { "has no" };
+                format!(
+                    "batch {} of node {node:?}, which {seat} seat with {:?}, of era {}\n",
+                    header.lane_seq, header.author, header.era
+                )
+            })
+            .collect();
+        lines.sort();
+        lines.concat()
+    }
+
+    /// Records that their validators took with them when they left.
+    pub(crate) fn lapsed(&self) -> usize {
+        self.fates.iter().filter(|fate| **fate == Fate::Lapsed).count()
+    }
+
     /// Records that are final.
     pub(crate) const fn finals(&self) -> usize {
         self.finals
@@ -368,6 +403,19 @@ impl Oracles {
     pub(crate) fn begin(&mut self, era: Era, committee: &Arc<Committee>) {
         if !self.members.knows(era) {
             self.members.begin(era, Arc::clone(committee));
+            let Self { members, batches, fates, accepted, .. } = self;
+            for batch in batches.values() {
+                let fate = fate_of(members, batch.header());
+                for record in batch.records().iter() {
+                    // What a liar wrote is no record of ours.
+                    let Some(now) = fates.get_mut(record_number(&record.bytes)) else { continue };
+                    if matches!(now, Fate::Accepted | Fate::Lapsed) {
+                        *accepted -= usize::from(*now == Fate::Accepted);
+                        *accepted += usize::from(fate == Fate::Accepted);
+                        *now = fate;
+                    }
+                }
+            }
         }
     }
 
@@ -617,7 +665,8 @@ impl Oracles {
     fn record_final(&mut self, bytes: &[u8]) -> Checked {
         let number = record_number(bytes);
         let fate = self.fates[number];
-        self.require(fate == Fate::Accepted, Invariant::RecordOnce, || {
+        let is_first = matches!(fate, Fate::Accepted | Fate::Lapsed);
+        self.require(is_first, Invariant::RecordOnce, || {
             format!("record {number} becomes final and was {fate:?} before")
         })?;
         self.fates[number] = Fate::Final;
@@ -854,8 +903,9 @@ impl Oracles {
             self.require(fate == Fate::Injected, Invariant::RecordOnce, || {
                 format!("record {number} is accepted and was {fate:?} before")
             })?;
-            self.fates[number] = Fate::Accepted;
-            self.accepted += 1;
+            let fate = fate_of(&self.members, batch.header());
+            self.fates[number] = fate;
+            self.accepted += usize::from(fate == Fate::Accepted);
         }
         self.batches.insert(batch.header().digest(&self.chain_id), batch);
         Ok(())
@@ -1105,6 +1155,15 @@ impl fmt::Display for Invariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+/// What an accepted batch that is not final may hope for: a member's for ever,
+/// that of whoever has left for one era more.
+fn fate_of(members: &Members, header: &BatchHeader) -> Fate {
+    let newest = members.newest();
+    let is_member = members.committee(newest).index_of(&header.author).is_some();
+    let is_timely = is_member || header.era.next() >= newest;
+    if is_timely { Fate::Accepted } else { Fate::Lapsed }
 }
 
 /// Whether the committed head is of a later era, or ended this one: then all

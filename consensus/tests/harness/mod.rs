@@ -69,6 +69,11 @@ pub(crate) fn index(node: usize) -> ValidatorIndex {
     ValidatorIndex::new(u16::try_from(node).expect("few"))
 }
 
+/// The identity to which a node may rotate its key.
+pub(crate) fn rotated(node: usize) -> usize {
+    node + 10
+}
+
 pub(crate) fn view(view: u64) -> View {
     View::new(view)
 }
@@ -143,7 +148,7 @@ impl Cluster {
             blocks: disk.blocks.values().cloned().collect(),
             batches: disk.batches.clone(),
         };
-        let keys = vec![validator(node).consensus_key];
+        let keys = vec![validator(node).consensus_key, validator(rotated(node)).consensus_key];
         let version_max = ProtocolVersion::new(1);
         let config = ReplicaConfig { genesis: Arc::clone(&self.genesis), keys, version_max };
         let (replica, effects) = Replica::new(&config, restored, self.now());
@@ -210,7 +215,7 @@ impl Cluster {
             disk.blocks.extend(persist.blocks.into_iter().map(|block| (block.id(), block)));
             disk.batches.extend(persist.batches);
             for (header, records) in persist.own_batches {
-                let batch = self.batch(node, header, records);
+                let batch = self.batch(header, records);
                 self.nodes[node].disk.batches.push(Arc::new(batch));
             }
             let mut inputs = Vec::new();
@@ -262,7 +267,10 @@ impl Cluster {
 
     /// Signs anything as `node`: D's pen, and the drivers'.
     pub(crate) fn signature(&mut self, node: usize, message: &[u8]) -> Signature {
-        let key = self.key(node);
+        self.signature_of(self.key(node), message)
+    }
+
+    fn signature_of(&mut self, key: PublicKey, message: &[u8]) -> Signature {
         let half = Context::Signature.hash(&[&key.0, message]);
         let mut bytes = [0; 64];
         bytes[..32].copy_from_slice(&half.0);
@@ -272,13 +280,14 @@ impl Cluster {
         signature
     }
 
+    /// A batch with its author's signature.
     pub(crate) fn batch(
         &mut self,
-        node: usize,
         header: BatchHeader,
         records: Arc<[BatchRecord]>,
     ) -> SignedBatch {
-        let signature = self.signature(node, &header.signed_bytes(&self.genesis.chain_id()));
+        let message = header.signed_bytes(&self.genesis.chain_id());
+        let signature = self.signature_of(header.author, &message);
         SignedBatch::new(header, signature, records).expect("a header of its records")
     }
 
@@ -496,7 +505,7 @@ impl Cluster {
                 self.verifier.timeout(timeout).map(Input::Timeout)
             }
             Outgoing::Batch { header, records } => {
-                let batch = self.batch(node, header, records);
+                let batch = self.batch(header, records);
                 self.verifier.batch(batch).map(Input::Batch)
             }
             Outgoing::Reveal(_) => return None,
