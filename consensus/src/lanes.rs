@@ -364,13 +364,28 @@ impl Lanes {
         Some((Arc::clone(&held.batch), &held.acks))
     }
 
-    /// Begins an era: places in the committee mean other validators now.
-    pub(crate) fn begin_era(&mut self, committee: &Committee) {
+    /// Begins an era: places in the committee mean other validators now, and
+    /// what may not be cited any more goes. Our own stays, because whoever comes
+    /// back goes on with its lane.
+    pub(crate) fn begin_era(&mut self, era: Era, committee: &Committee, own: &[PublicKey]) {
         self.members = committee.iter().map(|(_, member)| member.consensus_key).collect();
         self.withholding.clear();
-        for held in self.lanes.values_mut().flat_map(|lane| lane.batches.values_mut()).flatten() {
-            held.acks.clear();
+        let mut lanes = core::mem::take(&mut self.lanes);
+        for lane in lanes.values_mut() {
+            for all in lane.batches.values_mut() {
+                all.retain(|held| {
+                    let header = held.batch.header();
+                    let is_kept = self.is_timely(header, era) || own.contains(&header.author);
+                    lane.bytes -= if is_kept { 0 } else { cost(&held.batch) };
+                    is_kept
+                });
+                for held in all {
+                    held.acks.clear();
+                }
+            }
+            lane.batches.retain(|_, held| !held.is_empty());
         }
+        self.lanes = lanes;
     }
 
     /// Forgets what the committed head cites.

@@ -334,7 +334,7 @@ impl Replica {
             last_leader: Cell::new(None),
         };
         let mut effects = Effects::default();
-        replica.lanes.begin_era(&replica.committee);
+        replica.lanes.begin_era(era, &replica.committee, &replica.keys);
         replica.take_seat(&mut effects);
         replica.pacemaker.seat(replica.me.map(|(me, _)| me));
         if let Some(closed) = replica.closed.get(&era) {
@@ -1115,7 +1115,7 @@ impl Replica {
             self.committee.quorum(),
             self.me.map(|(me, _)| me),
         );
-        self.lanes.begin_era(&self.committee);
+        self.lanes.begin_era(era, &self.committee, &self.keys);
         self.schedule.begin_era();
         self.votes = Votes::default();
         self.proposals.clear();

@@ -403,19 +403,36 @@ impl Oracles {
     pub(crate) fn begin(&mut self, era: Era, committee: &Arc<Committee>) {
         if !self.members.knows(era) {
             self.members.begin(era, Arc::clone(committee));
-            let Self { members, batches, fates, accepted, .. } = self;
-            for batch in batches.values() {
-                let fate = fate_of(members, batch.header());
-                for record in batch.records().iter() {
-                    // What a liar wrote is no record of ours.
-                    let Some(now) = fates.get_mut(record_number(&record.bytes)) else { continue };
-                    if matches!(now, Fate::Accepted | Fate::Lapsed) {
-                        *accepted -= usize::from(*now == Fate::Accepted);
-                        *accepted += usize::from(fate == Fate::Accepted);
-                        *now = fate;
-                    }
+            self.judge_lanes();
+        }
+    }
+
+    /// Finds what is accepted and may not be cited any more, lane by lane: what
+    /// comes after such a batch may not either.
+    fn judge_lanes(&mut self) {
+        let Self { members, batches, fates, accepted, liars, .. } = self;
+        let mut lanes: BTreeMap<(PublicKey, LaneSeq), &SignedBatch> = BTreeMap::new();
+        for batch in batches.values() {
+            let header = batch.header();
+            if members.owner(&header.author).is_some_and(|author| !liars.contains(&author)) {
+                lanes.insert((header.author, header.lane_seq), batch);
+            }
+        }
+        let mut before: Option<(PublicKey, Fate)> = None;
+        for ((author, _), batch) in lanes {
+            let above = before.filter(|(other, _)| *other == author).map(|(_, fate)| fate);
+            let fate = fate_of(members, batch.header(), above);
+            let mut is_final = false;
+            for record in batch.records().iter() {
+                let now = &mut fates[record_number(&record.bytes)];
+                is_final |= *now == Fate::Final;
+                if matches!(now, Fate::Accepted | Fate::Lapsed) {
+                    *accepted -= usize::from(*now == Fate::Accepted);
+                    *accepted += usize::from(fate == Fate::Accepted);
+                    *now = fate;
                 }
             }
+            before = (!is_final).then_some((author, fate));
         }
     }
 
@@ -840,8 +857,7 @@ impl Oracles {
             return Ok(());
         }
         if let Input::Batch(it) = input {
-            let bytes = it.get().header().records_bytes as usize;
-            let letters = BATCH_LETTERS_PER_BYTE * bytes + BATCH_LETTERS;
+            let letters = letters_of(it.get().header());
             self.batch_letters.entry(node).or_default().insert(BatchDigest(signed), letters);
         }
         let before = *self.heard.entry((node, statement, signer, place)).or_insert(signed);
@@ -876,13 +892,26 @@ impl Oracles {
     /// batches of honest nodes are final then. As text it is as long as all its
     /// maps and queues together.
     pub(crate) fn on_rest(&self, node: usize, replica: &Replica) -> Checked {
-        let batches = self.batch_letters.get(&node).map_or(0, |all| all.values().sum());
+        let of_liars: usize = self.batch_letters.get(&node).map_or(0, |all| all.values().sum());
+        let batches = of_liars + self.lapsed_letters(node);
         let mut held = Letters(0);
         let _ = write!(held, "{replica:?}");
         let Letters(held) = held;
         self.require(held <= HELD_LETTERS_MAX + batches, Invariant::Bounded, || {
-            format!("node {node} keeps {held} letters, {batches} of them for batches of liars")
+            format!("node {node} keeps {held} letters, where batches account for {batches}")
         })
+    }
+
+    /// Letters that a node's own batches take which it keeps in case it comes
+    /// back to the committee.
+    fn lapsed_letters(&self, node: usize) -> usize {
+        let own = self.batches.values().filter(|batch| {
+            self.members.owner(&batch.header().author) == Some(node)
+                && batch.records().first().is_some_and(|record| {
+                    self.fates.get(record_number(&record.bytes)) == Some(&Fate::Lapsed)
+                })
+        });
+        own.map(|batch| letters_of(batch.header())).sum()
     }
 
     fn is_of_liar(&self, header: &BatchHeader) -> bool {
@@ -897,15 +926,18 @@ impl Oracles {
             self.batches.insert(batch.header().digest(&self.chain_id), batch);
             return Ok(());
         }
+        let above = self.batches.get(&batch.header().previous);
+        let above = above.and_then(|above| above.records().first());
+        let above = above.map(|record| self.fates[record_number(&record.bytes)]);
+        let accepted = fate_of(&self.members, batch.header(), above);
         for record in batch.records().iter() {
             let number = record_number(&record.bytes);
             let fate = self.fates[number];
             self.require(fate == Fate::Injected, Invariant::RecordOnce, || {
                 format!("record {number} is accepted and was {fate:?} before")
             })?;
-            let fate = fate_of(&self.members, batch.header());
-            self.fates[number] = fate;
-            self.accepted += usize::from(fate == Fate::Accepted);
+            self.fates[number] = accepted;
+            self.accepted += usize::from(accepted == Fate::Accepted);
         }
         self.batches.insert(batch.header().digest(&self.chain_id), batch);
         Ok(())
@@ -1157,13 +1189,18 @@ impl fmt::Display for Invariant {
     }
 }
 
+/// Letters that it takes at most to write a batch down.
+fn letters_of(header: &BatchHeader) -> usize {
+    BATCH_LETTERS_PER_BYTE * header.records_bytes as usize + BATCH_LETTERS
+}
+
 /// What an accepted batch that is not final may hope for: a member's for ever,
-/// that of whoever has left for one era more.
-fn fate_of(members: &Members, header: &BatchHeader) -> Fate {
+/// that of whoever has left for one era more, if that before it in the lane may.
+fn fate_of(members: &Members, header: &BatchHeader, above: Option<Fate>) -> Fate {
     let newest = members.newest();
     let is_member = members.committee(newest).index_of(&header.author).is_some();
     let is_timely = is_member || header.era.next() >= newest;
-    if is_timely { Fate::Accepted } else { Fate::Lapsed }
+    if is_timely && above != Some(Fate::Lapsed) { Fate::Accepted } else { Fate::Lapsed }
 }
 
 /// Whether the committed head is of a later era, or ended this one: then all
