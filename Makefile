@@ -10,10 +10,12 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 BINARIES := $(CARGO_TARGET_DIR)/debug
 PYTHON := "$(CARGO_TARGET_DIR)/python/bin/python" -B
 
-# `make test` simulates this many seeds with four and with seven validators;
+# `make test` simulates these seeds with four and with seven validators, and
+# with seven of which two lie;
 # `make sim SEEDS=0..100000` is for a long evening.
 SIM_SEEDS_4 ?= 0..200
 SIM_SEEDS_7 ?= 0..60
+SIM_SEEDS_LIES ?= 0..40
 SEEDS ?= 0..1000
 VALIDATORS ?= 7
 
@@ -100,6 +102,8 @@ test-sim:
 	@"$(BINARIES)/bizra-sim" --seeds $(SIM_SEEDS_4) --validators 4
 	$(say) 'simulation: seven validators, seeds $(SIM_SEEDS_7)'
 	@"$(BINARIES)/bizra-sim" --seeds $(SIM_SEEDS_7) --validators 7
+	$(say) 'simulation: seven validators, two of which lie, seeds $(SIM_SEEDS_LIES)'
+	@"$(BINARIES)/bizra-sim" --seeds $(SIM_SEEDS_LIES) --validators 7 --byzantine 2 --views 60
 
 test-live:
 	$(say) 'Python client against four real validators'

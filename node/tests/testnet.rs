@@ -1,5 +1,6 @@
 //! A network of real processes, from the files to a verified proof.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -46,8 +47,8 @@ impl Net {
 
     fn kill(&self, node: u32) {
         let pid = std::fs::read_to_string(self.path(&format!("node-{node}/pid"))).expect("a pid");
-        let killed = Command::new("kill").args(["-9", pid.trim()]).status().expect("kill starts");
-        assert!(killed.success());
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, Signal::KILL).expect("it runs");
     }
 
     fn status(&self) -> (bool, serde_json::Value) {

@@ -31,7 +31,7 @@ use bizra_types::block::{Block, BlockContent, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::hash::BlockId;
-use bizra_types::message::SignedTimeout;
+use bizra_types::message::{SignedTimeout, Vote};
 use bizra_types::numbers::{ValidatorIndex, View};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -515,6 +515,14 @@ impl Stage<'_> {
 /// By which liars know, without a word, which half hears of which block.
 const fn is_odd(block: BlockId) -> bool {
     block.0[0] & 1 == 1
+}
+
+/// The vote for a block that may have been replaced by another before it left.
+fn vote_for_replacement(vote: Vote, replaced: Option<&(BlockId, Block)>) -> Vote {
+    match replaced {
+        Some((block, other)) if *block == vote.block => Vote { block: other.id(), ..vote },
+        _ => vote,
+    }
 }
 
 /// A block like another, but for what `change` does to it.

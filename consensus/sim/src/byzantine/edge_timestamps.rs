@@ -5,11 +5,10 @@
 //! push it and its epochs ahead. Rule 8 bounds both sides; a proposal that is
 //! early for a clock is held until its time comes, and the view timer runs on.
 
-use super::{Letter, Lie, Parcel, Stage, changed};
+use super::{Letter, Lie, Parcel, Stage, changed, vote_for_replacement};
 use bizra_consensus::Outgoing;
 use bizra_types::block::Block;
 use bizra_types::hash::BlockId;
-use bizra_types::message::Vote;
 use bizra_types::numbers::TimestampMs;
 
 /// The last block that was proposed in another's place.
@@ -58,9 +57,7 @@ impl Lie for EdgeTimestamps {
                 stage.post(parcel.with(Outgoing::Proposal { block, tc: tc.clone() }));
             }
             Letter::Own(Outgoing::Vote(vote)) => {
-                let replaced = self.replaced.as_ref().filter(|(id, _)| *id == vote.block);
-                let Some((_, other)) = replaced else { return stage.post(parcel) };
-                let vote = Vote { block: other.id(), ..*vote };
+                let vote = vote_for_replacement(*vote, self.replaced.as_ref());
                 stage.post(parcel.with(Outgoing::Vote(vote)));
             }
             _ => stage.post(parcel),

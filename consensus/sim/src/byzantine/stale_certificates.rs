@@ -8,13 +8,12 @@
 //! without TC it must be that of the view before. Of a block that may be final
 //! every TC knows the certificate or a later one.
 
-use super::{Letter, Lie, Parcel, Stage, changed};
+use super::{Letter, Lie, Parcel, Stage, changed, vote_for_replacement};
 use crate::rng::Rng;
 use bizra_consensus::{Ask, Outgoing};
 use bizra_types::block::Block;
 use bizra_types::certificate::{Certificate, Tc};
 use bizra_types::hash::BlockId;
-use bizra_types::message::Vote;
 use bizra_types::numbers::{TimestampMs, View};
 use std::collections::BTreeMap;
 
@@ -84,9 +83,7 @@ impl Lie for StaleCertificates {
                 stage.post(parcel.with(Outgoing::Proposal { block, tc }));
             }
             Letter::Own(Outgoing::Vote(vote)) => {
-                let replaced = self.replaced.as_ref().filter(|(id, _)| *id == vote.block);
-                let Some((_, other)) = replaced else { return stage.post(parcel) };
-                let vote = Vote { block: other.id(), ..*vote };
+                let vote = vote_for_replacement(*vote, self.replaced.as_ref());
                 stage.post(parcel.with(Outgoing::Vote(vote)));
             }
             _ => stage.post(parcel),
