@@ -17,6 +17,7 @@ use bizra_types::genesis::Genesis;
 use bizra_types::numbers::{Era, Height, ValidatorIndex};
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for (key, value) in config.effective() {
         tracing::info!(key, value, "configuration");
     }
+    // The other half of the processors is for the threads of driver and disk.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.div_ceil(2))
         .enable_all()
         .build()
         .context("the runtime could not be started")?;

@@ -54,19 +54,20 @@ use bizra_ledger::log;
 use bizra_types::encoding::{Decode, DecodeError, Encode};
 use bizra_types::execution::ExecFields;
 use bizra_types::genesis::Genesis;
-use bizra_types::hash::ChainId;
+use bizra_types::hash::{BlockId, ChainId};
 use bizra_types::numbers::Height;
-use formats::LAYOUT;
+use formats::{LAYOUT, Mark};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRecoveryMode, DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBatch, WriteOptions,
 };
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 const META: &str = "meta";
 const SAFETY: &str = "safety";
@@ -133,6 +134,9 @@ struct Inner {
     dir: PathBuf,
     genesis: Arc<Genesis>,
     head: RwLock<Arc<ChainHead>>,
+    /// What `uncommitted` holds. Looking it up on disk would pass, block after
+    /// block, over the traces of all marks deleted lately.
+    uncommitted: Mutex<BTreeMap<BlockId, Mark>>,
     /// Bytes of the disk that are not for the chain.
     reserve: AtomicU64,
 }
@@ -181,6 +185,7 @@ impl Store {
             dir: dir.to_path_buf(),
             genesis: Arc::new(genesis.clone()),
             head,
+            uncommitted: Mutex::default(),
             reserve: AtomicU64::new(0),
         };
         let store = Self(Arc::new(inner));
@@ -191,6 +196,7 @@ impl Store {
         let head = store.read_head()?;
         store.check_head(&head)?;
         *store.0.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
+        *store.uncommitted() = store.read_uncommitted()?;
         Ok(store)
     }
 
@@ -325,6 +331,10 @@ impl Store {
         batch.put_cf(meta, META_LEDGER, formats::ledger_bytes(&head.ledger));
     }
 
+    fn uncommitted(&self) -> MutexGuard<'_, BTreeMap<BlockId, Mark>> {
+        self.0.uncommitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn meta(&self, key: &[u8]) -> Result<Vec<u8>, StorageError> {
         let value = self.get(META, key)?;
         value.ok_or_else(|| self.damaged(format!("`{}` is missing", String::from_utf8_lossy(key))))
@@ -435,6 +445,8 @@ fn database_options() -> Options {
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_db_write_buffer_size(WRITE_BUFFERS_SIZE);
     options.set_max_total_wal_size(WRITE_AHEAD_LOG_SIZE_MAX);
+    // The executor's writes wait for the outbox's syncs, far longer than spinning pays.
+    options.set_enable_write_thread_adaptive_yield(false);
     options.set_max_open_files(512);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1 << 20);

@@ -8,6 +8,7 @@ use bizra_consensus::{
 };
 use bizra_ledger::execution::Head;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
+use bizra_types::block::Block;
 use bizra_types::certificate::{CommitCert, Qc, Tc};
 use bizra_types::committee::COMMITTEE_SIZE_MAX;
 use bizra_types::crypto::{PublicKey, Signature};
@@ -109,6 +110,11 @@ impl BatchRef {
 }
 
 impl Mark {
+    /// The mark of a block.
+    pub(super) fn of(block: &Block) -> Self {
+        Self { height: block.header().height, is_filler: u8::from(block.is_filler()) }
+    }
+
     /// Whether nothing can come of the block once `head` is final. A filler has
     /// the height of the block it closes and outlives that one's commit.
     pub(super) fn is_over(self, head: Height) -> bool {

@@ -1,12 +1,12 @@
 //! What the engine starts from, and what peers and the API ask for.
 
 use super::formats::{
-    self, BATCH_HEADER_SIZE, BatchRef, BlockEntry, BytesEntry, NO_SIGNATURE, OutcomeLine,
+    self, BATCH_HEADER_SIZE, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine,
     RecordEntry, SIGNATURE_SIZE,
 };
 use super::{
     BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
-    RECORDS, SAFETY, SIGNATURES, StorageError, Store,
+    RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -25,7 +25,7 @@ use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
 use bizra_types::numbers::{Height, LaneSeq, LogIndex};
 use bizra_types::proof::{FinalHead, FinalityProof};
 use rocksdb::{Direction, IteratorMode};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::shared::Committed;
@@ -107,7 +107,7 @@ impl Store {
     pub fn restored(&self) -> Result<Restored, StorageError> {
         let root = self.head().root.clone();
         let mut blocks = Vec::new();
-        for (id, mark) in self.uncommitted()? {
+        for (id, mark) in self.uncommitted().clone() {
             if mark.is_over(root.header.height) {
                 continue;
             }
@@ -138,6 +138,17 @@ impl Store {
         }
         lanes.status().map_err(|error| self.failure(error))?;
         Ok(Restored { safety, root, closed, blocks, batches })
+    }
+
+    /// The marks of blocks that are not final yet.
+    pub(super) fn read_uncommitted(&self) -> Result<BTreeMap<BlockId, Mark>, StorageError> {
+        let marks = self.0.db.iterator_cf(self.family(UNCOMMITTED), IteratorMode::Start);
+        marks
+            .map(|entry| {
+                let (id, mark) = entry.map_err(|error| self.failure(error))?;
+                Ok((self.decode(UNCOMMITTED, &id)?, self.decode(UNCOMMITTED, &mark)?))
+            })
+            .collect()
     }
 
     /// All entries of a family, ascending by key.

@@ -728,7 +728,7 @@ fn the_reserve_is_left_to_the_database() {
         assert!(refused.to_string().contains(word), "{refused}");
     }
     assert!(store.commit(&commit, &[run.committed()]).expect_err("less is free").is_full());
-    assert_eq!(store.restored().expect("readable").safety, None);
+    assert_eq!(store.restored().expect("readable").safety, []);
     store.store_signature(&batch).expect("what binds nobody may use the reserve");
     assert!(store.finality_proof(&digest_of(1)).expect("readable").is_some(), "reads go on");
 

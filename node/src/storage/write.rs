@@ -20,7 +20,7 @@ use bizra_types::block::Block;
 use bizra_types::encoding::{Encode, encode_list};
 use bizra_types::hash::BlockId;
 use bizra_types::numbers::{Height, LogIndex};
-use rocksdb::{IteratorMode, WriteBatch};
+use rocksdb::WriteBatch;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
@@ -62,11 +62,10 @@ impl Store {
             let key = closed.era.get().to_be_bytes();
             batch.put_cf(self.family(ERAS), key, formats::closed_bytes(closed));
         }
-        for block in &persist.blocks {
-            batch.put_cf(self.family(BLOCKS), block.id().as_bytes(), block.to_bytes());
-            let mark =
-                Mark { height: block.header().height, is_filler: u8::from(block.is_filler()) };
-            batch.put_cf(self.family(UNCOMMITTED), block.id().as_bytes(), mark.to_bytes());
+        let marks: Vec<_> = persist.blocks.iter().map(|it| (it.id(), Mark::of(it))).collect();
+        for (block, (id, mark)) in persist.blocks.iter().zip(&marks) {
+            batch.put_cf(self.family(BLOCKS), id.as_bytes(), block.to_bytes());
+            batch.put_cf(self.family(UNCOMMITTED), id.as_bytes(), mark.to_bytes());
         }
         for signed in &persist.batches {
             let header = signed.header();
@@ -77,7 +76,9 @@ impl Store {
             let bytes = batch_bytes(header, NO_SIGNATURE, records);
             batch.put_cf(self.family(BATCHES), self.batch_ref(header).key(), bytes);
         }
-        self.write(batch, true)
+        self.write(batch, true)?;
+        self.uncommitted().extend(marks);
+        Ok(())
     }
 
     /// Keeps our signature of our own batch, for peers that ask for the batch.
@@ -136,7 +137,7 @@ impl Store {
         }
         let cert = &commit.cert;
         batch.put_cf(self.family(CERTIFICATES), height.get().to_be_bytes(), cert.to_bytes());
-        self.drop_forks(&mut batch, height, &ids, cert.vote.block)?;
+        let over = self.drop_forks(&mut batch, height, &ids, cert.vote.block)?;
         let head = ChainHead {
             root: commit.root.clone(),
             fields: *last.overlay.fields(),
@@ -144,6 +145,7 @@ impl Store {
         };
         self.put_head(&mut batch, &head);
         self.write(batch, false)?;
+        self.uncommitted().retain(|id, _| !over.contains(id));
         *self.0.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
         Ok(())
     }
@@ -231,37 +233,26 @@ impl Store {
     }
 
     /// Takes away the marks of what is final now and, with their blocks, of
-    /// what never will be. The block that the certificate names stays: a proof
-    /// needs its header even if it is a filler.
+    /// what never will be, and says whose marks. The block that the certificate
+    /// names stays: a proof needs its header even if it is a filler.
     fn drop_forks(
         &self,
         batch: &mut WriteBatch,
         height: Height,
         committed: &BTreeSet<BlockId>,
         certified: BlockId,
-    ) -> Result<(), StorageError> {
-        for (id, mark) in self.uncommitted()? {
-            if !mark.is_over(height) {
-                continue;
-            }
+    ) -> Result<BTreeSet<BlockId>, StorageError> {
+        let mut over = self.uncommitted().clone();
+        over.retain(|_, mark| mark.is_over(height));
+        for (id, mark) in &over {
             batch.delete_cf(self.family(UNCOMMITTED), id.as_bytes());
-            let is_final = committed.contains(&id)
-                || self.block_entry(mark.height)?.is_some_and(|entry| entry.id == id);
-            if !is_final && id != certified {
+            let is_final = committed.contains(id)
+                || self.block_entry(mark.height)?.is_some_and(|entry| entry.id == *id);
+            if !is_final && *id != certified {
                 batch.delete_cf(self.family(BLOCKS), id.as_bytes());
             }
         }
-        Ok(())
-    }
-
-    pub(super) fn uncommitted(&self) -> Result<Vec<(BlockId, Mark)>, StorageError> {
-        let mut marks = Vec::new();
-        for item in self.0.db.iterator_cf(self.family(UNCOMMITTED), IteratorMode::Start) {
-            let (key, value) = item.map_err(|error| self.failure(error))?;
-            let id = self.decode::<BlockId>(UNCOMMITTED, &key)?;
-            marks.push((id, self.decode(UNCOMMITTED, &value)?));
-        }
-        Ok(marks)
+        Ok(over.into_keys().collect())
     }
 
     pub(super) fn batch_ref(&self, header: &BatchHeader) -> BatchRef {
