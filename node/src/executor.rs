@@ -144,12 +144,6 @@ impl Executor {
             drop(jobs.send(job));
         }
     }
-
-    /// Whether [`Executor::submit`] would not block.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.jobs.as_ref().is_some_and(|jobs| !jobs.is_full())
-    }
 }
 
 impl Drop for Executor {
