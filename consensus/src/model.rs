@@ -40,7 +40,7 @@
 //!   later was signed; it comes after all timeouts below v and before none
 //!   above, and a higher QC seen earlier is no veto for votes. What is over can
 //!   then be forgotten but for its certificates and the records
-//!   ([`Rules::forgets`]). The tests compare both orders.
+//!   ([`Memory`]). The tests compare both orders.
 
 mod world;
 
@@ -75,6 +75,18 @@ enum Order {
     ByView,
 }
 
+/// What is left, with [`Order::ByView`], of the views that are over, besides
+/// their certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    All,
+    /// The durable records, whole.
+    Records,
+    /// Of the records the high QC: no rule for a later view asks for what was
+    /// signed in an earlier one.
+    HighQcs,
+}
+
 /// A rule, to be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
@@ -102,13 +114,12 @@ struct Rules<const HONEST: usize> {
     /// Each makes a starting point of its own.
     leaders: Vec<Vec<Leader>>,
     order: Order,
-    /// Whether messages of views that are over are forgotten.
-    forgets: bool,
+    memory: Memory,
     without: Option<Rule>,
 }
 
 /// A durable record, with blocks by their numbers; 0 is "never".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Record {
     view: u8,
     voted: Number,
@@ -451,6 +462,11 @@ impl<const HONEST: usize> Rules<HONEST> {
             validator.votes = 0;
             validator.commit_votes = 0;
             validator.timeouts = ByView::default();
+            if self.memory == Memory::HighQcs {
+                let high_qc = validator.record.high_qc;
+                let view = self.world.known(high_qc).view + 1;
+                validator.record = Record { view, high_qc, ..Record::default() };
+            }
         }
         state.proposals = 0;
         // Views are entered by the TC of the view before.
@@ -521,7 +537,7 @@ impl<const HONEST: usize> Rules<HONEST> {
             }
             Action::NextView => {
                 state.turn += 1;
-                if self.forgets {
+                if self.memory != Memory::All {
                     self.forget(&mut state);
                 }
             }
@@ -611,10 +627,12 @@ impl<const HONEST: usize> Model for Rules<HONEST> {
         if self.order == Order::ByView && state.turn < self.views {
             actions.push(Action::NextView);
         }
+        // Random walks can only be repeated if every action that is offered counts.
+        actions.retain(|action| self.act(state, *action).is_some_and(|next| next != *state));
     }
 
     fn next_state(&self, last: &Self::State, action: Self::Action) -> Option<Self::State> {
-        self.act(last, action).filter(|state| state != last)
+        self.act(last, action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
