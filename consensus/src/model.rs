@@ -23,24 +23,36 @@
 //!   in which it signs something, and a voter only those that come with the
 //!   proposal: having seen less forbids less, and what is there can still be
 //!   seen later. A vote for which the proposal's certificates do not suffice is
-//!   tried in every way to enter the view nonetheless.
+//!   tried in every way to enter the view nonetheless. ([`Rules::is_looking`]
+//!   lets everybody look at any time.)
 //! - *Of the TCs of a view the one with the lowest high QC stands for all*: it
 //!   justifies whatever another one justifies.
-//! - *The last view is not timed out*, as no view follows in which it mattered.
-//! - *Variants of a block are used in their order, and honest validators that
-//!   lead no view are sorted*: names do not matter.
-//! - *By view* ([`Order::ByView`]): all acts of a view come before those of the
-//!   next. Every run can be put in that order without a change of what is
-//!   sent. Whatever makes an act of view v possible is of view v or lower:
-//!   a vote or timeout needs a certificate of the view before and a QC below v,
-//!   a commit vote needs QC(v). And whatever an honest validator itself did
-//!   before, of a higher view, did not make it possible: votes and timeouts are
-//!   for the current view, which never falls, and a commit vote of v is
-//!   possible earlier if it is later, as it only wants that no timeout of v or
-//!   later was signed; it comes after all timeouts below v and before none
-//!   above, and a higher QC seen earlier is no veto for votes. What is over can
-//!   then be forgotten but for its certificates and the records
-//!   ([`Memory`]). The tests compare both orders.
+//! - *The last view is not timed out*: no view follows in which it mattered.
+//! - *Names do not matter*: variants of a block are used in their order, and
+//!   where liars lead all views the honest validators are sorted. (Stateright's
+//!   own symmetry reduction works depth first only, and keeps every path.)
+//!
+//! # View by view
+//!
+//! With [`Order::ByView`] all acts of a view come before those of the next.
+//! Nothing less can be sent so, because every run can be brought into that
+//! order, validator by validator, without a change of what is sent:
+//!
+//! - Whatever others must have sent before an act of view v is of view v at
+//!   most: a vote, proposal or timeout wants a certificate of the view before
+//!   and a QC below v, and a commit vote wants QC(v), thus votes of v.
+//! - Of its own acts, a validator's votes, proposals and timeouts ascend by
+//!   view already, as the current view never falls, and so do its commit votes.
+//! - Only a commit vote of v may come after acts of later views: votes and
+//!   proposals, as rule 2 excludes timeouts. It may as well come before these:
+//!   it wants fewer timeouts, not more; a higher QC in the record is no veto
+//!   for votes, and what is proposed on a lower one is here offered by liars,
+//!   who lead all views.
+//!
+//! What is over can then be forgotten ([`Memory`]) but for its certificates and
+//! the records, and of these all but the high QC, since every rule compares the
+//! view of what was signed last with a view that is not over. The tests compare
+//! the orders, and what is remembered.
 
 mod world;
 
@@ -115,6 +127,8 @@ struct Rules<const HONEST: usize> {
     leaders: Vec<Vec<Leader>>,
     order: Order,
     memory: Memory,
+    /// Whether certificates may also be taken in without an act.
+    is_looking: bool,
     without: Option<Rule>,
 }
 
@@ -196,6 +210,11 @@ enum Action {
         block: Number,
     },
     TimeOut {
+        by: usize,
+        seen: Seen,
+    },
+    /// Takes in certificates, for nothing.
+    Look {
         by: usize,
         seen: Seen,
     },
@@ -535,6 +554,11 @@ impl<const HONEST: usize> Rules<HONEST> {
                 state.honest[by].record = record;
                 self.send_timeout(&mut state, by, view, record.timed_out_with);
             }
+            Action::Look { by, seen } => {
+                let mut safety = self.restored(last, by);
+                self.see(last, &mut safety, seen);
+                state.honest[by].record = self.record(&safety);
+            }
             Action::NextView => {
                 state.turn += 1;
                 if self.memory != Memory::All {
@@ -621,6 +645,9 @@ impl<const HONEST: usize> Model for Rules<HONEST> {
                 actions.push(Action::TimeOut { by, seen });
                 if leads {
                     actions.push(Action::Propose { by, seen });
+                }
+                if self.is_looking {
+                    actions.push(Action::Look { by, seen });
                 }
             }
         }
