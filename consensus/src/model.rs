@@ -11,7 +11,8 @@
 //!   part of it may reach anybody at any time or never. So a certificate is
 //!   there as soon as its signatures are, for whoever happens to see it.
 //! - **A crash** may come between any two acts, because nothing but the record
-//!   lives from one act to the next.
+//!   lives from one act to the next. What was made durable and not sent any
+//!   more is as if it were sent and reached nobody.
 //! - **Liars** sign everything: each certificate counts them in, and in each TC
 //!   they report the canonical QC, since a higher one would only narrow what
 //!   the TC justifies. Leading a view they offer, to whom they like, all blocks
@@ -288,10 +289,8 @@ impl<const HONEST: usize> Rules<HONEST> {
     }
 
     /// Rule 1, as the replica applies it, unless it is left out.
-    fn vote(&self, safety: &mut Safety, block: &Block, tc: Option<Tc>) -> Option<Vote> {
+    fn vote(&self, safety: &mut Safety, block: &Block, mut tc: Option<Tc>) -> Option<Vote> {
         let timeout = safety.record().last_timeout.clone();
-        let shown = tc;
-        let mut tc = shown;
         match self.without {
             Some(Rule::VoteOnce) => alter(safety, |record| record.last_voted = None),
             Some(Rule::VoteBeforeTimeout) => alter(safety, |record| record.last_timeout = None),
