@@ -111,10 +111,13 @@
 //! | `lanes.rs` | record batches and citations |
 //! | `schedule.rs` | epochs, seeds, leaders |
 //! | `effects.rs` | inputs, effects, what is durable |
+//! | `model.rs` | every order of events in a few views, explored (tests) |
 
 mod block_tree;
 mod effects;
 mod lanes;
+#[cfg(test)]
+mod model;
 mod pacemaker;
 mod replica;
 mod safety;
