@@ -127,9 +127,9 @@ impl Cluster {
     fn measure(&mut self, options: &WanOptions) -> Result<Vec<u64>, Box<Breach>> {
         self.begin()?;
         self.run_until(WARM_UP_MICROS, |_| false)?;
+        self.stop(options)?;
         self.finality = Some(Finality::new(options.validators));
         self.oracles.on_healed(true);
-        self.stop(options)?;
         self.run_until(WARM_UP_MICROS + MEASURED_MICROS, |_| false)?;
         self.stop_records();
         let is_final =
