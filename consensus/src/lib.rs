@@ -83,6 +83,15 @@
 //!   every eighth turn would cost a full timer about once a second. The
 //!   exemption is fairness towards a leader that only some can hear; liveness
 //!   does not rest on it.
+//! * *The early skip does not wait for a round trip after the entry*: a leader
+//!   that was silent for `leader_silence_ms` before is skipped on entry. Whoever
+//!   lives gives a sign of life several times in that span, so the wait helps
+//!   only a leader that comes back in that very moment, and it cost a dead
+//!   leader's view more than all else: between continents, with two of seven
+//!   dead, p95 was 2.2 times that of a healthy network and is 1.6 times. Safety
+//!   does not rest on when a timeout is signed. Nor does liveness: once signs of
+//!   life come in time nobody skips the living, and never more than f, because
+//!   a quorum must be heard.
 //! * *A cited batch is asked for only after it had a round trip (at least
 //!   20 ms) to arrive by itself*, and a certified block counts as unfinal after
 //!   two round trips (at least 40 ms): on a fast network the shorter waits of

@@ -177,12 +177,7 @@ impl Pacemaker {
         }
         let silence_ms = self.parameters.leader_silence_ms;
         let heard = self.heard.get(&leader).copied().unwrap_or(self.started);
-        Some(
-            self.entered
-                .plus_micros(self.round_trip_micros())
-                .max(heard.plus_ms(silence_ms))
-                .max(self.started.plus_ms(silence_ms)),
-        )
+        Some(self.entered.max(heard.plus_ms(silence_ms)).max(self.started.plus_ms(silence_ms)))
     }
 
     /// Whether a quorum, this validator counted, was heard within the silence span.

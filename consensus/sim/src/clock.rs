@@ -14,8 +14,11 @@ pub(crate) struct Clock {
     drift_ppm: i64,
     /// Wall clock at the start of the run, were it right.
     start: TimestampMs,
-    /// How far the wall clock is ahead.
+    /// How far the wall clock is ahead at `skewed_micros`.
     skew_micros: i64,
+    skewed_micros: u64,
+    /// How much faster than virtual time it goes from then on.
+    wall_drift_ppm: i64,
 }
 
 impl Clock {
@@ -27,7 +30,15 @@ impl Clock {
         start: TimestampMs,
         skew_micros: i64,
     ) -> Self {
-        Self { born_micros, origin_micros, drift_ppm, start, skew_micros }
+        Self {
+            born_micros,
+            origin_micros,
+            drift_ppm,
+            start,
+            skew_micros,
+            skewed_micros: 0,
+            wall_drift_ppm: 0,
+        }
     }
 
     /// A new process on the same machine: another start of the monotonic clock.
@@ -36,14 +47,24 @@ impl Clock {
         self.origin_micros = origin_micros;
     }
 
-    /// Sets how far the wall clock is ahead; negative when it is behind.
+    /// Sets how far the wall clock is ahead, negative when it is behind, and
+    /// ends its drift.
     pub(crate) const fn set_skew(&mut self, skew_micros: i64) {
         self.skew_micros = skew_micros;
+        self.wall_drift_ppm = 0;
+    }
+
+    /// From now on the wall clock gains so many millionths of the time that
+    /// passes, or loses them.
+    pub(crate) fn drift(&mut self, at_micros: u64, ppm: i64) {
+        self.skew_micros = self.skew(at_micros);
+        self.skewed_micros = at_micros;
+        self.wall_drift_ppm = ppm;
     }
 
     /// What the node reads at this virtual time.
     pub(crate) fn now(&self, at_micros: u64) -> Now {
-        let wall = at_micros.saturating_add_signed(self.skew_micros) / 1_000;
+        let wall = at_micros.saturating_add_signed(self.skew(at_micros)) / 1_000;
         Now { time: self.monotonic(at_micros), wall: self.start.saturating_add_ms(wall) }
     }
 
@@ -57,6 +78,12 @@ impl Clock {
             at += 1;
         }
         at
+    }
+
+    fn skew(&self, at_micros: u64) -> i64 {
+        let drifting = i64::try_from(at_micros.saturating_sub(self.skewed_micros));
+        let drifting = drifting.expect("a run lasts hours at most");
+        self.skew_micros + drifting * self.wall_drift_ppm / 1_000_000
     }
 
     fn monotonic(&self, at_micros: u64) -> Time {
@@ -82,6 +109,20 @@ mod tests {
                 assert!(clock.now(at - 1).time < deadline, "{drift_ppm} {ahead}");
             }
         }
+    }
+
+    #[test]
+    fn a_drifting_clock_goes_away_and_stays_away_until_it_is_set() {
+        let mut clock = Clock::new(0, 0, 0, TimestampMs::new(0), 0);
+        let wall = |clock: &Clock, at| clock.now(at).wall.get();
+        clock.drift(1_000_000, 100_000);
+        assert_eq!(wall(&clock, 1_000_000), 1_000);
+        assert_eq!(wall(&clock, 2_000_000), 2_100);
+        clock.drift(2_000_000, 0);
+        assert_eq!(wall(&clock, 5_000_000), 5_100);
+        clock.drift(5_000_000, -500_000);
+        clock.set_skew(7_000);
+        assert_eq!(wall(&clock, 9_000_000), 9_007);
     }
 
     #[test]

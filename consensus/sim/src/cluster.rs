@@ -6,7 +6,7 @@
 use crate::byzantine::{Behaviour, Liar};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::faults::{CrashPoint, Fault, Faults};
+use crate::faults::{CrashPoint, Fault, FaultKind, Faults};
 use crate::keys::{Keyring, START_MS, VALIDATORS_MAX};
 use crate::ledger::{self, CHANGE_BYTES, Change};
 use crate::network::{Message, Network, Payload};
@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::oracles::{Breach, Checked, Invariant, Oracles};
 use crate::rng::Rng;
 use crate::trace::{self, Trace};
+use crate::wan::Finality;
 use bizra_consensus::{Decisions, Input, Root, SafetyRecord};
 use bizra_types::batch::BatchRecord;
 use bizra_types::certificate::Qc;
@@ -30,9 +31,16 @@ use std::sync::Arc;
 const HEARTBEAT_MICROS: u64 = 100_000;
 /// Once healed, each step of the proof of life takes at most so long.
 ///
-/// View timers are at most [`VIEW_TIMER_MS_MAX`], clocks were ahead by at most
-/// 3 s and a message was late by at most 20 s.
+/// View timers are at most [`VIEW_TIMER_MS_MAX`], clocks were ahead by some
+/// seconds and a message was late by at most 20 s.
 pub const LIVENESS_MICROS_MAX: u64 = 30_000_000;
+/// So long after healing it is known who is dead, and what got lost is there
+/// again, in µs.
+pub const SETTLING_MICROS: u64 = 1_000_000;
+/// So many of a million proofs of life go on until that settled,
+const SETTLED_PER_MILLION: u64 = 250_000;
+/// and then for so long, in µs.
+const SETTLED_MICROS: u64 = 1_000_000;
 /// Longest view timer, in ms.
 const VIEW_TIMER_MS_MAX: u64 = 4_000;
 /// Heights that every living node must commit anew after healing.
@@ -58,6 +66,9 @@ pub struct Options {
     pub views_min: u64,
     /// The run goes on until so many faults have been injected; 0 for a healthy run.
     pub faults_min: u64,
+    /// The kinds of faults that are drawn; all when empty. Amnesia is of no use
+    /// here, and some others need a committee of four.
+    pub fault_kinds: Vec<FaultKind>,
     /// How many validators lie. Beyond f the rules may break.
     pub byzantine: usize,
     /// The ways in which each of them lies; drawn for each when empty.
@@ -101,6 +112,9 @@ pub struct Report {
     pub commits: u64,
     /// Faults that were injected.
     pub faults: u64,
+    /// How often each kind really came about. A crash that was injected may
+    /// find no occasion before healing.
+    pub fault_kinds: BTreeMap<FaultKind, u64>,
     /// Records that became final.
     pub records: u64,
     /// Records that were accepted and cannot become final, because their
@@ -118,9 +132,11 @@ pub struct Report {
     pub liars: Vec<(usize, Vec<(Behaviour, u64)>)>,
     /// Liars whom an honest node has proven guilty.
     pub named: Vec<usize>,
-    /// After healing, how many views it took from one final block to the next:
-    /// the number of blocks by number of views.
+    /// Once healing has settled, how many views it took from one final block to
+    /// the next: the number of blocks by number of views.
     pub view_gaps: BTreeMap<u64, u64>,
+    /// The same before that, the first counted from healing.
+    pub healing_view_gaps: BTreeMap<u64, u64>,
     /// How long each proof of life took, in µs.
     pub recovery_micros: Vec<u64>,
     /// Alarms, while [`Invariant::NoAlarm`] was muted.
@@ -160,6 +176,8 @@ enum Remedy {
     Restart(usize),
     Resume(usize),
     FastDisk(usize),
+    FreeDisk(usize),
+    StopDrift(usize),
 }
 
 /// The node that does not lie and yet counts among the f, if there is one.
@@ -199,12 +217,15 @@ pub(crate) struct Cluster {
     network: Network,
     faults: Faults,
     faults_injected: u64,
+    fault_kinds: BTreeMap<FaultKind, u64>,
     phase: u64,
     remedies: Vec<(u64, Remedy)>,
     remedy_id: u64,
     record_interval_micros: u64,
     record_bytes_max: u64,
     are_records_made: bool,
+    /// While time to finality is measured.
+    pub(crate) finality: Option<Finality>,
     trace: Trace,
 }
 
@@ -212,7 +233,7 @@ pub(crate) struct Cluster {
 #[must_use]
 pub fn run(options: Options) -> Report {
     let seed = options.seed;
-    let mut cluster = Cluster::new(options);
+    let mut cluster = Cluster::new(options, None);
     let result = catch_unwind(AssertUnwindSafe(|| cluster.run()));
     let checked = result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -225,6 +246,7 @@ pub fn run(options: Options) -> Report {
         views: cluster.oracles.views(),
         commits: cluster.oracles.height() as u64,
         faults: cluster.faults_injected,
+        fault_kinds: cluster.fault_kinds,
         records: cluster.oracles.finals() as u64,
         lapsed: cluster.oracles.lapsed() as u64,
         events: cluster.trace.events(),
@@ -234,6 +256,7 @@ pub fn run(options: Options) -> Report {
         liars: cluster.liars.iter().map(|(node, liar)| (*node, liar.lies().collect())).collect(),
         named: cluster.oracles.named().collect(),
         view_gaps: cluster.oracles.view_gaps().clone(),
+        healing_view_gaps: cluster.oracles.healing_view_gaps().clone(),
         recovery_micros: cluster.recovery_micros,
         alarms: cluster.oracles.alarms().to_vec(),
         trace_hash: cluster.trace.hash(),
@@ -250,6 +273,7 @@ impl Options {
             validators,
             views_min: 200,
             faults_min: 20,
+            fault_kinds: Vec::new(),
             byzantine: 0,
             behaviours: Vec::new(),
             changes: seed % 3 == 2,
@@ -272,6 +296,9 @@ impl Options {
         for behaviour in &self.behaviours {
             let _ = write!(command, " --behaviour {behaviour}");
         }
+        for kind in &self.fault_kinds {
+            let _ = write!(command, " --fault {kind}");
+        }
         if self.is_changing() {
             command.push_str(" --changes true");
         } else {
@@ -287,7 +314,8 @@ impl Options {
 }
 
 impl Cluster {
-    fn new(options: Options) -> Self {
+    /// A cluster that does not run yet. Its parameters are drawn unless given.
+    pub(crate) fn new(options: Options, parameters: Option<Parameters>) -> Self {
         let Options { seed, validators: size, .. } = options;
         assert!((1..=VALIDATORS_MAX).contains(&size), "a committee of {size}");
         let byzantine = options.byzantine;
@@ -295,13 +323,14 @@ impl Cluster {
         let liars = Liar::draw(seed, size, byzantine, &options.behaviours);
         let mut rng = Rng::new(seed, "cluster");
         let is_wide = rng.chance(250_000);
-        let parameters = Parameters {
+        let drawn = Parameters {
             view_timer_ms_min: rng.pick(&[100, 300]),
             view_timer_ms_max: VIEW_TIMER_MS_MAX,
             idle_block_ms: rng.pick(&[200, 1_000]),
             uncommitted_blocks_max: rng.pick(&[4, 8, 64]),
             ..Parameters::default()
         };
+        let parameters = parameters.unwrap_or(drawn);
         let is_changing = options.is_changing();
         let keyring = Keyring::new(seed, size, parameters, is_changing);
         let size = keyring.members().nodes();
@@ -351,14 +380,16 @@ impl Cluster {
             queue: BinaryHeap::new(),
             sequence: 0,
             network: Network::new(seed, size, is_wide),
-            faults: Faults::new(seed, size),
+            faults: Faults::new(seed, size, &options.fault_kinds),
             faults_injected: 0,
+            fault_kinds: BTreeMap::new(),
             phase: 0,
             remedies: Vec::new(),
             remedy_id: 0,
             record_interval_micros,
             record_bytes_max,
             are_records_made: true,
+            finality: None,
             trace: Trace::new(options.is_traced),
             options,
         }
@@ -376,13 +407,25 @@ impl Cluster {
 
     /// Hands a message to the network.
     pub(crate) fn transmit(&mut self, from: usize, to: usize, message: &Arc<Message>, extra: u64) {
-        for delay in self.network.route(from, to).into_iter().flatten() {
+        for delay in self.network.route(self.now_micros, from, to).into_iter().flatten() {
             self.push(delay + extra, Event::Deliver { from, to, message: Arc::clone(message) });
         }
     }
 
+    /// A fault has come about: a node dies at this point.
+    pub(crate) fn crash(
+        &mut self,
+        node: usize,
+        point: CrashPoint,
+        survivors: usize,
+        down_micros: u64,
+    ) -> Checked {
+        self.count(point.kind());
+        self.kill_for(node, survivors, down_micros)
+    }
+
     /// Kills a node and has it started again after `down_micros`.
-    pub(crate) fn crash(&mut self, node: usize, survivors: usize, down_micros: u64) -> Checked {
+    pub(crate) fn kill_for(&mut self, node: usize, survivors: usize, down_micros: u64) -> Checked {
         self.kill(node, survivors)?;
         self.remedy_after(down_micros, Remedy::Restart(node));
         Ok(())
@@ -390,7 +433,27 @@ impl Cluster {
 
     // ---- the course of a run ----
 
-    fn run(&mut self) -> Checked {
+    /// Sets the world to be as it is given instead of as it was drawn.
+    pub(crate) fn set_out(
+        &mut self,
+        network: Network,
+        sync_micros: u64,
+        record_interval_micros: u64,
+        record_bytes_max: u64,
+    ) {
+        self.network = network;
+        self.sync_micros = sync_micros;
+        self.record_interval_micros = record_interval_micros;
+        self.record_bytes_max = record_bytes_max;
+    }
+
+    /// From now on nobody hands in records.
+    pub(crate) const fn stop_records(&mut self) {
+        self.are_records_made = false;
+    }
+
+    /// Starts all nodes.
+    pub(crate) fn begin(&mut self) -> Checked {
         for node in 0..self.nodes.len() {
             let skew = self.healthy_skew();
             self.nodes[node].clock.set_skew(skew);
@@ -401,6 +464,11 @@ impl Cluster {
         if self.is_changing {
             self.push(self.change_interval_micros, Event::Change);
         }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Checked {
+        self.begin()?;
         loop {
             if self.options.faults_min > 0 {
                 self.faults_phase()?;
@@ -550,10 +618,15 @@ impl Cluster {
             wanted.iter().all(|(node, height)| cluster.oracles.height_of(*node) >= *height)
         };
         let start = self.now_micros;
-        self.oracles.on_healed();
+        self.oracles.on_healed(false);
         self.run_until(start + LIVENESS_MICROS_MAX, is_met)?;
         if is_met(self) {
             self.recovery_micros.push(self.now_micros - start);
+            if self.rng.chance(SETTLED_PER_MILLION) {
+                self.run_until(self.now_micros.max(start + SETTLING_MICROS), |_| false)?;
+                self.oracles.on_healed(true);
+                self.run_until(self.now_micros + SETTLED_MICROS, |_| false)?;
+            }
             return Ok(());
         }
         self.oracles.breach(Invariant::Liveness, || {
@@ -578,7 +651,11 @@ impl Cluster {
     // ---- events ----
 
     /// Applies events until a virtual time, or until `is_done`.
-    fn run_until(&mut self, end_micros: u64, is_done: impl Fn(&Self) -> bool) -> Checked {
+    pub(crate) fn run_until(
+        &mut self,
+        end_micros: u64,
+        is_done: impl Fn(&Self) -> bool,
+    ) -> Checked {
         while !is_done(self) {
             let next = self.queue.peek().map_or(u64::MAX, |scheduled| scheduled.0.at_micros);
             if next > end_micros {
@@ -711,7 +788,7 @@ impl Cluster {
             return;
         }
         for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
-            for delay in self.network.route(node, peer).into_iter().flatten() {
+            for delay in self.network.route(self.now_micros, node, peer).into_iter().flatten() {
                 let round_trip_micros = 2 * delay;
                 self.push(delay, Event::Heard { from: node, to: peer, round_trip_micros });
             }
@@ -754,6 +831,9 @@ impl Cluster {
         let length = bytes.len();
         bytes[..8].copy_from_slice(&number.to_le_bytes());
         let admitted_at_ms = self.nodes[node].clock.now(self.now_micros).wall;
+        if let Some(finality) = &mut self.finality {
+            finality.on_record(number, self.now_micros);
+        }
         self.note(8, node, number, || format!("record {number} of {length} bytes"));
         self.step(node, Input::Record(BatchRecord { admitted_at_ms, bytes: bytes.into() }))
     }
@@ -767,8 +847,12 @@ impl Cluster {
         if stopped >= (self.nodes.len() - 1) / 3 {
             idle.clear();
         }
-        let fault = self.faults.draw(&idle);
+        let Some((kind, fault)) = self.faults.draw(&idle) else { return Ok(()) };
         self.faults_injected += 1;
+        // What a crash waits for may not come.
+        if !matches!(fault, Fault::Crash(..)) {
+            self.count(kind);
+        }
         self.note(9, 0, self.faults_injected, || format!("fault: {fault:?}"));
         if let Weakness::Amnesia(node) = self.weakness
             && !self.oracles.is_amnesiac(node)
@@ -783,7 +867,7 @@ impl Cluster {
             }
             Fault::Crash(node, CrashPoint::Now, length) => {
                 let survivors = self.rng.index(self.nodes[node].disk.unsynced() + 1);
-                self.crash(node, survivors, length)?;
+                self.crash(node, CrashPoint::Now, survivors, length)?;
             }
             Fault::Crash(node, point, length) => self.nodes[node].armed = Some((point, length)),
             Fault::PowerCut(length) => {
@@ -791,7 +875,7 @@ impl Cluster {
                     if self.nodes[node].replica().is_some() {
                         let survivors = self.rng.index(self.nodes[node].disk.unsynced() + 1);
                         let length = self.rng.between(length / 2, length);
-                        self.crash(node, survivors, length)?;
+                        self.kill_for(node, survivors, length)?;
                     }
                 }
             }
@@ -800,20 +884,33 @@ impl Cluster {
                 self.remedy_after(length, Remedy::Resume(node));
             }
             Fault::ClockJump(node, skew) => self.nodes[node].clock.set_skew(skew),
+            Fault::ClockDrift(node, ppm, length) => {
+                self.nodes[node].clock.drift(self.now_micros, ppm);
+                self.remedy_after(length, Remedy::StopDrift(node));
+            }
             Fault::SlowDisk(node, factor, length) => {
                 self.nodes[node].sync_factor = factor;
                 self.remedy_after(length, Remedy::FastDisk(node));
+            }
+            Fault::FullDisk(node, length) => {
+                self.nodes[node].disk.set_full(true);
+                self.remedy_after(length, Remedy::FreeDisk(node));
             }
         }
         Ok(())
     }
 
+    fn count(&mut self, kind: FaultKind) {
+        *self.fault_kinds.entry(kind).or_default() += 1;
+    }
+
     /// A node dies, and its disk comes back without safety records.
     fn forget(&mut self, node: usize) -> Checked {
         self.note(14, node, 0, || "loses its safety records".to_string());
+        self.count(FaultKind::Amnesia);
         if self.nodes[node].replica().is_some() {
             let survivors = self.nodes[node].disk.unsynced();
-            self.crash(node, survivors, AMNESIA_DOWN_MICROS)?;
+            self.kill_for(node, survivors, AMNESIA_DOWN_MICROS)?;
         }
         self.nodes[node].disk.restore_safety(BTreeMap::new());
         self.oracles.on_amnesia(node);
@@ -840,6 +937,11 @@ impl Cluster {
                 }
             }
             Remedy::FastDisk(node) => self.nodes[node].sync_factor = 1,
+            Remedy::FreeDisk(node) => {
+                self.nodes[node].disk.set_full(false);
+                self.sync(node);
+            }
+            Remedy::StopDrift(node) => self.nodes[node].clock.drift(self.now_micros, 0),
         }
         Ok(())
     }

@@ -63,6 +63,10 @@ pub(crate) struct Stored {
 }
 
 /// One node's disk: a log of writes, of which a prefix is synced.
+///
+/// What is not synced reaches the disk in any order, so a crash may damage any
+/// of it. After that the log is replayed up to the first damaged entry: what
+/// survives is all that was synced and a prefix of the rest.
 #[derive(Debug)]
 pub(crate) struct Disk {
     stored: Stored,
@@ -70,6 +74,7 @@ pub(crate) struct Disk {
     written: u64,
     synced: u64,
     syncing_to: Option<u64>,
+    is_full: bool,
 }
 
 /// A batch that has just become durable at its author: its records are accepted.
@@ -88,7 +93,14 @@ impl Disk {
             chain: Vec::new(),
             heights: BTreeMap::new(),
         };
-        Self { stored, unsynced: VecDeque::new(), written: 0, synced: 0, syncing_to: None }
+        Self {
+            stored,
+            unsynced: VecDeque::new(),
+            written: 0,
+            synced: 0,
+            syncing_to: None,
+            is_full: false,
+        }
     }
 
     /// What is durable.
@@ -97,7 +109,7 @@ impl Disk {
     }
 
     /// Appends a write and returns its number; it is durable once
-    /// [`Disk::synced`] has reached that.
+    /// [`Disk::synced`] has reached that. On a full disk it waits for room.
     pub(crate) fn write(&mut self, write: Write) -> u64 {
         self.unsynced.push_back(write);
         self.written += 1;
@@ -114,10 +126,10 @@ impl Disk {
         self.synced
     }
 
-    /// Starts to sync all that is written. False when there is nothing, or a
-    /// sync is under way: what comes meanwhile goes with the next.
+    /// Starts to sync all that is written. False when there is nothing or no
+    /// room, or a sync is under way: what comes meanwhile goes with the next.
     pub(crate) const fn start_sync(&mut self) -> bool {
-        if self.syncing_to.is_some() || self.synced == self.written {
+        if self.is_full || self.syncing_to.is_some() || self.synced == self.written {
             return false;
         }
         self.syncing_to = Some(self.written);
@@ -133,14 +145,30 @@ impl Disk {
         self.settle(up_to)
     }
 
-    /// How many writes a crash now may lose.
+    /// From now on it takes no writes, or takes them again. A sync under way
+    /// has its room already.
+    pub(crate) const fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
+    /// How many unsynced writes a crash now may leave on disk: all, but for
+    /// those that had no room.
     pub(crate) fn unsynced(&self) -> usize {
-        self.unsynced.len()
+        if self.is_full {
+            let syncing = self.syncing_to.map_or(0, |up_to| up_to - self.synced);
+            usize::try_from(syncing).expect("a part of what is in memory")
+        } else {
+            self.unsynced.len()
+        }
     }
 
     /// A crash: the first `survivors` of the unsynced writes happen to be on
     /// disk, the others never were.
+    ///
+    /// # Panics
+    /// When there are not so many.
     pub(crate) fn crash(&mut self, survivors: usize) -> Vec<Accepted> {
+        assert!(survivors <= self.unsynced(), "what had no room is not there");
         let accepted = self.settle(self.synced + survivors as u64);
         self.unsynced.clear();
         self.written = self.synced;
@@ -393,5 +421,28 @@ mod tests {
         disk.crash(1);
         assert_eq!((view(&disk), disk.synced(), disk.written()), (3, 2, 2));
         assert!(!disk.start_sync(), "nothing is left to sync");
+    }
+
+    #[test]
+    fn a_full_disk_ends_its_sync_and_keeps_nothing_of_what_comes_after() {
+        let keyring = Keyring::new(1, 4, Parameters::default(), false);
+        let root = Root::genesis(keyring.genesis(), ExecHash::ZERO);
+        let mut disk = Disk::new(root, record_of(1, &keyring));
+        disk.write(persist_of(2, &keyring));
+        assert!(disk.start_sync());
+        disk.set_full(true);
+        disk.write(persist_of(3, &keyring));
+        assert_eq!(disk.unsynced(), 1, "the sync has its room");
+        disk.finish_sync();
+        assert_eq!((view(&disk), disk.unsynced()), (2, 0));
+        assert!(!disk.start_sync(), "no room");
+        disk.set_full(false);
+        assert!(disk.start_sync());
+        disk.finish_sync();
+        assert_eq!(view(&disk), 3);
+        disk.set_full(true);
+        disk.write(persist_of(4, &keyring));
+        disk.crash(0);
+        assert_eq!((view(&disk), disk.synced(), disk.written()), (3, 2, 2));
     }
 }

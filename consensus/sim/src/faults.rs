@@ -2,18 +2,109 @@
 
 use crate::network::Trouble;
 use crate::rng::Rng;
+use std::fmt;
+
+/// What can go wrong, as it is drawn and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum FaultKind {
+    /// Messages are lost.
+    Loss,
+    /// Messages come twice.
+    Duplication,
+    /// Messages come much later than the rest.
+    Tail,
+    /// Some do not hear each other, or one does not hear the other.
+    Cut,
+    /// Such a cut comes and goes many times.
+    Flapping,
+    /// Single directions are slow for long.
+    SlowLinks,
+    /// A process dies at any time.
+    CrashNow,
+    /// A process dies before it writes what a step decided.
+    CrashBeforeWrite,
+    /// A process dies between a write and its sync; the machine does not, so
+    /// what was written is there though nobody ever vouched for it.
+    CrashBeforeSync,
+    /// A machine dies between a write and its sync, and the writes are gone.
+    LostWrites,
+    /// A machine dies between a write and its sync, and some of the writes are
+    /// gone: the log is replayed up to the first damaged entry.
+    TornWrites,
+    /// A sync fails: the process stops, and what it covered may be there or not.
+    FailedSync,
+    /// A process dies between a sync and the first message that it covers.
+    CrashAfterSync,
+    /// A process dies when some messages of a sync have left.
+    CrashMidSend,
+    /// All machines die at once.
+    PowerCut,
+    /// A process stands still, as under SIGSTOP: nothing comes from it, nobody
+    /// is told, and what is sent to it waits for it.
+    Pause,
+    /// A wall clock jumps.
+    ClockJump,
+    /// A wall clock goes too fast or too slowly, and its skew grows.
+    ClockDrift,
+    /// Syncs of one disk take longer.
+    SlowDisk,
+    /// A disk takes no writes for a while: the node is silent, not dead.
+    FullDisk,
+    /// A disk loses the safety records. At most one node of a run does.
+    #[value(skip)]
+    Amnesia,
+}
+
+/// How often each kind is drawn, of 100 draws.
+const WEIGHTS: [(FaultKind, u64); 20] = [
+    (FaultKind::Loss, 9),
+    (FaultKind::Duplication, 7),
+    (FaultKind::Tail, 8),
+    (FaultKind::Cut, 10),
+    (FaultKind::Flapping, 6),
+    (FaultKind::SlowLinks, 6),
+    (FaultKind::CrashNow, 4),
+    (FaultKind::CrashBeforeWrite, 4),
+    (FaultKind::CrashBeforeSync, 4),
+    (FaultKind::LostWrites, 4),
+    (FaultKind::TornWrites, 4),
+    (FaultKind::FailedSync, 3),
+    (FaultKind::CrashAfterSync, 4),
+    (FaultKind::CrashMidSend, 4),
+    (FaultKind::PowerCut, 1),
+    (FaultKind::Pause, 7),
+    (FaultKind::ClockJump, 5),
+    (FaultKind::ClockDrift, 4),
+    (FaultKind::SlowDisk, 4),
+    (FaultKind::FullDisk, 2),
+];
 
 /// Where in the driver's order a crash comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CrashPoint {
     /// At once.
     Now,
-    /// When the next sync should end: some of its writes are on disk, some not.
-    BeforeSync,
+    /// When a step decided something that must be written.
+    BeforeWrite,
+    /// When a sync should end.
+    Sync(AtSync),
     /// After the next sync, before anything it covers is sent.
     AfterSync,
     /// After the next sync and after some messages have left, but not all.
     MidSend,
+}
+
+/// What a crash at the end of a sync leaves of what is written and not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtSync {
+    /// All of it.
+    Kept,
+    /// Nothing.
+    Lost,
+    /// Some, when there are several writes.
+    Torn,
+    /// Nobody knows: the sync itself failed.
+    Failed,
 }
 
 /// One thing that goes wrong.
@@ -29,8 +120,12 @@ pub(crate) enum Fault {
     Pause(usize, u64),
     /// A wall clock jumps to so far ahead or behind.
     ClockJump(usize, i64),
+    /// A wall clock gains so many millionths, or loses them, for so long.
+    ClockDrift(usize, i64, u64),
     /// Syncs of one disk take so many times as long, for so long.
     SlowDisk(usize, u64, u64),
+    /// A disk is full for so long.
+    FullDisk(usize, u64),
 }
 
 /// How a run is plagued. Durations in µs.
@@ -40,14 +135,74 @@ pub(crate) struct Faults {
     size: usize,
     /// From one fault to the next, on average.
     interval_micros: u64,
+    /// What is drawn, and how often.
+    weights: Vec<(FaultKind, u64)>,
+}
+
+impl FaultKind {
+    /// Whether it stops a node, of which at most f are stopped at a time.
+    const fn is_stopping(self) -> bool {
+        match self {
+            Self::CrashNow
+            | Self::CrashBeforeWrite
+            | Self::CrashBeforeSync
+            | Self::LostWrites
+            | Self::TornWrites
+            | Self::FailedSync
+            | Self::CrashAfterSync
+            | Self::CrashMidSend
+            | Self::Pause => true,
+            Self::Loss
+            | Self::Duplication
+            | Self::Tail
+            | Self::Cut
+            | Self::Flapping
+            | Self::SlowLinks
+            | Self::PowerCut
+            | Self::ClockJump
+            | Self::ClockDrift
+            | Self::SlowDisk
+            | Self::FullDisk
+            | Self::Amnesia => false,
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    /// The name by which the command line knows it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match clap::ValueEnum::to_possible_value(self) {
+            Some(value) => f.write_str(value.get_name()),
+            None => f.write_str("amnesia"),
+        }
+    }
+}
+
+impl CrashPoint {
+    /// What such a crash is counted as.
+    pub(crate) const fn kind(self) -> FaultKind {
+        match self {
+            Self::Now => FaultKind::CrashNow,
+            Self::BeforeWrite => FaultKind::CrashBeforeWrite,
+            Self::Sync(AtSync::Kept) => FaultKind::CrashBeforeSync,
+            Self::Sync(AtSync::Lost) => FaultKind::LostWrites,
+            Self::Sync(AtSync::Torn) => FaultKind::TornWrites,
+            Self::Sync(AtSync::Failed) => FaultKind::FailedSync,
+            Self::AfterSync => FaultKind::CrashAfterSync,
+            Self::MidSend => FaultKind::CrashMidSend,
+        }
+    }
 }
 
 impl Faults {
-    /// The plagues of a seed.
-    pub(crate) fn new(seed: u64, size: usize) -> Self {
+    /// The plagues of a seed: of these kinds, of all when there are none.
+    pub(crate) fn new(seed: u64, size: usize, kinds: &[FaultKind]) -> Self {
         let mut rng = Rng::new(seed, "faults");
         let interval_micros = rng.pick(&[20_000, 100_000, 400_000]);
-        Self { rng, size, interval_micros }
+        let is_drawn = |kind: &FaultKind| kinds.is_empty() || kinds.contains(kind);
+        let weights: Vec<_> = WEIGHTS.into_iter().filter(|(kind, _)| is_drawn(kind)).collect();
+        assert!(!weights.is_empty(), "none of {kinds:?} can be drawn");
+        Self { rng, size, interval_micros, weights }
     }
 
     /// How long to wait for the next fault.
@@ -70,33 +225,65 @@ impl Faults {
         dead
     }
 
-    /// The next fault. `idle` are the nodes that run and may be stopped, none
-    /// when f nodes are stopped already.
-    pub(crate) fn draw(&mut self, idle: &[usize]) -> Fault {
+    /// The next fault, if one is possible. `idle` are the nodes that run and
+    /// may be stopped, none when f nodes are stopped already.
+    pub(crate) fn draw(&mut self, idle: &[usize]) -> Option<(FaultKind, Fault)> {
+        let is_possible = |kind: FaultKind| !idle.is_empty() || !kind.is_stopping();
+        let possible: Vec<_> =
+            self.weights.iter().copied().filter(|(kind, _)| is_possible(*kind)).collect();
+        let total = possible.iter().map(|(_, weight)| weight).sum();
+        if total == 0 {
+            return None;
+        }
+        let mut place = self.rng.below(total);
+        let chosen = possible.into_iter().find(|(_, weight)| {
+            let is_here = place < *weight;
+            place = place.saturating_sub(*weight);
+            is_here
+        });
+        let (kind, _) = chosen.expect("below the sum of all weights");
+        Some((kind, self.fault(kind, idle)))
+    }
+
+    fn fault(&mut self, kind: FaultKind, idle: &[usize]) -> Fault {
         let length = self.duration();
-        let anyone = self.rng.index(self.size);
-        match self.rng.below(100) {
-            0..10 => Fault::Network(Trouble::Loss(self.rng.between(1, 40) * 10_000), length),
-            10..18 => {
-                Fault::Network(Trouble::Duplication(self.rng.between(1, 50) * 10_000), length)
+        let node = match kind.is_stopping() {
+            true => self.rng.pick(idle),
+            false => self.rng.index(self.size),
+        };
+        let network = |trouble| Fault::Network(trouble, length);
+        let crash = |point| Fault::Crash(node, point, length);
+        match kind {
+            FaultKind::Loss => network(Trouble::Loss(self.rng.between(1, 40) * 10_000)),
+            FaultKind::Duplication => {
+                network(Trouble::Duplication(self.rng.between(1, 50) * 10_000))
             }
-            18..28 => Fault::Network(Trouble::Tail(self.rng.between(1, 50) * 10_000), length),
-            28..44 => Fault::Network(Trouble::Cut(self.cut()), length),
-            44..72 if !idle.is_empty() => {
-                let point = self.rng.pick(&[
-                    CrashPoint::Now,
-                    CrashPoint::BeforeSync,
-                    CrashPoint::BeforeSync,
-                    CrashPoint::AfterSync,
-                    CrashPoint::MidSend,
-                ]);
-                Fault::Crash(self.rng.pick(idle), point, length)
+            FaultKind::Tail => network(Trouble::Tail(self.rng.between(1, 50) * 10_000)),
+            FaultKind::Cut => network(Trouble::Cut(self.cut())),
+            FaultKind::Flapping => {
+                let half_period_micros = length / self.rng.between(8, 40) + 1;
+                network(Trouble::Flapping { cut: self.cut(), half_period_micros })
             }
-            72..82 if !idle.is_empty() => Fault::Pause(self.rng.pick(idle), length),
-            82..90 => Fault::ClockJump(anyone, self.skew()),
-            90..97 => Fault::SlowDisk(anyone, self.rng.between(2, 100), length),
-            97 => Fault::PowerCut(length),
-            _ => Fault::Network(Trouble::Loss(50_000), length),
+            FaultKind::SlowLinks => Fault::Network(Trouble::Slow(self.slow()), 4 * length),
+            FaultKind::CrashNow => crash(CrashPoint::Now),
+            FaultKind::CrashBeforeWrite => crash(CrashPoint::BeforeWrite),
+            FaultKind::CrashBeforeSync => crash(CrashPoint::Sync(AtSync::Kept)),
+            FaultKind::LostWrites => crash(CrashPoint::Sync(AtSync::Lost)),
+            FaultKind::TornWrites => crash(CrashPoint::Sync(AtSync::Torn)),
+            FaultKind::FailedSync => crash(CrashPoint::Sync(AtSync::Failed)),
+            FaultKind::CrashAfterSync => crash(CrashPoint::AfterSync),
+            FaultKind::CrashMidSend => crash(CrashPoint::MidSend),
+            FaultKind::PowerCut => Fault::PowerCut(length),
+            FaultKind::Pause => Fault::Pause(node, length),
+            FaultKind::ClockJump => Fault::ClockJump(node, self.skew()),
+            FaultKind::ClockDrift => {
+                let ppm = self.rng.pick(&[1_000, 50_000, 300_000]);
+                let ppm = if self.rng.chance(500_000) { -ppm } else { ppm };
+                Fault::ClockDrift(node, ppm, 2 * length)
+            }
+            FaultKind::SlowDisk => Fault::SlowDisk(node, self.rng.between(2, 100), length),
+            FaultKind::FullDisk => Fault::FullDisk(node, length),
+            FaultKind::Amnesia => unreachable!("it has no weight: the cluster draws it"),
         }
     }
 
@@ -133,5 +320,17 @@ impl Faults {
             }
         }
         cut
+    }
+
+    /// What each direction takes longer, in µs: some of them some tenths of a
+    /// second, the others nothing.
+    fn slow(&mut self) -> Vec<Vec<u64>> {
+        let per_million = self.rng.pick(&[100_000, 300_000]);
+        let extra = |rng: &mut Rng| match rng.chance(per_million) {
+            true => rng.between(20_000, 800_000),
+            false => 0,
+        };
+        let size = self.size;
+        (0..size).map(|_| (0..size).map(|_| extra(&mut self.rng)).collect()).collect()
     }
 }

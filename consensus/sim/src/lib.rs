@@ -16,6 +16,7 @@
 //! | `byzantine` | validators that lie, one file per behaviour |
 //! | `oracles` | what must hold |
 //! | `keys` | who sits where in which era, and signatures without curves |
+//! | `wan` | time to finality across continents |
 //! | `rng`, `trace` | one source of chance, one record of what came of it |
 
 mod byzantine;
@@ -30,8 +31,11 @@ mod node;
 mod oracles;
 mod rng;
 mod trace;
+mod wan;
 
 pub use byzantine::Behaviour;
-pub use cluster::{LIVENESS_MICROS_MAX, Options, Report, Sabotage, run};
+pub use cluster::{LIVENESS_MICROS_MAX, Options, Report, SETTLING_MICROS, Sabotage, run};
+pub use faults::FaultKind;
 pub use keys::VALIDATORS_MAX;
 pub use oracles::{Breach, Invariant};
+pub use wan::{Absence, Matrix, WanOptions, finality_micros};

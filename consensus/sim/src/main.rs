@@ -3,10 +3,10 @@
 //! Exit code 0 when every rule held, 1 when one was broken, 2 for wrong use.
 
 use anyhow::{Context as _, bail, ensure};
-use bizra_sim::{Behaviour, Options, Report, run};
-use clap::Parser;
+use bizra_sim::{Behaviour, FaultKind, Options, Report, run};
+use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+mod wan_table;
+
 /// First line of a trace file, before the command that made it.
 const TRACE_HEADER: &str = "# ";
+/// From one word about the progress to the next.
+const PROGRESS: Duration = Duration::from_secs(60);
 
 /// A virtual cluster that tries to break the consensus engine.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// One seed.
     #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
     seed: u64,
@@ -37,6 +43,9 @@ struct Arguments {
     /// Faults per seed, at least; 0 for a healthy run.
     #[arg(long, default_value_t = 20)]
     faults: u64,
+    /// A kind of fault, of which the drawn ones then are; may be repeated.
+    #[arg(long)]
+    fault: Vec<FaultKind>,
     /// Validators that lie, at most f; the seed chooses who, and how.
     #[arg(long, default_value_t = 0)]
     byzantine: usize,
@@ -47,7 +56,7 @@ struct Arguments {
     #[arg(long, value_name = "BOOL")]
     changes: Option<bool>,
     /// Seeds at a time; one per core when not given.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jobs")]
     threads: Option<usize>,
     /// Writes every event of the one seed to a file.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
@@ -58,6 +67,23 @@ struct Arguments {
     /// Prints the summary as JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Measures time to finality over distances, with and without validators.
+    Wan(wan_table::WanArguments),
+}
+
+/// How far many seeds are, so that a campaign that was stopped can go on.
+#[derive(Debug)]
+struct Campaign {
+    /// All before it are done.
+    next: u64,
+    end: u64,
+    /// Done, although some before them are not.
+    ahead: BTreeSet<u64>,
+    said: Instant,
 }
 
 /// Sums over all seeds.
@@ -73,10 +99,12 @@ struct Summary {
     /// Eras that began after the first.
     handovers: u64,
     virtual_micros: u64,
+    fault_kinds: BTreeMap<FaultKind, u64>,
     lies: BTreeMap<Behaviour, u64>,
     refused: u64,
     named: u64,
     view_gaps: BTreeMap<u64, u64>,
+    healing_view_gaps: BTreeMap<u64, u64>,
     /// Proofs of life by their ms.
     recoveries_ms: BTreeMap<u64, u64>,
     violations: Vec<String>,
@@ -84,9 +112,10 @@ struct Summary {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = match &arguments.replay {
-        Some(file) => replay(file),
-        None => simulate(&arguments),
+    let result = match (&arguments.verb, &arguments.replay) {
+        (Some(Verb::Wan(wan)), _) => wan_table::print(wan),
+        (None, Some(file)) => replay(file),
+        (None, None) => simulate(&arguments),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -109,6 +138,7 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
     let threads = arguments.threads.unwrap_or(cores).max(1);
     let bar = progress_bar(end - first);
     let next = AtomicU64::new(first);
+    let campaign = Mutex::new(Campaign::new(first, end));
     let summary = Mutex::new(Summary::default());
     let started = Instant::now();
     let mut trace_result = Ok(());
@@ -133,6 +163,7 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
                 }
                 summary.lock().expect("no worker panics with it").add(&report, line);
                 bar.inc(1);
+                campaign.lock().expect("no worker panics with it").finish(seed);
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
@@ -192,6 +223,7 @@ fn options(arguments: &Arguments, seed: u64) -> Options {
         changes: arguments.changes.unwrap_or(usual.changes),
         views_min: arguments.views,
         faults_min: arguments.faults,
+        fault_kinds: arguments.fault.clone(),
         byzantine: arguments.byzantine,
         behaviours: arguments.behaviour.clone(),
         is_traced: arguments.trace.is_some(),
@@ -228,6 +260,27 @@ fn write_trace(file: &Path, options: &Options, report: &Report) -> anyhow::Resul
     write().with_context(|| format!("cannot write {}", file.display()))
 }
 
+impl Campaign {
+    #[expect(clippy::disallowed_methods, reason = "progress is said by the clock of whoever waits")]
+    fn new(first: u64, end: u64) -> Self {
+        Self { next: first, end, ahead: BTreeSet::new(), said: Instant::now() }
+    }
+
+    /// Says once a minute with which seed to go on, should it be stopped now.
+    #[expect(clippy::disallowed_methods, reason = "progress is said by the clock of whoever waits")]
+    fn finish(&mut self, seed: u64) {
+        self.ahead.insert(seed);
+        while self.ahead.remove(&self.next) {
+            self.next += 1;
+        }
+        let (next, end) = (self.next, self.end);
+        if self.said.elapsed() >= PROGRESS && next < end {
+            eprintln!("{} seeds to go; after a stop go on with --seeds {next}..{end}", end - next);
+            self.said = Instant::now();
+        }
+    }
+}
+
 /// On a terminal only; elsewhere it draws nothing.
 fn progress_bar(seeds: u64) -> ProgressBar {
     if seeds < 2 || !std::io::stderr().is_terminal() {
@@ -255,6 +308,9 @@ impl Summary {
         self.events += report.events;
         self.handovers += report.eras - 1;
         self.virtual_micros += report.virtual_micros;
+        for (kind, count) in &report.fault_kinds {
+            *self.fault_kinds.entry(*kind).or_default() += count;
+        }
         for (behaviour, lies) in report.liars.iter().flat_map(|(_, behaviours)| behaviours) {
             *self.lies.entry(*behaviour).or_default() += lies;
         }
@@ -262,6 +318,9 @@ impl Summary {
         self.named += report.named.len() as u64;
         for (gap, blocks) in &report.view_gaps {
             *self.view_gaps.entry(*gap).or_default() += blocks;
+        }
+        for (gap, blocks) in &report.healing_view_gaps {
+            *self.healing_view_gaps.entry(*gap).or_default() += blocks;
         }
         for micros in &report.recovery_micros {
             *self.recoveries_ms.entry(micros / 1_000).or_default() += 1;
@@ -281,10 +340,15 @@ impl Summary {
         let gap = |per_thousand| at(self.view_gaps.iter(), per_thousand);
         let (recovery_p50, recovery_p99, recovery_max) =
             (recovery(500), recovery(990), recovery(1_000));
+        let healing_gap_max = at(self.healing_view_gaps.iter(), 1_000);
         let (gap_p50, gap_p99, gap_max) = (gap(500), gap(990), gap(1_000));
+        let kinds = self.fault_kinds.iter();
         if is_json {
+            let kinds: Vec<_> = kinds.map(|(kind, count)| format!("\"{kind}\":{count}")).collect();
+            let kinds = kinds.join(",");
             println!(
                 "{{\"seeds\":{seeds},\"views\":{views},\"commits\":{commits},\"faults\":{faults},\
+                 \"fault_kinds\":{{{kinds}}},\
                  \"records\":{records},\"events\":{events},\"handovers\":{handovers},\"lapsed\":{lapsed},\
                  \"virtual_seconds\":{virtual_seconds},\
                  \"seconds\":{seconds:.3},\"views_per_second\":{views_per_second:.0},\
@@ -292,6 +356,7 @@ impl Summary {
                  \"recovery_ms_p50\":{recovery_p50},\"recovery_ms_p99\":{recovery_p99},\
                  \"recovery_ms_max\":{recovery_max},\"view_gap_p50\":{gap_p50},\
                  \"view_gap_p99\":{gap_p99},\"view_gap_max\":{gap_max},\
+                 \"healing_view_gap_max\":{healing_gap_max},\
                  \"violations\":{violations}}}"
             );
             return;
@@ -302,8 +367,13 @@ impl Summary {
              {views_per_second:.0} views per second\n\
              after healing, three heights everywhere in p50 {recovery_p50} ms, \
              p99 {recovery_p99} ms, at most {recovery_max} ms; views per final block \
-             p50 {gap_p50}, p99 {gap_p99}, at most {gap_max}"
+             p50 {gap_p50}, p99 {gap_p99}, at most {gap_max}, and shortly after \
+             healing at most {healing_gap_max}"
         );
+        if !self.fault_kinds.is_empty() {
+            let kinds: Vec<_> = kinds.map(|(kind, count)| format!("{kind} {count}")).collect();
+            println!("{}", kinds.join(", "));
+        }
         if !self.lies.is_empty() {
             println!("{lies} lies, {refused} of their messages refused, {named} liars named");
             for (behaviour, lies) in &self.lies {

@@ -68,6 +68,10 @@ pub(crate) enum Trouble {
     Tail(u64),
     /// Nothing passes from a node to another where the matrix says so.
     Cut(Vec<Vec<bool>>),
+    /// Such a cut, in every other of spans of so many µs.
+    Flapping { cut: Vec<Vec<bool>>, half_period_micros: u64 },
+    /// What goes from a node to another takes so many µs longer.
+    Slow(Vec<Vec<u64>>),
 }
 
 /// Links, and what is wrong with them.
@@ -92,6 +96,12 @@ impl Network {
         Self { rng, base_micros, jitter_micros, troubles: Vec::new() }
     }
 
+    /// Links with these shortest delays, in µs, and as much jitter.
+    pub(crate) fn between(seed: u64, base_micros: Vec<Vec<u64>>, jitter_micros: u64) -> Self {
+        let rng = Rng::new(seed, "network");
+        Self { rng, base_micros, jitter_micros, troubles: Vec::new() }
+    }
+
     /// Starts a trouble under a number.
     pub(crate) fn start(&mut self, id: u64, trouble: Trouble) {
         self.troubles.push((id, trouble));
@@ -102,9 +112,9 @@ impl Network {
         self.troubles.retain(|(other, _)| *other != id);
     }
 
-    /// The delays in µs after which a message from one node reaches another:
-    /// none when it is lost, two when it comes twice.
-    pub(crate) fn route(&mut self, from: usize, to: usize) -> [Option<u64>; 2] {
+    /// The delays in µs after which a message that leaves one node now reaches
+    /// another: none when it is lost, two when it comes twice.
+    pub(crate) fn route(&mut self, now_micros: u64, from: usize, to: usize) -> [Option<u64>; 2] {
         let healthy = self.base_micros[from][to] + self.rng.below(self.jitter_micros);
         let mut arrivals = [Some(healthy), None];
         for (_, trouble) in &self.troubles {
@@ -135,6 +145,16 @@ impl Network {
                         return [None, None];
                     }
                 }
+                Trouble::Flapping { cut, half_period_micros } => {
+                    if cut[from][to] && (now_micros / half_period_micros).is_multiple_of(2) {
+                        return [None, None];
+                    }
+                }
+                Trouble::Slow(extra) => {
+                    for delay in arrivals.iter_mut().flatten() {
+                        *delay += extra[from][to];
+                    }
+                }
             }
         }
         arrivals
@@ -151,21 +171,40 @@ mod tests {
         let mut cut = vec![vec![false; 3]; 3];
         cut[0][1] = true;
         network.start(4, Trouble::Cut(cut));
-        assert_eq!(network.route(0, 1), [None, None]);
-        assert!(network.route(1, 0)[0].is_some());
+        assert_eq!(network.route(0, 0, 1), [None, None]);
+        assert!(network.route(0, 1, 0)[0].is_some());
         network.end(4);
-        assert!(network.route(0, 1)[0].is_some());
+        assert!(network.route(0, 0, 1)[0].is_some());
+    }
+
+    #[test]
+    fn a_flapping_cut_comes_and_goes() {
+        let mut network = Network::new(1, 2, false);
+        let cut = vec![vec![false, true], vec![false, false]];
+        network.start(1, Trouble::Flapping { cut, half_period_micros: 10 });
+        let passes = |network: &mut Network, now| network.route(now, 0, 1)[0].is_some();
+        let seen: Vec<_> = [0, 9, 10, 19, 20].map(|now| passes(&mut network, now)).into();
+        assert_eq!(seen, [false, false, true, true, false]);
+        assert!(network.route(0, 1, 0)[0].is_some(), "the other direction");
+    }
+
+    #[test]
+    fn a_slow_link_is_slow_in_one_direction() {
+        let mut network = Network::new(1, 2, false);
+        network.start(1, Trouble::Slow(vec![vec![0, 700_000], vec![0, 0]]));
+        assert!(network.route(0, 0, 1)[0].expect("not lost") >= 700_000);
+        assert!(network.route(0, 1, 0)[0].expect("not lost") < 700_000);
     }
 
     #[test]
     fn loss_and_duplication_happen_about_as_often_as_they_say() {
         let mut network = Network::new(2, 2, false);
         network.start(1, Trouble::Loss(250_000));
-        let lost = (0..10_000).filter(|_| network.route(0, 1)[0].is_none()).count();
+        let lost = (0..10_000).filter(|_| network.route(0, 0, 1)[0].is_none()).count();
         assert!((2_300..2_700).contains(&lost), "{lost}");
         network.end(1);
         network.start(2, Trouble::Duplication(500_000));
-        let twice = (0..10_000).filter(|_| network.route(0, 1)[1].is_some()).count();
+        let twice = (0..10_000).filter(|_| network.route(0, 0, 1)[1].is_some()).count();
         assert!((4_700..5_300).contains(&twice), "{twice}");
     }
 }

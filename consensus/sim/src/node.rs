@@ -9,11 +9,11 @@ use crate::byzantine::{Letter, Liar, Parcel};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Event, Sabotage, Weakness};
 use crate::disk::{self, Accepted, Disk, Write, asked_peer};
-use crate::faults::CrashPoint;
+use crate::faults::{AtSync, CrashPoint};
 use crate::keys::{Keyring, index};
 use crate::ledger::{self, NEXT_VERSION};
 use crate::network::{Message, Payload};
-use crate::oracles::{Checked, Invariant};
+use crate::oracles::{Checked, Invariant, record_number};
 use bizra_consensus::{
     Alarm, Ask, Commit, Effects, Execute, Input, Now, Outgoing, Recipients, Replica, ReplicaConfig,
     SafetyRecord, Send,
@@ -193,24 +193,31 @@ impl Cluster {
 
     /// A sync ends: the node learns of it and sends what waited.
     pub(crate) fn synced(&mut self, node: usize) -> Checked {
+        let unsynced = self.nodes[node].disk.unsynced();
         match self.nodes[node].armed {
-            Some((CrashPoint::BeforeSync, down_micros)) => {
-                let survivors = self.rng.index(self.nodes[node].disk.unsynced() + 1);
-                return self.crash(node, survivors, down_micros);
+            Some((CrashPoint::Sync(AtSync::Torn), _)) if unsynced < 2 => {}
+            Some((point @ CrashPoint::Sync(left), down_micros)) => {
+                let survivors = match left {
+                    AtSync::Kept => unsynced,
+                    AtSync::Lost => 0,
+                    AtSync::Torn => 1 + self.rng.index(unsynced - 1),
+                    AtSync::Failed => self.rng.index(unsynced + 1),
+                };
+                return self.crash(node, point, survivors, down_micros);
             }
-            Some((CrashPoint::AfterSync, down_micros)) => {
+            Some((point @ CrashPoint::AfterSync, down_micros)) => {
                 let accepted = self.nodes[node].disk.finish_sync();
                 self.accept(accepted)?;
-                return self.crash(node, 0, down_micros);
+                return self.crash(node, point, 0, down_micros);
             }
-            Some((CrashPoint::MidSend, down_micros)) => {
+            Some((point @ CrashPoint::MidSend, down_micros)) => {
                 let accepted = self.nodes[node].disk.finish_sync();
                 self.accept(accepted)?;
                 let mut budget = self.rng.index(2 * self.nodes.len()) + 1;
                 self.release(node, &mut budget)?;
-                return self.crash(node, 0, down_micros);
+                return self.crash(node, point, 0, down_micros);
             }
-            Some((CrashPoint::Now, _)) | None => {}
+            Some((CrashPoint::Now | CrashPoint::BeforeWrite, _)) | None => {}
         }
         let accepted = self.nodes[node].disk.finish_sync();
         self.accept(accepted)?;
@@ -311,11 +318,20 @@ impl Cluster {
             self.lie(node, |liar, now, keyring| liar.hear(now, keyring, input))?;
         }
         self.step(node, heard)?;
+        if self.nodes[node].replica.is_none() {
+            return Ok(());
+        }
         self.oracles.on_heard(node, input)
     }
 
     /// Carries out effects in the order of their fields.
     fn carry_out(&mut self, node: usize, effects: Effects) -> Checked {
+        if let Some((point @ CrashPoint::BeforeWrite, down_micros)) = self.nodes[node].armed
+            && !effects.persist.is_empty()
+        {
+            let survivors = self.nodes[node].disk.unsynced();
+            return self.crash(node, point, survivors, down_micros);
+        }
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
         for safety in &persist.safety {
             self.oracles.on_safety(node, safety)?;
@@ -342,6 +358,7 @@ impl Cluster {
         for commit in commit {
             self.oracles.on_commit(node, &commit)?;
             self.learn(node, &commit)?;
+            self.note_final(node, &commit);
             self.nodes[node].disk.write(Write::Commit(Box::new(commit)));
         }
         for alarm in &alarms {
@@ -350,7 +367,7 @@ impl Cluster {
         if self.is_liar(node) && alarms.iter().any(is_stopping) {
             // Its replica met what it signed behind its back, and a liar goes on.
             let survivors = self.nodes[node].disk.unsynced();
-            return self.crash(node, survivors, LIAR_RESTART_MICROS);
+            return self.kill_for(node, survivors, LIAR_RESTART_MICROS);
         }
         self.sync(node);
         self.release(node, &mut { usize::MAX })?;
@@ -385,7 +402,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn sync(&mut self, node: usize) {
+    pub(crate) fn sync(&mut self, node: usize) {
         let this = &mut self.nodes[node];
         if this.disk.start_sync() {
             let delay = this.sync_factor * self.rng.between(self.sync_micros / 2, self.sync_micros);
@@ -396,6 +413,12 @@ impl Cluster {
 
     fn accept(&mut self, accepted: Vec<Accepted>) -> Checked {
         for (header, records) in accepted {
+            if let (Some(finality), Some(node)) =
+                (&mut self.finality, self.keyring.members().owner(&header.author))
+            {
+                let numbers = records.iter().map(|it| record_number(&it.bytes) as u64);
+                finality.on_accepted(node, header.lane_seq, numbers);
+            }
             let batch = self.keyring.sign_batch(header, records);
             self.oracles.on_accepted(Arc::new(batch))?;
         }

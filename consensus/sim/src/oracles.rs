@@ -99,9 +99,21 @@ pub enum Invariant {
     /// An honest node that has heard two messages of a liar that exclude each
     /// other, both while it keeps such messages, has named the liar.
     LiarsAreNamed,
-    /// After healing every node commits, all reach one height, and from one
-    /// final block to the next it takes at most 4f + 2 views: f liars or dead
-    /// nodes lead at most 2f in a row, and 2f + 2 led by others are enough.
+    /// After healing every node commits three heights within
+    /// [`LIVENESS_MICROS_MAX`](crate::LIVENESS_MICROS_MAX), and all reach one
+    /// height.
+    ///
+    /// Counted in views, in the first era, while up to f nodes are dead:
+    ///
+    /// * From healing to the first final block, and from one to the next, it
+    ///   takes at most 4f + 4 views: what was lost in the faults must be had
+    ///   first, perhaps from somebody who has just died, and views are lost to
+    ///   that.
+    /// * From [`SETTLING_MICROS`](crate::SETTLING_MICROS) after healing
+    ///   on, which a quarter of the proofs of life wait for, it takes at most
+    ///   2f + 2: the dead lead at most 2f in a row, and two led by others are
+    ///   enough. Where validators lie it takes at most 4f + 2, because they may
+    ///   spoil as many that others lead.
     Liveness,
     /// However much liars send, what a node keeps, asks for and answers stays
     /// within bounds.
@@ -219,6 +231,9 @@ pub(crate) struct Oracles {
     /// Letters that batches of liars which a node heard of take.
     batch_letters: BTreeMap<usize, BTreeMap<BatchDigest, usize>>,
     view_gaps: BTreeMap<u64, u64>,
+    healing_view_gaps: BTreeMap<u64, u64>,
+    /// Whether the faults are so long ago that what they cost is made good.
+    is_settled: bool,
 }
 
 impl Oracles {
@@ -262,6 +277,8 @@ impl Oracles {
             answers: BTreeMap::new(),
             batch_letters: BTreeMap::new(),
             view_gaps: BTreeMap::new(),
+            healing_view_gaps: BTreeMap::new(),
+            is_settled: false,
         }
     }
 
@@ -364,13 +381,20 @@ impl Oracles {
     }
 
     /// How many final blocks came so many views after the one before, while
-    /// nothing failed.
+    /// nothing failed and what had failed was made good.
     pub(crate) const fn view_gaps(&self) -> &BTreeMap<u64, u64> {
         &self.view_gaps
     }
 
-    /// From now on nothing fails, but liars lie.
-    pub(crate) fn on_healed(&mut self) {
+    /// The same shortly after healing, the first block counted from there.
+    pub(crate) const fn healing_view_gaps(&self) -> &BTreeMap<u64, u64> {
+        &self.healing_view_gaps
+    }
+
+    /// From now on nothing fails, but liars lie; or, if it settled, what failed
+    /// before costs nothing more.
+    pub(crate) fn on_healed(&mut self, is_settled: bool) {
+        self.is_settled = is_settled;
         let newest = self.highest_views.last_key_value();
         self.healed_at = Some(newest.map(|(era, view)| (*era, *view)).unwrap_or_default());
     }
@@ -637,16 +661,26 @@ impl Oracles {
             }
         }
         let (era, view) = (header.era, header.view);
-        if self.healed_at.is_some_and(|healed_at| (era_before, before) > healed_at)
+        if let Some(healed_at) = self.healed_at
             && era == era_before
+            && (era, view) > healed_at
         {
-            let gap = view.get() - before.get();
-            *self.view_gaps.entry(gap).or_default() += 1;
+            let is_first = (era_before, before) <= healed_at;
+            let from = if is_first { healed_at.1 } else { before };
+            let gap = view.get() - from.get();
+            let gaps =
+                if self.is_settled { &mut self.view_gaps } else { &mut self.healing_view_gaps };
+            *gaps.entry(gap).or_default() += 1;
             let faulty_max = self.members.committee(era).faulty_max() as u64;
+            let most = match (self.is_settled, self.liars.is_empty()) {
+                (false, _) => 4 * faulty_max + 4,
+                (true, false) => 4 * faulty_max + 2,
+                (true, true) => 2 * faulty_max + 2,
+            };
             // Whoever has just joined may be behind, and is not faulty.
-            let is_bounded = gap <= 4 * faulty_max + 2 || era > Era::new(1);
+            let is_bounded = gap <= most || era > Era::new(1);
             self.require(is_bounded, Invariant::Liveness, || {
-                format!("{gap} views from the final block of view {before} to that of {view}")
+                format!("{gap} views from view {from} to the next final block, of view {view}")
             })?;
         }
         let next_committee = decisions.next_committee;
@@ -1226,7 +1260,7 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The number that the workload wrote at the start of a record.
-fn record_number(bytes: &[u8]) -> usize {
+pub(crate) fn record_number(bytes: &[u8]) -> usize {
     let number = bytes.first_chunk().expect("records start with their number");
     usize::try_from(u64::from_le_bytes(*number)).expect("records are few")
 }
