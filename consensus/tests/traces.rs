@@ -242,3 +242,23 @@ fn certificates_alone_commit_nothing() {
         assert_eq!(cluster.committed_by(node), [], "a certificate orders, and no more");
     }
 }
+
+/// Each trace with its rule taken out: it must fail.
+#[cfg(planted_bugs)]
+#[test]
+fn each_trace_fails_without_its_rule() {
+    use bizra_types::planted::Bug;
+    let traces: [(Bug, fn()); 8] = [
+        (Bug::CommitVoteAfterTimeout, who_timed_a_view_out_never_commit_votes_in_it),
+        (Bug::TcWithoutHighestQc, a_timeout_certificate_binds_to_its_highest_qc),
+        (Bug::QcNotDurable, a_crash_after_the_commit_vote_does_not_hide_the_qc),
+        (Bug::OlderTimeout, an_older_view_is_not_timed_out_after_a_newer_one),
+        (Bug::VoteAfterTimeout, an_older_view_is_not_timed_out_after_a_newer_one),
+        (Bug::TcNotDurable, a_crash_after_entry_by_tc_does_not_strand_the_others),
+        (Bug::TimeoutWithoutTc, a_lost_certificate_is_inside_every_repeated_timeout),
+        (Bug::TwoChainCommit, certificates_alone_commit_nothing),
+    ];
+    for (bug, trace) in traces {
+        harness::assert_fails_with(bug, trace);
+    }
+}

@@ -100,8 +100,8 @@ pub(crate) fn compare(arguments: &Compare) -> Result<Answer> {
     let client = Client::from_genesis(&read(&arguments.genesis)?)
         .with_context(|| arguments.genesis.display().to_string())?;
     let head = |path: &Path| {
-        let proof = FinalityProof::from_either(&read(path)?)
-            .with_context(|| path.display().to_string())?;
+        let proof =
+            FinalityProof::from_either(&read(path)?).with_context(|| path.display().to_string())?;
         client.verify(&proof).with_context(|| format!("{} does not hold", path.display()))?;
         Ok::<_, anyhow::Error>(proof.head)
     };
