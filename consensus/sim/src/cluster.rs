@@ -286,9 +286,7 @@ impl Options {
             ..usual.clone()
         };
         match bug {
-            Bug::TcWithoutHighestQc => {
-                lying(&[Behaviour::StaleCertificates, Behaviour::HiddenCertificates])
-            }
+            Bug::TcWithoutHighestQc => lying(&[Behaviour::StaleCertificates]),
             Bug::SignatureWithoutView => lying(&[Behaviour::RelabelledCertificates]),
             Bug::EvidenceDropsFirst => lying(&[Behaviour::EquivocatingVoter]),
             Bug::UnboundedFutureViews => lying(&[Behaviour::Flooder]),

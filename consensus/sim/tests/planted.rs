@@ -29,7 +29,7 @@ planted! {
     older_timeout: OlderTimeout, 4, 10, [SafetyRecord];
     timeout_without_tc: TimeoutWithoutTc, 4, 3, [WellFormed];
     rank_by_arrival: RankByArrival, 4, 10, [SafetyRecord];
-    tc_without_highest_qc: TcWithoutHighestQc, 4, 40, [Justification];
+    tc_without_highest_qc: TcWithoutHighestQc, 4, 10, [Justification];
     two_chain_commit: TwoChainCommit, 4, 3, [CommitCertificate];
     quorum_of_live_peers: QuorumOfLivePeers, 4, 10, [CommitCertificate, Certificates];
     duplicate_votes_counted: DuplicateVotesCounted, 4, 10, [Certificates];
