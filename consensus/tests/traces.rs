@@ -94,6 +94,7 @@ fn a_timeout_certificate_binds_to_its_highest_qc() {
         cluster.send_commit_vote(B, vote);
     }
     assert_eq!(cluster.committed_by(B), [first.id()]);
+    time_out(&mut cluster, &[A, C]);
     let qc = cluster.qc(&[A, B, D], &first);
     let tc = cluster.tc(view(2), &[(A, qc.clone()), (C, qc.clone()), (D, qc.clone())]);
     let on_genesis = cluster.block(D, view(3), 1, 7, &root, Vec::new());
@@ -110,6 +111,7 @@ fn a_timeout_certificate_binds_to_its_highest_qc() {
     for node in [A, B, C] {
         cluster.send_certificate(node, Certificate::Tc(tc.clone()));
         assert_eq!(cluster.view_of(node), view(3));
+        assert_eq!(cluster.nodes[node].alarms, [], "it may still sign");
         // With the TC in the open the block must not get a vote.
         let proposal = cluster.proposal(&on_genesis, Some(tc.clone()));
         if let Ok(proposal) = cluster.verifier.proposal(proposal) {
