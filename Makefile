@@ -21,12 +21,12 @@ VALIDATORS ?= 7
 
 say = @printf '\n== %s\n'
 
-.PHONY: help demo test lint fmt sim deny clean setup setup-tests build
+.PHONY: help demo test lint fmt sim planted deny clean setup setup-tests build
 .PHONY: test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim
 .PHONY: test-live test-deny
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: setup build ## seven validators on this machine: finality, two killed, recovery, an offline proof (KEEP=1 leaves them up)
 	$(say) 'demo'
@@ -44,6 +44,13 @@ sim: ## simulate SEEDS=0..1000 with VALIDATORS=7
 	$(say) 'simulating seeds $(SEEDS) with $(VALIDATORS) validators'
 	@cargo build --locked --package bizra-sim --bin bizra-sim
 	@"$(BINARIES)/bizra-sim" --seeds $(SEEDS) --validators $(VALIDATORS)
+
+# In a target directory of its own: the switch changes every crate.
+planted: export RUSTFLAGS += --cfg planted_bugs
+planted: export CARGO_TARGET_DIR := $(CARGO_TARGET_DIR)/planted
+planted: ## plant known mistakes in the engine: simulator and traces must find each
+	$(say) 'planted bugs'
+	@cargo test --locked --package bizra-consensus --package bizra-sim --test traces --test eras --test planted
 
 deny: ## licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny, needs the network)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

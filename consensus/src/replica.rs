@@ -17,13 +17,15 @@ use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::PublicKey;
 use bizra_types::genesis::{Genesis, Parameters};
-use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
+use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash, Hash};
 use bizra_types::message::{
-    BatchAck, BatchHint, MISSING_AUTHORS_MAX, SignedCommitVote, SignedTimeout, SignedVote,
+    BatchAck, BatchHint, CommitVote, MISSING_AUTHORS_MAX, SignedCommitVote, SignedTimeout,
+    SignedVote, Vote,
 };
 use bizra_types::numbers::{
     Epoch, Era, Height, LaneSeq, ProtocolVersion, TimestampMs, ValidatorIndex, View,
 };
+use bizra_types::planted::{Bug, is_planted};
 use bizra_types::verify::{From, Verified};
 use bizra_types::vrf::VrfInput;
 use std::cell::Cell;
@@ -360,6 +362,10 @@ impl Replica {
     pub fn step(&mut self, now: Now, input: Input) -> Effects {
         self.now = Now { time: now.time.max(self.now.time), wall: now.wall };
         let mut effects = Effects::default();
+        if is_planted(Bug::QuorumOfLivePeers) {
+            let live = self.pacemaker.heard_since(self.now.time).count() + 1;
+            self.votes.count_over(&self.committee, live);
+        }
         match input {
             Input::Proposal(proposal) => self.on_proposal(&mut effects, proposal.into_inner()),
             Input::Vote(vote) => self.on_vote(&mut effects, vote.into_inner()),
@@ -545,6 +551,9 @@ impl Replica {
         }
         if timeout.timeout.view < self.safety.view() {
             self.answer(effects, timeout.signer);
+            if is_planted(Bug::OlderTimeout) {
+                self.join_older(effects, &timeout);
+            }
         }
         let view = timeout.timeout.view;
         match self.votes.add_timeout(&self.committee, self.safety.view(), timeout) {
@@ -556,6 +565,17 @@ impl Replica {
             Change::Equivocated(evidence) => self.accuse(effects, evidence),
             Change::Counted => self.note_missing(effects, view),
             Change::Nothing => {}
+        }
+    }
+
+    /// What [`Bug::OlderTimeout`] does.
+    fn join_older(&mut self, effects: &mut Effects, older: &SignedTimeout) {
+        let SignedTimeout { timeout, high_qc, entry_tc, .. } = older.clone();
+        let others = self.votes.timeouts(timeout.view).filter(|it| it.signer != older.signer);
+        if others.count() + 1 == self.committee.one_honest() {
+            self.safety.time_out_older(timeout, high_qc.clone());
+            let missing = Vec::new();
+            send_all(effects, Outgoing::Timeout { timeout, high_qc, entry_tc, missing });
         }
     }
 
@@ -741,6 +761,9 @@ impl Replica {
     /// if that is a filler, what it closes.
     fn target(&self, pending: &Final) -> BlockId {
         let block = pending.cert.vote.block;
+        if is_planted(Bug::FillerInChain) {
+            return block;
+        }
         let here = || self.tree.get(block).map(|node| *node.block.header());
         let filler = pending.filler.or_else(here);
         filler.and_then(|header| header.closes).map_or(block, |closes| closes.block)
@@ -1004,6 +1027,9 @@ impl Replica {
     /// Rule 3: a commit certificate makes its block and all its ancestors
     /// final, ascending, each once; nothing else does.
     fn try_commit(&mut self, effects: &mut Effects) {
+        if let Some(uncommitted) = self.planted_commit() {
+            self.pending_certs.insert(uncommitted.cert.vote.view, uncommitted);
+        }
         // An executed block has executed ancestors only.
         let Some((id, pending)) = self
             .pending_certs
@@ -1026,7 +1052,8 @@ impl Replica {
         for (place, block) in path.iter().enumerate() {
             let node = self.tree.get(*block).expect("on the path");
             let height = self.tree.height().get() + place as u64 + 1;
-            assert_eq!(node.block.header().height.get(), height, "commits ascend by one");
+            let ascends = node.block.header().height.get() == height;
+            assert!(ascends || is_planted(Bug::FillerInChain), "commits ascend by one");
             blocks.push((node.block.clone(), self.tree.exec(*block).expect("executed")));
         }
         let node = self.tree.get(id).expect("on the path");
@@ -1044,7 +1071,15 @@ impl Replica {
             versions: node.versions,
             opening: opening.clone(),
         };
-        effects.commit.push(Commit { blocks, cert: cert.clone(), root: root.clone() });
+        if is_planted(Bug::CommitInWrongOrder) {
+            blocks.reverse();
+        }
+        let commit = Commit { blocks, cert: cert.clone(), root: root.clone() };
+        let has_skipped = root.header.view > self.tree.root().header.view.next();
+        if has_skipped && is_planted(Bug::RecommitAfterSkippedViews) {
+            effects.commit.push(commit.clone());
+        }
+        effects.commit.push(commit);
         if let Some((_, key)) = self.me
             && let Some((seq, _)) = root.lane_heads.get(&key)
             && *seq > self.safety.record().last_batch.unwrap_or_default().0
@@ -1071,6 +1106,25 @@ impl Replica {
         if let Some(opening) = opening {
             self.hand_over(effects, Final { cert, filler: opening.filler }, opening.committee);
         }
+    }
+
+    /// What [`Bug::TwoChainCommit`] and [`Bug::EraEndsOnQc`] do: a QC passes
+    /// for a commit certificate.
+    fn planted_commit(&self) -> Option<Final> {
+        let high = &self.safety.record().high_qc;
+        let qc = if is_planted(Bug::TwoChainCommit) {
+            let before = self.tree.get(high.vote.block)?.block.justify();
+            Some(before).filter(|before| before.vote.view.next() == high.vote.view)?
+        } else if is_planted(Bug::EraEndsOnQc) {
+            Some(high).filter(|high| self.tree.closing(high.vote.block).is_some())?
+        } else {
+            return None;
+        };
+        let Vote { era, view, block } = qc.vote;
+        let exec = self.tree.exec(block).filter(|_| block != self.tree.root_id())?;
+        let Qc { signers, signatures, .. } = qc.clone();
+        let vote = CommitVote { era, view, block, exec };
+        Some(Final { cert: CommitCert { vote, signers, signatures }, filler: None })
     }
 
     // ---- eras ----
@@ -1103,7 +1157,10 @@ impl Replica {
         self.safety = match self.later.remove(&era) {
             Some(record) => Safety::restored(record),
             None => {
-                let root = Qc::root(era, self.tree.root_id(), self.committee.size());
+                let mut root = Qc::root(era, self.tree.root_id(), self.committee.size());
+                if is_planted(Bug::EraStartsOnFiller) {
+                    root.vote.block = last.cert.vote.block;
+                }
                 let key = self.seat().map(|(_, key)| key);
                 Safety::begun(root, key.and_then(|key| self.last_batches.get(&key)).copied())
             }
@@ -1143,8 +1200,8 @@ impl Replica {
         if seat.is_some() && !self.has_record {
             self.stop(effects, Alarm::NoSafetyRecord);
         }
-        let has_ended = self.closed.contains_key(&self.safety.era());
-        self.me = seat.filter(|_| self.later.is_empty() && !has_ended);
+        let has_ended = self.closed.contains_key(&self.safety.era()) || !self.later.is_empty();
+        self.me = seat.filter(|_| !has_ended || is_planted(Bug::EndedEraForgotten));
     }
 
     fn seat(&self) -> Option<(ValidatorIndex, PublicKey)> {
@@ -1164,7 +1221,8 @@ impl Replica {
 
     /// Answers a message of an ended era with what ended it.
     fn answer_closed(&mut self, effects: &mut Effects, era: Era, peer: ValidatorIndex) {
-        let Some(closed) = self.closed.get(&era) else { return };
+        let known = self.closed.get(&era).filter(|_| !is_planted(Bug::StrandedStragglers));
+        let Some(closed) = known else { return };
         let committee = match era.previous().and_then(|before| self.closed.get(&before)) {
             Some(before) => &before.next,
             None => &self.genesis_committee,
@@ -1212,16 +1270,20 @@ impl Replica {
             return;
         };
         let Some(node) = self.tree.get(block.id()) else { return };
-        let Body::Ready(batches) = &node.body else { return };
+        let is_empty = match &node.body {
+            Body::Ready(batches) => batches.is_empty(),
+            Body::Wanting if is_planted(Bug::VoteBeforeBatches) => true,
+            Body::Wanting | Body::Invalid(_) => return,
+        };
         let header = block.header();
         let parent = self.tree.parent(header.parent).expect("a node's parent is here");
-        if parent.exec.is_none()
+        if !is_executed(&parent)
             || self.is_too_early(header.timestamp_ms, parent.header.timestamp_ms)
         {
             return;
         }
         let depth = self.tree.path(header.parent).map_or(0, |path| path.len() as u64);
-        if depth >= self.parameters.uncommitted_blocks_max && !batches.is_empty() {
+        if depth >= self.parameters.uncommitted_blocks_max && !is_empty {
             return;
         }
         let vote = self.safety.vote(&block, tc.as_ref());
@@ -1242,7 +1304,7 @@ impl Replica {
             return;
         }
         let Some(parent) = self.tree.parent(justify.vote.block) else { return };
-        if parent.exec.is_none() {
+        if !is_executed(&parent) {
             return;
         }
         let depth = self.tree.path(justify.vote.block).map_or(0, |path| path.len() as u64);
@@ -1574,7 +1636,8 @@ impl Replica {
         assert_eq!(timeout.view, self.safety.view(), "only the current view's is repeated");
         // Beside the signed bytes goes the certificate by which the view was
         // entered; without it nobody else could enter.
-        let entry_tc = if high_qc.vote.view.next() == timeout.view {
+        let is_direct = high_qc.vote.view.next() == timeout.view;
+        let entry_tc = if is_direct || is_planted(Bug::TimeoutWithoutTc) {
             None
         } else {
             let tc = self.safety.record().high_tc.clone();
@@ -1660,10 +1723,20 @@ impl Replica {
         {
             return Some(leader);
         }
-        let seed = self.tree.child_seed(parent)?;
+        let seed = self.planted_seed(view).or_else(|| self.tree.child_seed(parent))?;
         let leader = Schedule::leader(&self.committee, seed, view);
         self.last_leader.set(Some((parent, view, leader)));
         Some(leader)
+    }
+
+    /// What [`Bug::ScheduleFromUncertified`] does.
+    fn planted_seed(&self, view: View) -> Option<Hash> {
+        if !is_planted(Bug::ScheduleFromUncertified) {
+            return None;
+        }
+        let headers = self.tree.nodes().map(|node| node.block.header());
+        let earlier = headers.filter(|header| header.view < view);
+        earlier.max_by_key(|header| header.view).map(|highest| Hash(highest.id().0))
     }
 
     /// Leader of the current view as read off the highest QC's block.
@@ -1859,9 +1932,24 @@ impl Replica {
     /// that has lost its records writes none: it would pass for fresh later.
     fn finish(&mut self, effects: &mut Effects) {
         if self.me.is_some() && self.has_record {
-            effects.persist.safety.extend(self.safety.take_changed());
+            let changed = self.safety.take_changed();
+            effects.persist.safety.extend(changed.filter(|_| !is_write_lost(effects)));
         }
     }
+}
+
+/// Rule 1: whoever builds on a block knows what it did.
+fn is_executed(parent: &Parent) -> bool {
+    parent.exec.is_some() || is_planted(Bug::UnexecutedParent)
+}
+
+/// What [`Bug::VoteBeforePersist`] and [`Bug::QcNotDurable`] do.
+fn is_write_lost(effects: &Effects) -> bool {
+    effects.send.iter().any(|send| match send.message {
+        Outgoing::Vote(_) => is_planted(Bug::VoteBeforePersist),
+        Outgoing::CommitVote(_) => is_planted(Bug::QcNotDurable),
+        _ => false,
+    })
 }
 
 fn send_all(effects: &mut Effects, message: Outgoing) {

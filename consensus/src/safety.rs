@@ -11,6 +11,7 @@ use bizra_types::certificate::{Qc, Tc};
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{CommitVote, Timeout, Vote};
 use bizra_types::numbers::{Era, LaneSeq, View};
+use bizra_types::planted::{Bug, is_planted};
 
 /// The durable record with the rules that guard it.
 #[derive(Debug)]
@@ -58,7 +59,11 @@ impl Safety {
 
     /// The record, if it changed since it was last taken.
     pub(crate) fn take_changed(&mut self) -> Option<SafetyRecord> {
-        core::mem::take(&mut self.changed).then(|| self.record.clone())
+        let mut record = core::mem::take(&mut self.changed).then(|| self.record.clone())?;
+        if is_planted(Bug::TcNotDurable) {
+            record.high_tc = None;
+        }
+        Some(record)
     }
 
     pub(crate) const fn view(&self) -> View {
@@ -113,12 +118,13 @@ impl Safety {
             && justify.era == self.era()
             && view == self.view()
             && view > self.last_voted_view()
-            && view > self.last_timeout_view()
+            && (view > self.last_timeout_view() || is_planted(Bug::VoteAfterTimeout))
             && (justify.view.next() == view
                 || tc.is_some_and(|tc| {
                     tc.era == self.era()
                         && tc.view.next() == view
-                        && tc.high_qc_views.iter().all(|high| justify.view >= *high)
+                        && (tc.high_qc_views.iter().all(|high| justify.view >= *high)
+                            || is_planted(Bug::TcWithoutHighestQc))
                 }))
     }
 
@@ -140,7 +146,7 @@ impl Safety {
     ///    ever hide it.
     pub(crate) fn can_commit_vote(&self, view: View) -> bool {
         view > View::ZERO
-            && view > self.last_timeout_view()
+            && (view > self.last_timeout_view() || is_planted(Bug::CommitVoteAfterTimeout))
             && view > self.last_commit_vote_view()
             && self.record.high_qc.vote.view >= view
     }
@@ -172,6 +178,12 @@ impl Safety {
         timeout
     }
 
+    /// What [`Bug::OlderTimeout`] does.
+    pub(crate) fn time_out_older(&mut self, timeout: Timeout, high_qc: Qc) {
+        self.record.last_timeout = Some((timeout, high_qc));
+        self.changed = true;
+    }
+
     /// Rule 5. One proposal per view, and only in the current one.
     pub(crate) fn can_propose(&self) -> bool {
         self.view() > self.last_proposal_view() && self.view() > self.last_timeout_view()
@@ -195,7 +207,7 @@ impl Safety {
     /// Notes a QC; true if it is the highest so far. The view moves beyond it.
     pub(crate) fn observe_qc(&mut self, qc: &Qc) -> bool {
         assert_eq!(qc.vote.era, self.era(), "certificates of other eras end before");
-        let higher = qc.vote.view > self.record.high_qc.vote.view;
+        let higher = qc.vote.view > self.record.high_qc.vote.view || is_planted(Bug::RankByArrival);
         if higher {
             self.record.high_qc = qc.clone();
             self.changed = true;

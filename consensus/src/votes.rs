@@ -10,6 +10,7 @@ use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::Signature;
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
 use bizra_types::numbers::{ValidatorIndex, View};
+use bizra_types::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
 
 /// Views ahead of the current one for which votes are kept.
@@ -26,6 +27,8 @@ pub(crate) struct Votes {
     votes: Book<SignedVote>,
     commit_votes: Book<SignedCommitVote>,
     timeouts: Book<SignedTimeout>,
+    /// How many a quorum may lack: none, where no bug is planted.
+    lacking: usize,
 }
 
 /// What became of a message.
@@ -48,6 +51,12 @@ impl Votes {
         self.votes = self.votes.split_off(&lowest);
         self.commit_votes = self.commit_votes.split_off(&lowest);
         self.timeouts = self.timeouts.split_off(&lowest);
+        self.lacking = 0;
+    }
+
+    /// What [`Bug::QuorumOfLivePeers`] does.
+    pub(crate) const fn count_over(&mut self, committee: &Committee, live: usize) {
+        self.lacking = committee.quorum().saturating_sub(live * 2 / 3 + 1);
     }
 
     pub(crate) fn add_vote(
@@ -61,13 +70,18 @@ impl Votes {
         }
         let votes = self.votes.entry(vote.vote.view).or_default();
         match votes.get(&vote.signer) {
+            Some(first) if first.vote == vote.vote && is_planted(Bug::DuplicateVotesCounted) => {
+                self.lacking += 1;
+                None
+            }
             Some(first) if first.vote == vote.vote => return Change::Nothing,
+            Some(_) if is_planted(Bug::EvidenceDropsFirst) => votes.insert(vote.signer, vote),
             Some(first) => return Change::Equivocated(Box::new(Evidence::Votes(*first, vote))),
             None => votes.insert(vote.signer, vote),
         };
         let equal = votes.values().filter(|other| other.vote == vote.vote);
         let equal = equal.map(|other| (other.signer, other.signature));
-        match quorum_of(committee, equal) {
+        match quorum_of(committee, self.lacking, equal) {
             Some((signers, signatures)) => {
                 Change::Certified(Qc { vote: vote.vote, signers, signatures })
             }
@@ -103,7 +117,7 @@ impl Votes {
         };
         let equal = votes.values().filter(|other| other.vote == vote.vote);
         let equal = equal.map(|other| (other.signer, other.signature));
-        match quorum_of(committee, equal) {
+        match quorum_of(committee, self.lacking, equal) {
             Some((signers, signatures)) => {
                 Change::Certified(CommitCert { vote: vote.vote, signers, signatures })
             }
@@ -139,7 +153,7 @@ impl Votes {
             }
             None => timeouts.insert(timeout.signer, timeout),
         };
-        if timeouts.len() == committee.quorum() {
+        if timeouts.len() == needed(committee, self.lacking) {
             Change::Certified(timeout_certificate(committee, timeouts))
         } else {
             Change::Counted
@@ -181,7 +195,8 @@ pub(crate) fn contradicts(vote: &SignedCommitVote, cert: &CommitCert) -> bool {
 }
 
 fn is_near(current: View, view: View) -> bool {
-    view.get() <= current.get().saturating_add(VIEWS_AHEAD_MAX)
+    (view.get() <= current.get().saturating_add(VIEWS_AHEAD_MAX)
+        || is_planted(Bug::UnboundedFutureViews))
         && view.get() >= current.get().saturating_sub(VIEWS_BEHIND_MAX)
 }
 
@@ -189,11 +204,16 @@ fn is_near(current: View, view: View) -> bool {
 /// registered committee is reached: certificates are made once, and small.
 fn quorum_of(
     committee: &Committee,
+    lacking: usize,
     votes: impl Iterator<Item = (ValidatorIndex, Signature)>,
 ) -> Option<(SignerSet, Vec<Signature>)> {
     let (signers, signatures): (Vec<_>, Vec<_>) = votes.unzip();
-    (signers.len() == committee.quorum())
+    (signers.len() == needed(committee, lacking))
         .then(|| (SignerSet::of(committee.size(), signers), signatures))
+}
+
+fn needed(committee: &Committee, lacking: usize) -> usize {
+    committee.quorum().saturating_sub(lacking).max(1)
 }
 
 fn timeout_certificate(

@@ -67,7 +67,9 @@ fn a_filler_ends_the_era_and_is_never_final() {
     assert_eq!((status.era, status.block), (NEXT, block.id()), "the era starts on what was closed");
     assert_eq!(cluster.committed_by(A), [block.id()]);
     let certificate = Certificate::Filler(cert, *filler.header());
-    assert_eq!(cluster.nodes[A].disk.closed[0].certificate, certificate);
+    let disk = &cluster.nodes[A].disk;
+    assert_eq!(disk.closed[0].certificate, certificate);
+    assert_eq!(disk.safety[&NEXT].high_qc, Qc::root(NEXT, block.id(), 4));
 
     // That certificate is enough for C, which never saw the filler.
     cluster.send_proposal(C, &block, None);
@@ -299,4 +301,26 @@ fn a_block_of_a_version_that_is_not_in_force_gets_no_vote() {
     cluster.send_proposal(A, &block, None);
     assert!(cluster.votes_of(A).is_empty());
     assert!(cluster.nodes[A].alarms.is_empty(), "its leader is at fault, not this program");
+}
+
+/// Trace 8: each way in which an era could end wrongly, with its rule taken
+/// out: the test must fail.
+#[cfg(planted_bugs)]
+#[test]
+fn each_handover_fails_without_its_rule() {
+    use bizra_types::planted::Bug;
+    let traces: [(Bug, fn()); 6] = [
+        (Bug::FillerInChain, a_filler_ends_the_era_and_is_never_final),
+        (Bug::EraStartsOnFiller, a_filler_ends_the_era_and_is_never_final),
+        (Bug::EraEndsOnQc, a_qc_does_not_end_an_era_and_a_commit_certificate_does),
+        (
+            Bug::UnexecutedParent,
+            nothing_is_voted_on_a_block_before_its_execution_tells_whether_it_closes,
+        ),
+        (Bug::EndedEraForgotten, nothing_of_an_ended_era_is_signed_after_a_restart),
+        (Bug::StrandedStragglers, who_has_left_still_tells_the_others_how_the_era_ended),
+    ];
+    for (bug, trace) in traces {
+        assert_fails_with(bug, trace);
+    }
 }

@@ -88,13 +88,13 @@ fn a_timeout_certificate_binds_to_its_highest_qc() {
         cluster.send_proposal(node, &first, None);
     }
     spread_votes(&mut cluster, &first, &[A, B, D], &[A, B, C]);
-    for node in [A, B, C] {
-        for voter in [A, B, C] {
-            let vote = cluster.commit_vote(voter, &first);
-            cluster.send_commit_vote(node, vote);
-        }
-        assert_eq!(cluster.committed_by(node), [first.id()]);
+    // B alone learns that it is final: the others could still leave it.
+    for voter in [A, C, D] {
+        let vote = cluster.commit_vote(voter, &first);
+        cluster.send_commit_vote(B, vote);
     }
+    assert_eq!(cluster.committed_by(B), [first.id()]);
+    time_out(&mut cluster, &[A, C]);
     let qc = cluster.qc(&[A, B, D], &first);
     let tc = cluster.tc(view(2), &[(A, qc.clone()), (C, qc.clone()), (D, qc.clone())]);
     let on_genesis = cluster.block(D, view(3), 1, 7, &root, Vec::new());
@@ -111,6 +111,7 @@ fn a_timeout_certificate_binds_to_its_highest_qc() {
     for node in [A, B, C] {
         cluster.send_certificate(node, Certificate::Tc(tc.clone()));
         assert_eq!(cluster.view_of(node), view(3));
+        assert_eq!(cluster.nodes[node].alarms, [], "it may still sign");
         // With the TC in the open the block must not get a vote.
         let proposal = cluster.proposal(&on_genesis, Some(tc.clone()));
         if let Ok(proposal) = cluster.verifier.proposal(proposal) {
@@ -240,5 +241,25 @@ fn certificates_alone_commit_nothing() {
         assert_eq!(cluster.high_qc_view_of(node), view(2));
         assert_eq!(cluster.commit_votes_of(node).len(), 2, "it is executed, and says so");
         assert_eq!(cluster.committed_by(node), [], "a certificate orders, and no more");
+    }
+}
+
+/// Each trace with its rule taken out: it must fail.
+#[cfg(planted_bugs)]
+#[test]
+fn each_trace_fails_without_its_rule() {
+    use bizra_types::planted::Bug;
+    let traces: [(Bug, fn()); 8] = [
+        (Bug::CommitVoteAfterTimeout, who_timed_a_view_out_never_commit_votes_in_it),
+        (Bug::TcWithoutHighestQc, a_timeout_certificate_binds_to_its_highest_qc),
+        (Bug::QcNotDurable, a_crash_after_the_commit_vote_does_not_hide_the_qc),
+        (Bug::OlderTimeout, an_older_view_is_not_timed_out_after_a_newer_one),
+        (Bug::VoteAfterTimeout, an_older_view_is_not_timed_out_after_a_newer_one),
+        (Bug::TcNotDurable, a_crash_after_entry_by_tc_does_not_strand_the_others),
+        (Bug::TimeoutWithoutTc, a_lost_certificate_is_inside_every_repeated_timeout),
+        (Bug::TwoChainCommit, certificates_alone_commit_nothing),
+    ];
+    for (bug, trace) in traces {
+        harness::assert_fails_with(bug, trace);
     }
 }

@@ -17,6 +17,7 @@ mod flooder;
 mod hidden_certificates;
 mod partial_batches;
 mod partial_votes;
+mod relabelled_certificates;
 mod replayer;
 mod reveal_withholding;
 mod silent_leader;
@@ -54,6 +55,8 @@ pub enum Behaviour {
     PartialVotes,
     /// Answers with old certificates or not at all, and proposes on old blocks.
     StaleCertificates,
+    /// Sends certificates of another view, era or result than was signed.
+    RelabelledCertificates,
     /// Signs timeouts that hide the certificate it commit-voted for.
     HiddenCertificates,
     /// Commit-votes for another result of execution.
@@ -157,13 +160,14 @@ struct Stage<'a> {
 
 impl Behaviour {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::EquivocatingLeader,
         Self::EquivocatingVoter,
         Self::SilentLeader,
         Self::VoteWithholding,
         Self::PartialVotes,
         Self::StaleCertificates,
+        Self::RelabelledCertificates,
         Self::HiddenCertificates,
         Self::WrongExec,
         Self::PartialBatches,
@@ -182,6 +186,9 @@ impl Behaviour {
             Self::VoteWithholding => Box::new(vote_withholding::VoteWithholding::new(rng)),
             Self::PartialVotes => Box::<partial_votes::PartialVotes>::default(),
             Self::StaleCertificates => Box::<stale_certificates::StaleCertificates>::default(),
+            Self::RelabelledCertificates => {
+                Box::new(relabelled_certificates::RelabelledCertificates)
+            }
             Self::HiddenCertificates => Box::new(hidden_certificates::HiddenCertificates),
             Self::WrongExec => Box::new(wrong_exec::WrongExec),
             Self::PartialBatches => Box::<partial_batches::PartialBatches>::default(),

@@ -20,13 +20,17 @@ use bizra_types::batch::BatchRecord;
 use bizra_types::certificate::Qc;
 use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BlockId, ExecHash, Hash};
-use bizra_types::numbers::Era;
+use bizra_types::message::SignedVote;
+use bizra_types::numbers::{Era, View};
+use bizra_types::planted::Bug;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+/// Whether this build holds bugs to plant.
+pub const HAS_BUGS: bool = cfg!(planted_bugs);
 /// Every node tells the others that it lives this often.
 const HEARTBEAT_MICROS: u64 = 100_000;
 /// Once healed, each step of the proof of life takes at most so long.
@@ -80,6 +84,8 @@ pub struct Options {
     pub sabotage: Option<Sabotage>,
     /// Rules that are not judged, so that a test can look at the ones behind.
     pub muted: Vec<Invariant>,
+    /// A known mistake of the engine, in a build with `--cfg planted_bugs`.
+    pub bug: Option<Bug>,
     /// Whether every event is kept as a line of text.
     pub is_traced: bool,
 }
@@ -91,7 +97,8 @@ pub enum Sabotage {
     SendBeforeSync,
     /// After a crash the safety record of an earlier start is back.
     ForgetfulDisk,
-    /// The network adds changed copies of what is sent.
+    /// The network adds changed copies of what is sent, and votes of the era
+    /// before as ones of this.
     ForgingNetwork,
     /// One node's ledger comes to other results.
     OtherExec(usize),
@@ -205,6 +212,8 @@ pub(crate) struct Cluster {
     pub(crate) refused: u64,
     pub(crate) liars: BTreeMap<usize, Liar>,
     pub(crate) weakness: Weakness,
+    /// Votes that a forging network keeps for the next era.
+    pub(crate) overheard: BTreeMap<(usize, Era, View), SignedVote>,
     /// Draws all that runs with changes have beyond others.
     pub(crate) change_rng: Rng,
     is_changing: bool,
@@ -230,8 +239,14 @@ pub(crate) struct Cluster {
 }
 
 /// Runs one seed to its end or its first breach.
+///
+/// # Panics
+/// When a bug is to be planted in a build that holds none.
 #[must_use]
 pub fn run(options: Options) -> Report {
+    assert!(HAS_BUGS || options.bug.is_none(), "bugs need a build with --cfg planted_bugs");
+    #[cfg(planted_bugs)]
+    bizra_types::planted::plant(options.bug);
     let seed = options.seed;
     let mut cluster = Cluster::new(options, None);
     let result = catch_unwind(AssertUnwindSafe(|| cluster.run()));
@@ -279,7 +294,36 @@ impl Options {
             changes: seed % 3 == 2,
             sabotage: None,
             muted: Vec::new(),
+            bug: None,
             is_traced: false,
+        }
+    }
+
+    /// A run in which a known mistake is planted, and what it takes for that to
+    /// show: liars, a committee that changes, a network that forges.
+    #[must_use]
+    pub fn planted(bug: Bug, seed: u64, validators: usize) -> Self {
+        let usual = Self { bug: Some(bug), ..Self::new(seed, validators) };
+        let lying = |behaviours: &[Behaviour]| Self {
+            byzantine: (validators - 1) / 3,
+            behaviours: behaviours.to_vec(),
+            ..usual.clone()
+        };
+        match bug {
+            Bug::TcWithoutHighestQc => lying(&[Behaviour::StaleCertificates]),
+            Bug::SignatureWithoutView => lying(&[Behaviour::RelabelledCertificates]),
+            Bug::EvidenceDropsFirst => lying(&[Behaviour::EquivocatingVoter]),
+            Bug::UnboundedFutureViews => lying(&[Behaviour::Flooder]),
+            Bug::SignatureWithoutEra => {
+                Self { changes: true, sabotage: Some(Sabotage::ForgingNetwork), ..usual }
+            }
+            Bug::StrandedStragglers
+            | Bug::FillerInChain
+            | Bug::EraEndsOnQc
+            | Bug::EraStartsOnFiller
+            | Bug::UnexecutedParent
+            | Bug::EndedEraForgotten => Self { changes: true, ..usual },
+            _ => usual,
         }
     }
 
@@ -292,6 +336,9 @@ impl Options {
         );
         if self.byzantine > 0 {
             let _ = write!(command, " --byzantine {}", self.byzantine);
+        }
+        if let Some(bug) = self.bug {
+            let _ = write!(command, " --bug {}", bug.name());
         }
         for behaviour in &self.behaviours {
             let _ = write!(command, " --behaviour {behaviour}");
@@ -372,6 +419,7 @@ impl Cluster {
             refused: 0,
             liars,
             weakness,
+            overheard: BTreeMap::new(),
             change_rng,
             is_changing,
             change_interval_micros,

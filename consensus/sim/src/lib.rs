@@ -5,7 +5,8 @@
 //! event; after each time of faults the cluster must prove that it lives. In a
 //! third of the seeds the committee changes on the way, and so may the version
 //! of the protocol; then nodes without a seat follow, and one node may lose its
-//! safety records or know the first version only.
+//! safety records or know the first version only. In a build with `--cfg
+//! planted_bugs` the engine can be given known mistakes, which must be found.
 //!
 //! | module | holds |
 //! |---|---|
@@ -33,8 +34,9 @@ mod rng;
 mod trace;
 mod wan;
 
+pub use bizra_types::planted::Bug;
 pub use byzantine::Behaviour;
-pub use cluster::{LIVENESS_MICROS_MAX, Options, Report, SETTLING_MICROS, Sabotage, run};
+pub use cluster::{HAS_BUGS, LIVENESS_MICROS_MAX, Options, Report, SETTLING_MICROS, Sabotage, run};
 pub use faults::FaultKind;
 pub use keys::VALIDATORS_MAX;
 pub use oracles::{Breach, Invariant};

@@ -3,7 +3,7 @@
 //! Exit code 0 when every rule held, 1 when one was broken, 2 for wrong use.
 
 use anyhow::{Context as _, bail, ensure};
-use bizra_sim::{Behaviour, FaultKind, Options, Report, run};
+use bizra_sim::{Behaviour, Bug, FaultKind, HAS_BUGS, Invariant, Options, Report, run};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,14 +47,19 @@ struct Arguments {
     #[arg(long)]
     fault: Vec<FaultKind>,
     /// Validators that lie, at most f; the seed chooses who, and how.
-    #[arg(long, default_value_t = 0)]
-    byzantine: usize,
+    #[arg(long, value_name = "K")]
+    byzantine: Option<usize>,
     /// A way in which they lie, each in all that are given; else drawn for each.
     #[arg(long, requires = "byzantine")]
     behaviour: Vec<Behaviour>,
     /// Whether committee and version change; a third of the seeds when not given.
     #[arg(long, value_name = "BOOL")]
     changes: Option<bool>,
+    /// Plants a known mistake, with what it takes to find it unless that is
+    /// given, and stops at the first rule that it breaks. Needs a build with
+    /// RUSTFLAGS="--cfg planted_bugs".
+    #[arg(long, value_name = "NAME", value_parser = bug)]
+    bug: Option<Bug>,
     /// Seeds at a time; one per core when not given.
     #[arg(long, visible_alias = "jobs")]
     threads: Option<usize>,
@@ -108,6 +113,8 @@ struct Summary {
     /// Proofs of life by their ms.
     recoveries_ms: BTreeMap<u64, u64>,
     violations: Vec<String>,
+    /// The first seed that found the planted bug, and the rule that it broke.
+    found: Option<(u64, Invariant)>,
 }
 
 fn main() -> ExitCode {
@@ -133,7 +140,7 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
     ensure!(first < end, "no seeds from {first} to before {end}");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let faulty_max = (usize::from(arguments.validators) - 1) / 3;
-    let byzantine = arguments.byzantine;
+    let byzantine = arguments.byzantine.unwrap_or(0);
     ensure!(byzantine <= faulty_max, "{byzantine} liars, where f is {faulty_max}");
     let threads = arguments.threads.unwrap_or(cores).max(1);
     let bar = progress_bar(end - first);
@@ -155,7 +162,10 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
                     write_trace(file, &options, &report)?;
                 }
                 let line = violation(&options, &report);
-                if line.is_none() && arguments.byzantine > 0 && arguments.seeds.is_none() {
+                if line.is_some() && arguments.bug.is_some() {
+                    next.store(end, Ordering::Relaxed);
+                }
+                if line.is_none() && options.byzantine > 0 && arguments.seeds.is_none() {
                     println!("{} # {}no rule was broken", options.command(), liars(&report));
                 }
                 if let Some(line) = &line {
@@ -178,6 +188,12 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
     bar.finish_and_clear();
     let summary = summary.into_inner().expect("no worker panicked with it");
     summary.print(started.elapsed(), arguments.json);
+    if let Some(bug) = arguments.bug {
+        match summary.found {
+            Some((seed, rule)) => println!("{}: found by {rule} at seed {seed}", bug.name()),
+            None => println!("{}: not found", bug.name()),
+        }
+    }
     Ok(summary.violations.is_empty())
 }
 
@@ -218,14 +234,22 @@ fn replay(file: &Path) -> anyhow::Result<bool> {
 }
 
 fn options(arguments: &Arguments, seed: u64) -> Options {
-    let usual = Options::new(seed, usize::from(arguments.validators));
+    let validators = usize::from(arguments.validators);
+    let usual = match arguments.bug {
+        Some(bug) => Options::planted(bug, seed, validators),
+        None => Options::new(seed, validators),
+    };
     Options {
         changes: arguments.changes.unwrap_or(usual.changes),
         views_min: arguments.views,
         faults_min: arguments.faults,
         fault_kinds: arguments.fault.clone(),
-        byzantine: arguments.byzantine,
-        behaviours: arguments.behaviour.clone(),
+        byzantine: arguments.byzantine.unwrap_or(usual.byzantine),
+        behaviours: if arguments.behaviour.is_empty() {
+            usual.behaviours
+        } else {
+            arguments.behaviour.clone()
+        },
         is_traced: arguments.trace.is_some(),
         ..usual
     }
@@ -291,6 +315,15 @@ fn progress_bar(seeds: u64) -> ProgressBar {
     ProgressBar::new(seeds).with_style(style)
 }
 
+fn bug(name: &str) -> Result<Bug, String> {
+    if !HAS_BUGS {
+        return Err("this build holds none; make it with RUSTFLAGS=\"--cfg planted_bugs\"".into());
+    }
+    let names = || Bug::ALL.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ");
+    let found = Bug::ALL.iter().find(|bug| bug.name() == name).copied();
+    found.ok_or_else(|| format!("the known ones are {}", names()))
+}
+
 fn seeds(text: &str) -> Result<(u64, u64), String> {
     let (first, end) = text.split_once("..").ok_or("expected A..B")?;
     let number = |part: &str| part.parse().map_err(|error| format!("{part}: {error}"));
@@ -325,6 +358,9 @@ impl Summary {
         for micros in &report.recovery_micros {
             *self.recoveries_ms.entry(micros / 1_000).or_default() += 1;
         }
+        let rule = report.breach.as_ref().map(|(breach, _)| breach.invariant);
+        let found = rule.map(|rule| (report.seed, rule));
+        self.found = self.found.into_iter().chain(found).min();
         self.violations.extend(violation);
     }
 

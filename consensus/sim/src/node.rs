@@ -24,6 +24,7 @@ use bizra_types::certificate::Certificate;
 use bizra_types::hash::{BlockId, ChainId, ExecHash};
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
 use bizra_types::numbers::{Era, ValidatorIndex, View};
+use bizra_types::planted::{Bug, is_planted};
 use bizra_types::verify::Fault;
 use bizra_types::vrf::VrfInput;
 use std::collections::{BTreeMap, VecDeque};
@@ -151,7 +152,9 @@ impl Cluster {
         this.execs.clear();
         this.wake_at = None;
         let accepted = this.disk.crash(survivors);
-        if self.options.sabotage == Some(Sabotage::ForgetfulDisk) {
+        if self.options.sabotage == Some(Sabotage::ForgetfulDisk)
+            || is_planted(Bug::OldSafetyRecord)
+        {
             this.disk.restore_safety(std::mem::take(&mut this.first_safety));
         }
         self.accept(accepted)
@@ -277,7 +280,8 @@ impl Cluster {
 
     /// Answers a peer that wants to know how an era ended, if that is on disk.
     pub(crate) fn answer_end(&mut self, node: usize, asker: usize, era: Era) {
-        let Some(closed) = self.nodes[node].disk.stored().closed.get(&era) else { return };
+        let known = self.nodes[node].disk.stored().closed.get(&era);
+        let Some(closed) = known.filter(|_| !is_planted(Bug::StrandedStragglers)) else { return };
         let certificate = self.keyring.verifier().certificate(closed.certificate.clone());
         let certificate = certificate.expect("what honest nodes store was verified before");
         let message = Message::answer(vec![Input::Certificate(certificate)]);
@@ -441,6 +445,9 @@ impl Cluster {
         }
         let block = execute.block.id();
         this.execs.insert(block, exec);
+        if is_planted(Bug::LeakingOverlay) {
+            this.execs.insert(header.parent, exec);
+        }
         let incarnation = this.incarnation;
         let delay = self.rng.between(20, 400);
         let decisions = ledger::decisions(self.keyring.members(), header, &execute.batches);
@@ -678,6 +685,14 @@ impl Cluster {
                 let mut changed = vote;
                 changed.vote.block = BlockId([7; 32]);
                 forged.push(verifier.vote(changed).map(Input::Vote));
+                self.overheard.insert((node, vote.vote.era, vote.vote.view), vote);
+                let before = vote.vote.era.previous().unwrap_or_default();
+                if let Some(old) = self.overheard.get(&(node, before, vote.vote.view)) {
+                    let mut renewed = *old;
+                    renewed.vote.era = vote.vote.era;
+                    renewed.signer = vote.signer;
+                    forged.push(verifier.vote(renewed).map(Input::Vote));
+                }
             }
             Input::CommitVote(it) => {
                 let mut changed = *it.get();

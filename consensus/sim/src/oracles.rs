@@ -17,16 +17,16 @@ use bizra_consensus::{
 };
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::CommitCert;
+use bizra_types::certificate::{CommitCert, Qc};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use bizra_types::message::{
-    BatchAck, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout,
+    BatchAck, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
 use bizra_types::numbers::{Era, LaneSeq, ProtocolVersion, ValidatorIndex, View};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 /// Votes up to so many views ahead of a node's own must be remembered by it.
@@ -34,6 +34,8 @@ const HEARD_VIEWS_AHEAD: u64 = 12;
 /// And so many behind.
 const HEARD_VIEWS_BEHIND: u64 = 24;
 
+/// Views of which a replica at rest keeps the votes of one kind, at most.
+const VOTES_KEPT_VIEWS_MAX: usize = 64;
 /// Letters that a replica at rest takes to write down, beside batches of liars.
 const HELD_LETTERS_MAX: usize = 1 << 20;
 /// Letters per byte of a batch of a liar, which nobody ever has to cite.
@@ -58,8 +60,8 @@ pub enum Invariant {
     CommitCertificate,
     /// The root handed to the disk is that of the chain.
     CommitRoot,
-    /// The result of a committed block is that of the batches it cites, and
-    /// the batches continue their lanes.
+    /// Honest validators give one block one result, that of a committed block
+    /// is that of the batches it cites, and the batches continue their lanes.
     Execution,
     /// No validator signs two different things of one kind for one view, or
     /// for one place of its lane.
@@ -79,12 +81,22 @@ pub enum Invariant {
     Version,
     /// A validator without safety records signs nothing.
     Amnesia,
-    /// A safety record only grows, and each signature it grants is allowed by
-    /// the record before.
+    /// A safety record only grows, each signature it grants is allowed by the
+    /// record before, and it holds the certificate by which its view was entered.
     SafetyRecord,
+    /// The certificates in a safety record carry a quorum of signatures that
+    /// were really given, each for this very era and view.
+    Certificates,
+    /// Whoever votes for a block that is not certified by the view before could
+    /// know that a quorum left that view with no later certificate.
+    Justification,
+    /// On one parent a view has one leader: honest validators neither propose
+    /// nor vote in favour of two.
+    OneLeader,
     /// Nothing leaves before what it rests on is synced.
     PersistBeforeSend,
-    /// What an honest node sends passes the verifier.
+    /// What an honest node sends passes the verifier, and a timeout carries the
+    /// certificate by which its view was entered.
     WellFormed,
     /// A record is final at most once.
     RecordOnce,
@@ -221,6 +233,13 @@ pub(crate) struct Oracles {
     liars: BTreeSet<usize>,
     /// The commit votes of liars: they may give several in a view.
     commit_votes_of_liars: BTreeMap<(usize, CommitVote), Signature>,
+    /// Their votes and timeouts.
+    votes_of_liars: BTreeSet<(usize, Vote)>,
+    timeouts_of_liars: BTreeSet<(usize, Timeout)>,
+    /// The result that the first honest commit vote gave a block.
+    results: BTreeMap<BlockId, ExecHash>,
+    /// In whose favour honest validators signed something, by view and parent.
+    leaders: BTreeMap<(Era, View, BlockId), ValidatorIndex>,
     /// What honest nodes heard of liars first: a digest of what was signed.
     heard: BTreeMap<HeardKey, [u8; 32]>,
     named: BTreeSet<usize>,
@@ -270,6 +289,10 @@ impl Oracles {
             alarms: Vec::new(),
             liars,
             commit_votes_of_liars: BTreeMap::new(),
+            votes_of_liars: BTreeSet::new(),
+            timeouts_of_liars: BTreeSet::new(),
+            results: BTreeMap::new(),
+            leaders: BTreeMap::new(),
             heard: BTreeMap::new(),
             named: BTreeSet::new(),
             healed_at: None,
@@ -501,7 +524,8 @@ impl Oracles {
         })
     }
 
-    /// [`Invariant::SafetyRecord`]: the rules of voting, on two records in a row.
+    /// [`Invariant::SafetyRecord`] and [`Invariant::Certificates`]: the rules of
+    /// voting, on two records in a row.
     pub(crate) fn on_safety(&mut self, node: usize, new: &SafetyRecord) -> Checked {
         if self.liars.contains(&node) {
             return Ok(());
@@ -518,6 +542,12 @@ impl Oracles {
         let timed_out = |record: &SafetyRecord| record.last_timeout.as_ref().map(|(it, _)| *it);
         require(new.current_view >= old.current_view, "the view went back")?;
         require(new.high_qc.rank() >= old.high_qc.rank(), "the high QC went back")?;
+        let left = new.high_tc.as_ref().map(|tc| tc.view).max(Some(new.high_qc.vote.view));
+        require(
+            new.current_view.previous() == left,
+            "a view without the certificate of its entry",
+        )?;
+        self.certificates(node, &old, new)?;
         if new.last_voted != old.last_voted {
             let view = new.last_voted.map(|vote| vote.view);
             require(view > old.last_voted.map(|vote| vote.view), "a second vote in a view")?;
@@ -550,6 +580,89 @@ impl Oracles {
             require(seq(new) > seq(&old), "a second batch at one place")?;
         }
         Ok(())
+    }
+
+    /// [`Invariant::Certificates`]: those that a record did not hold before.
+    fn certificates(&self, node: usize, old: &SafetyRecord, new: &SafetyRecord) -> Checked {
+        let Vote { era, view, .. } = new.high_qc.vote;
+        let is_known = view == View::ZERO || new.high_qc == old.high_qc;
+        let is_real = is_known || {
+            let Qc { vote, signers, .. } = &new.high_qc;
+            self.are_quorum(
+                era,
+                signers.iter().map(|signer| (signer, self.has_voted(signer, vote))),
+            )
+        };
+        self.require(is_real, Invariant::Certificates, || {
+            format!("node {node} holds {:?}, and a quorum did not sign that", new.high_qc)
+        })?;
+        let Some(tc) = new.high_tc.as_ref().filter(|_| new.high_tc != old.high_tc) else {
+            return Ok(());
+        };
+        let signers = tc.signers.iter().zip(tc.timeouts());
+        let left = signers.map(|(signer, timeout)| {
+            let node = self.members.node(tc.era, signer);
+            (signer, node.is_some_and(|node| self.has_left(node, timeout, |it| it == timeout)))
+        });
+        self.require(self.are_quorum(tc.era, left), Invariant::Certificates, || {
+            format!("node {node} holds {tc:?}, and a quorum did not sign that")
+        })
+    }
+
+    /// Whether all of these have signed, and are a quorum of the era's committee.
+    fn are_quorum(&self, era: Era, signed: impl Iterator<Item = (ValidatorIndex, bool)>) -> bool {
+        let signed: BTreeMap<_, _> = signed.collect();
+        3 * signed.len() > 2 * self.members.committee(era).size()
+            && signed.into_values().all(|it| it)
+    }
+
+    fn has_voted(&self, signer: ValidatorIndex, vote: &Vote) -> bool {
+        let Some(node) = self.members.node(vote.era, signer) else { return false };
+        self.voices[node].votes.get(&(vote.era, vote.view)) == Some(&vote.block)
+            || self.votes_of_liars.contains(&(node, *vote))
+    }
+
+    /// Whether a node signed such a timeout of the view that this one is of.
+    fn has_left(&self, node: usize, of: Timeout, is_such: impl Fn(Timeout) -> bool) -> bool {
+        let Timeout { era, view, .. } = of;
+        let timeout = |high_qc_view| Timeout { era, view, high_qc_view };
+        let honest = self.voices[node].timeouts.get(&(era, view));
+        let range = (node, timeout(View::ZERO))..=(node, timeout(View::new(u64::MAX)));
+        honest.is_some_and(|high_qc_view| is_such(timeout(*high_qc_view)))
+            || self.timeouts_of_liars.range(range).any(|(_, timeout)| is_such(*timeout))
+    }
+
+    /// [`Invariant::Justification`] and [`Invariant::OneLeader`]: of a block
+    /// that an honest node votes for.
+    fn voted_block(&mut self, node: usize, block: &Block) -> Checked {
+        let (header, justify) = (*block.header(), block.justify().vote.view);
+        let before = header.view.previous().unwrap_or_default();
+        let era = header.era;
+        let knows_nothing_later = |voter: &usize| {
+            let timeout = Timeout { era, view: before, high_qc_view: justify };
+            self.has_left(*voter, timeout, |it| it.high_qc_view <= justify)
+        };
+        let is_justified = justify == before || {
+            let committee = self.members.committee(era);
+            let voters = committee.indices().filter_map(|place| self.members.node(era, place));
+            3 * voters.filter(knows_nothing_later).count() > 2 * committee.size()
+        };
+        self.require(is_justified, Invariant::Justification, || {
+            format!("node {node} votes for {header:?}, which goes back behind a certificate")
+        })?;
+        self.one_leader(node, block)
+    }
+
+    fn one_leader(&mut self, node: usize, block: &Block) -> Checked {
+        let header = block.header();
+        let place = (header.era, header.view, header.parent);
+        let leader = *self.leaders.entry(place).or_insert(header.proposer);
+        self.require(leader == header.proposer, Invariant::OneLeader, || {
+            format!(
+                "node {node} takes {} for the leader, another {leader}: {header:?}",
+                header.proposer
+            )
+        })
     }
 
     /// [`Invariant::Agreement`], [`Invariant::CommitOrder`],
@@ -928,9 +1041,15 @@ impl Oracles {
     pub(crate) fn on_rest(&self, node: usize, replica: &Replica) -> Checked {
         let of_liars: usize = self.batch_letters.get(&node).map_or(0, |all| all.values().sum());
         let batches = of_liars + self.lapsed_letters(node);
-        let mut held = Letters(0);
-        let _ = write!(held, "{replica:?}");
-        let Letters(held) = held;
+        let text = format!("{replica:?}");
+        let size = self.members.committee(self.members.newest()).size();
+        for kind in ["SignedVote {", "SignedCommitVote {"] {
+            let count = text.matches(kind).count();
+            self.require(count <= VOTES_KEPT_VIEWS_MAX * size, Invariant::Bounded, || {
+                format!("node {node} keeps {count} of {kind}")
+            })?;
+        }
+        let held = text.len();
         self.require(held <= HELD_LETTERS_MAX + batches, Invariant::Bounded, || {
             format!("node {node} keeps {held} letters, where batches account for {batches}")
         })
@@ -1015,6 +1134,12 @@ impl Oracles {
     /// Notes what others may use of what a liar signs.
     fn on_lie_sent(&mut self, node: usize, input: &Input) {
         match input {
+            Input::Vote(it) => {
+                self.votes_of_liars.insert((node, it.get().vote));
+            }
+            Input::Timeout(it) => {
+                self.timeouts_of_liars.insert((node, it.get().timeout));
+            }
             Input::CommitVote(it) => {
                 let SignedCommitVote { vote, signature, .. } = *it.get();
                 self.commit_votes_of_liars.insert((node, vote), signature);
@@ -1035,6 +1160,7 @@ impl Oracles {
         self.note_view(header.era, header.view);
         let before = *self.voices[node].proposals.entry(key).or_insert(block.id());
         self.one_voice(node, before == block.id(), || (before, block.id()))?;
+        self.one_leader(node, block)?;
         let safety = self.durable_safety(node, disk, header.era)?;
         let durable = safety.is_some_and(|record| {
             covers(record.last_proposal, header.view, (header.view, block.id()))
@@ -1065,6 +1191,7 @@ impl Oracles {
                 is_decided(stored, vote.era) || head.era == vote.era && head.view >= vote.view;
             return self.synced(node, is_past, vote);
         };
+        self.voted_block(node, block)?;
         let held = block.citations().iter().all(|citation| {
             self.is_range_durable(
                 disk.stored(),
@@ -1093,6 +1220,10 @@ impl Oracles {
             .range((vote.era, vote.view)..(vote.era.next(), View::ZERO))
             .any(|(_, high_qc_view)| *high_qc_view < vote.view);
         self.one_voice(node, before == vote, || (before, vote))?;
+        let result = *self.results.entry(vote.block).or_insert(vote.exec);
+        self.require(result == vote.exec, Invariant::Execution, || {
+            format!("node {node} executed to {:?}, another to {result:?}", vote.exec)
+        })?;
         self.hidden(node, hides, vote)?;
         let safety = self.durable_safety(node, disk, vote.era)?;
         let durable = safety.is_some_and(|record| {
@@ -1112,6 +1243,10 @@ impl Oracles {
             voice.commit_votes.range((era, high_qc_view.next())..=(era, view)).next().is_some();
         self.one_voice(node, before == high_qc_view, || (before, high_qc_view))?;
         self.hidden(node, hides, sent.timeout)?;
+        let entry = sent.entry_tc.as_ref().map_or(high_qc_view, |tc| tc.view);
+        self.require(Some(entry) == view.previous(), Invariant::WellFormed, || {
+            format!("node {node} leaves {view} without the certificate of its entry")
+        })?;
         let safety = self.durable_safety(node, disk, era)?;
         let durable = safety.is_some_and(|record| {
             let last = record.last_timeout.as_ref().map(|(timeout, _)| *timeout);
@@ -1195,16 +1330,6 @@ impl Oracles {
     }
 }
 
-/// Counts what is written.
-struct Letters(usize);
-
-impl fmt::Write for Letters {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 += text.len();
-        Ok(())
-    }
-}
-
 impl Rate {
     /// One more; how many there were in this second.
     const fn add(&mut self, now_micros: u64) -> u64 {
@@ -1276,10 +1401,9 @@ mod tests {
     use bizra_consensus::{EpochState, Opening, Recipients, Versions};
     use bizra_types::batch::BatchRecord;
     use bizra_types::block::{BlockContent, Citation, Closes};
-    use bizra_types::certificate::{Certificate, Qc};
+    use bizra_types::certificate::Certificate;
     use bizra_types::committee::SignerSet;
     use bizra_types::genesis::Parameters;
-    use bizra_types::message::Vote;
     use bizra_types::numbers::{Height as BlockHeight, TimestampMs};
 
     const ERA: Era = Era::new(1);
@@ -1668,6 +1792,8 @@ mod tests {
         ];
         for (old, new, is_allowed, name) in cases {
             let mut world = World::new();
+            // The certificates here have no signatures.
+            world.oracles.muted = vec![Invariant::Certificates];
             world.oracles.safety[1] = BTreeMap::from([(ERA, old)]);
             let expected = (!is_allowed).then_some(Invariant::SafetyRecord);
             assert_eq!(broken(world.oracles.on_safety(1, &new)), expected, "{name}");
@@ -1675,11 +1801,78 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_that_a_quorum_did_not_sign_is_seen() {
+        let cases = [
+            (5, 3, None),
+            (6, 3, Some(Invariant::Certificates)),
+            (5, 2, Some(Invariant::Certificates)),
+        ];
+        for (view, signers, expected) in cases {
+            let mut world = World::new();
+            for node in 0..3 {
+                world.oracles.voices[node].votes.insert((ERA, View::new(5)), vote(5).block);
+            }
+            world.oracles.safety[1] = BTreeMap::from([(ERA, record(5, 4))]);
+            let high_qc = Qc {
+                vote: vote(view),
+                signers: SignerSet::of(4, (0..signers).map(index)),
+                signatures: Vec::new(),
+            };
+            let new = SafetyRecord { high_qc, ..record(view + 1, 4) };
+            let found = broken(world.oracles.on_safety(1, &new));
+            assert_eq!(found, expected, "{signers} of view 5 for view {view}");
+        }
+    }
+
+    #[test]
+    fn a_view_that_was_entered_by_no_certificate_is_seen() {
+        let mut world = World::new();
+        world.oracles.safety[1] = BTreeMap::from([(ERA, record(5, 4))]);
+        let found = broken(world.oracles.on_safety(1, &record(7, 4)));
+        assert_eq!(found, Some(Invariant::SafetyRecord));
+    }
+
+    #[test]
+    fn a_vote_needs_a_quorum_that_left_with_nothing_later() {
+        let content = |world: &World| {
+            let mut content = world.content(1, 5, world.genesis(), &[]);
+            content.justify.vote.view = View::new(2);
+            content
+        };
+        let cases = [
+            (&[2, 2, 2][..], None),
+            (&[1, 2, 0], None),
+            (&[2, 2, 3], Some(Invariant::Justification)),
+            (&[2, 2], Some(Invariant::Justification)),
+        ];
+        for (high_qc_views, expected) in cases {
+            let mut world = World::new();
+            for (node, view) in high_qc_views.iter().enumerate() {
+                world.oracles.voices[node].timeouts.insert((ERA, View::new(4)), View::new(*view));
+            }
+            let block = Block::new(content(&world));
+            assert_eq!(broken(world.oracles.voted_block(1, &block)), expected, "{high_qc_views:?}");
+        }
+    }
+
+    #[test]
+    fn two_leaders_of_one_view_on_one_parent_are_seen() {
+        let mut world = World::new();
+        let content = world.content(1, 1, world.genesis(), &[]);
+        let other = BlockContent { proposer: index(2), ..content.clone() };
+        assert_eq!(world.oracles.one_leader(1, &Block::new(content.clone())), Ok(()));
+        assert_eq!(world.oracles.one_leader(2, &Block::new(content)), Ok(()));
+        let found = broken(world.oracles.one_leader(3, &Block::new(other)));
+        assert_eq!(found, Some(Invariant::OneLeader));
+    }
+
+    #[test]
     fn two_things_in_one_view_and_a_hidden_certificate_are_heard() {
         let mut world = World::new();
         let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
         let disk = Disk::new(root, record(1, 0));
-        world.oracles.muted = vec![Invariant::PersistBeforeSend];
+        // The timeouts here carry no TC.
+        world.oracles.muted = vec![Invariant::PersistBeforeSend, Invariant::WellFormed];
         let signature = Signature([0; 64]);
         let send = |world: &mut World, vote| {
             let sent = SignedVote { vote, signer: index(1), signature };

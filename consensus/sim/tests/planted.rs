@@ -1,98 +1,73 @@
-//! Faults planted in the harness that the oracles must find: a check that
-//! never fails proves nothing.
+//! Known mistakes of the engine, each of which the simulator must find.
+//!
+//! Only in a build with `--cfg planted_bugs`: `make planted` makes it.
+#![cfg(planted_bugs)]
 
-use bizra_sim::{Behaviour, Invariant, Options, Report, Sabotage, run};
+use bizra_sim::{Bug, Invariant, Options, run};
 
-fn sabotaged(seed: u64, sabotage: Sabotage, muted: &[Invariant]) -> Report {
-    let options = Options {
-        views_min: 60,
-        faults_min: 40,
-        changes: false,
-        sabotage: Some(sabotage),
-        muted: muted.to_vec(),
-        ..Options::new(seed, 4)
+/// One test for each bug: that so many seeds with so many validators find it,
+/// as a breach of one of these rules.
+macro_rules! planted {
+    ($($name:ident: $bug:ident, $validators:literal, $seeds:literal, [$($rule:ident),*];)*) => {
+        const TESTED: &[Bug] = &[$(Bug::$bug,)*];
+
+        $(
+            #[test]
+            fn $name() {
+                assert_found(Bug::$bug, $validators, $seeds, &[$(Invariant::$rule,)*]);
+            }
+        )*
     };
-    run(options)
 }
 
-fn broken_rules(sabotage: Sabotage, muted: &[Invariant], seeds: u64) -> Vec<Invariant> {
-    let reports = (0..seeds).map(|seed| sabotaged(seed, sabotage, muted));
-    reports.filter_map(|report| Some(report.breach?.0.invariant)).collect()
+planted! {
+    vote_before_persist: VoteBeforePersist, 4, 3, [PersistBeforeSend];
+    qc_not_durable: QcNotDurable, 4, 3, [PersistBeforeSend];
+    tc_not_durable: TcNotDurable, 4, 3, [SafetyRecord];
+    vote_after_timeout: VoteAfterTimeout, 4, 10, [SafetyRecord];
+    commit_vote_after_timeout: CommitVoteAfterTimeout, 4, 10, [SafetyRecord];
+    older_timeout: OlderTimeout, 4, 10, [SafetyRecord];
+    timeout_without_tc: TimeoutWithoutTc, 4, 3, [WellFormed];
+    rank_by_arrival: RankByArrival, 4, 10, [SafetyRecord];
+    tc_without_highest_qc: TcWithoutHighestQc, 4, 10, [Justification];
+    two_chain_commit: TwoChainCommit, 4, 3, [CommitCertificate];
+    quorum_of_live_peers: QuorumOfLivePeers, 4, 10, [CommitCertificate, Certificates];
+    duplicate_votes_counted: DuplicateVotesCounted, 4, 10, [Certificates];
+    signature_without_view: SignatureWithoutView, 4, 3, [Certificates, NoAlarm];
+    signature_without_era: SignatureWithoutEra, 4, 3, [Certificates, Evidence];
+    commit_in_wrong_order: CommitInWrongOrder, 4, 3, [CommitOrder];
+    recommit_after_skipped_views: RecommitAfterSkippedViews, 4, 3, [CommitOrder];
+    evidence_drops_first: EvidenceDropsFirst, 4, 10, [LiarsAreNamed];
+    old_safety_record: OldSafetyRecord, 4, 10, [PersistBeforeSend, OneVoice, NoAlarm];
+    schedule_from_uncertified: ScheduleFromUncertified, 4, 10, [OneLeader];
+    leaking_overlay: LeakingOverlay, 4, 10, [Execution, Agreement];
+    unbounded_future_views: UnboundedFutureViews, 4, 10, [Bounded];
+    vote_before_batches: VoteBeforeBatches, 4, 3, [PersistBeforeSend];
+    stranded_stragglers: StrandedStragglers, 4, 10, [Liveness];
+    filler_in_chain: FillerInChain, 4, 10, [CommitOrder, Handover];
+    era_ends_on_qc: EraEndsOnQc, 4, 10, [CommitCertificate];
+    era_starts_on_filler: EraStartsOnFiller, 4, 10, [WellFormed];
+    unexecuted_parent: UnexecutedParent, 4, 10, [PersistBeforeSend, NoAlarm];
+    ended_era_forgotten: EndedEraForgotten, 4, 60, [EndedEra];
 }
 
 #[test]
-fn sending_before_the_sync_is_seen_at_once() {
-    let found = broken_rules(Sabotage::SendBeforeSync, &[], 3);
-    assert_eq!(found, [Invariant::PersistBeforeSend; 3]);
+fn every_bug_has_a_test() {
+    assert_eq!(TESTED, Bug::ALL);
 }
 
-#[test]
-fn sending_before_the_sync_and_a_crash_make_a_double_vote() {
-    let found = broken_rules(Sabotage::SendBeforeSync, &[Invariant::PersistBeforeSend], 30);
-    assert!(found.contains(&Invariant::OneVoice), "{found:?}");
-}
-
-#[test]
-fn a_safety_record_from_a_backup_makes_a_double_vote() {
-    let muted = [Invariant::PersistBeforeSend];
-    let found = broken_rules(Sabotage::ForgetfulDisk, &muted, 30);
-    assert!(found.contains(&Invariant::OneVoice), "{found:?}");
-}
-
-#[test]
-fn what_nobody_signed_is_refused() {
-    for seed in 0..5 {
-        let report = sabotaged(seed, Sabotage::ForgingNetwork, &[]);
-        assert_eq!(report.breach, None, "seed {seed}");
-        assert!(report.refused > 300, "{} forgeries", report.refused);
+/// Runs seeds until one finds the bug, each also without it: then every rule
+/// must hold.
+fn assert_found(bug: Bug, validators: usize, seeds: u64, rules: &[Invariant]) {
+    for seed in 0..seeds {
+        let options = Options::planted(bug, seed, validators);
+        let command = options.command();
+        let without = run(Options { bug: None, ..options.clone() });
+        assert_eq!(without.breach, None, "{command}, but without the bug");
+        if let Some((breach, _)) = run(options).breach {
+            assert!(rules.contains(&breach.invariant), "{command}: {breach:?}");
+            return;
+        }
     }
-}
-
-#[test]
-fn a_node_whose_ledger_differs_raises_the_alarm_and_stops() {
-    for seed in 0..5 {
-        let report = sabotaged(seed, Sabotage::OtherExec(2), &[Invariant::Evidence]);
-        let (breach, _) = report.breach.expect("the other result is noticed");
-        assert_eq!(breach.invariant, Invariant::NoAlarm, "{breach:?}");
-        assert!(breach.detail.contains("node 2: Diverged"), "{breach:?}");
-    }
-}
-
-/// It signed what no quorum finds, and that is evidence against it.
-#[test]
-fn a_node_whose_ledger_differs_is_accused_and_that_is_noticed() {
-    let found = broken_rules(Sabotage::OtherExec(2), &[Invariant::NoAlarm], 3);
-    assert_eq!(found, [Invariant::Evidence; 3]);
-}
-
-#[test]
-fn a_node_that_stopped_for_good_is_missed() {
-    let muted = [Invariant::NoAlarm, Invariant::Evidence];
-    let report = sabotaged(1, Sabotage::OtherExec(2), &muted);
-    assert!(!report.alarms.is_empty());
-    let (breach, _) = report.breach.expect("it commits nothing any more");
-    assert_eq!(breach.invariant, Invariant::Liveness, "{breach:?}");
-}
-
-#[test]
-fn accepted_records_that_nobody_gets_are_missed() {
-    let found = broken_rules(Sabotage::MuteLane(1), &[], 3);
-    assert!(found.contains(&Invariant::AcceptedIsKept), "{found:?}");
-}
-
-/// With one liar more than f two chains come about, and are seen.
-#[test]
-fn more_liars_than_f_fork_the_chain() {
-    let forked = (0..40).any(|seed| {
-        let options = Options {
-            views_min: 60,
-            faults_min: 0,
-            byzantine: 2,
-            behaviours: vec![Behaviour::EquivocatingLeader, Behaviour::EquivocatingVoter],
-            ..Options::new(seed, 4)
-        };
-        let breach = run(options).breach;
-        breach.is_some_and(|(breach, _)| breach.invariant == Invariant::Agreement)
-    });
-    assert!(forked);
+    panic!("{} is not found in {seeds} seeds", bug.name());
 }

@@ -569,3 +569,14 @@ impl Cluster {
         self.nodes[node].sent.iter().filter_map(|(_, input)| pick(input)).collect()
     }
 }
+
+/// Runs a test with a bug planted: it must fail, as it must pass without.
+#[cfg(planted_bugs)]
+pub(crate) fn assert_fails_with(bug: bizra_types::planted::Bug, test: fn()) {
+    use bizra_types::planted::plant;
+    test();
+    plant(Some(bug));
+    let outcome = std::panic::catch_unwind(test);
+    plant(None);
+    assert!(outcome.is_err(), "{bug:?} changes nothing");
+}

@@ -21,11 +21,14 @@
 //! | [`genesis`] | the genesis file and the chain's id |
 //! | [`envelope`] | a record's digest and signature |
 //! | [`proof`] | finality proofs, CBOR and JSON |
+//! | [`planted`] | known mistakes, in a build for tests only |
 //! | [`vrf`] | Ristretto VRF of the leader schedule (feature `vrf`) |
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
+#[cfg(planted_bugs)]
+extern crate std;
 
 pub mod batch;
 pub mod block;
@@ -40,6 +43,7 @@ pub mod hash;
 pub mod json;
 pub mod message;
 pub mod numbers;
+pub mod planted;
 pub mod proof;
 pub mod verify;
 #[cfg(feature = "vrf")]

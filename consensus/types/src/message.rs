@@ -10,6 +10,7 @@ use crate::encode_fields;
 use crate::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use crate::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use crate::numbers::{Era, LaneSeq, ValidatorIndex, View};
+use crate::planted::{Bug, is_planted};
 use alloc::vec::Vec;
 
 /// Most authors that one timeout may name as missing.
@@ -151,10 +152,27 @@ macro_rules! signed {
             /// The bytes that its signer signs.
             #[must_use]
             pub fn signed_bytes(&self, chain_id: &ChainId) -> Vec<u8> {
-                signed_bytes(Kind::$kind, chain_id, self.era, self)
+                let bytes = signed_bytes(Kind::$kind, chain_id, self.era, self);
+                without_planted(Kind::$kind, bytes)
             }
         }
     };
+}
+
+/// What is signed, where no bug is planted; else a vote's without its view or
+/// its era.
+fn without_planted(kind: Kind, mut bytes: Vec<u8>) -> Vec<u8> {
+    // Kind, chain and era, then the fields: era, view and block.
+    const ERA: core::ops::Range<usize> = 33..41;
+    const VIEW: core::ops::Range<usize> = 49..57;
+    if kind == Kind::Vote && is_planted(Bug::SignatureWithoutView) {
+        bytes.drain(VIEW);
+    }
+    if kind == Kind::Vote && is_planted(Bug::SignatureWithoutEra) {
+        bytes.drain(ERA);
+        bytes.drain(ERA);
+    }
+    bytes
 }
 
 signed!(Vote, Vote);

@@ -15,6 +15,7 @@ use crate::message::{
     BatchAck, BatchHint, MISSING_AUTHORS_MAX, SignedCommitVote, SignedTimeout, SignedVote,
 };
 use crate::numbers::{Era, ValidatorIndex, View};
+use crate::planted::{Bug, is_planted};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -196,7 +197,11 @@ impl Verifier {
         }
         let justify = proposal.block.justify().vote.view;
         let is_direct = Some(justify) == header.view.previous();
-        if !is_direct && proposal.tc.as_ref().is_none_or(|tc| justify < tc.high_qc.vote.view) {
+        let is_old = |tc: &Tc| justify < tc.high_qc.vote.view;
+        if !is_direct
+            && proposal.tc.as_ref().is_none_or(is_old)
+            && !is_planted(Bug::TcWithoutHighestQc)
+        {
             return Err(Fault::Inconsistent("a proposal that no rule lets anybody vote for"));
         }
         Ok(Verified(proposal))
@@ -262,7 +267,7 @@ impl Verifier {
             Some(tc) if tc.era == signed.era => tc.view,
             Some(_) => return Err(Fault::Inconsistent("a timeout beside a TC of another era")),
         };
-        if Some(entry) != signed.view.previous() {
+        if Some(entry) != signed.view.previous() && !is_planted(Bug::TimeoutWithoutTc) {
             return Err(Fault::Inconsistent(
                 "a timeout without the certificate of its view's entry",
             ));
@@ -457,7 +462,7 @@ pub fn quorum_signatures<'a>(
 ) -> Result<(), Fault> {
     let count = signers.count();
     if signers.committee_size() != committee.size()
-        || count < committee.quorum()
+        || !is_quorum(count, committee)
         || signatures.len() != count
     {
         return Err(Fault::Quorum {
@@ -478,4 +483,10 @@ pub fn quorum_signatures<'a>(
         })
         .collect();
     if checks.len() == count && memo.all_good(&checks) { Ok(()) } else { Err(Fault::Signature) }
+}
+
+fn is_quorum(count: usize, committee: &Committee) -> bool {
+    count >= committee.quorum()
+        || is_planted(Bug::QuorumOfLivePeers)
+        || is_planted(Bug::DuplicateVotesCounted)
 }
