@@ -14,6 +14,7 @@
 //! | `network`, `disk`, `clock`, `ledger` | the virtual world |
 //! | `faults` | what goes wrong |
 //! | `byzantine` | validators that lie, one file per behaviour |
+//! | `twins` | validators that exist twice, in lock-step views |
 //! | `oracles` | what must hold |
 //! | `keys` | who sits where in which era, and signatures without curves |
 //! | `rng`, `trace` | one source of chance, one record of what came of it |
@@ -30,6 +31,7 @@ mod node;
 mod oracles;
 mod rng;
 mod trace;
+pub mod twins;
 
 pub use byzantine::Behaviour;
 pub use cluster::{LIVENESS_MICROS_MAX, Options, Report, Sabotage, run};

@@ -1,10 +1,13 @@
-//! `bizra-sim`: runs seeds of the virtual cluster.
+//! `bizra-sim`: runs seeds of the virtual cluster, or scenarios of twins.
 //!
 //! Exit code 0 when every rule held, 1 when one was broken, 2 for wrong use.
 
+mod twins_command;
+
+use crate::twins_command::{TwinsArguments, twins};
 use anyhow::{Context as _, bail, ensure};
 use bizra_sim::{Behaviour, Options, Report, run};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,13 +23,15 @@ const TRACE_HEADER: &str = "# ";
 
 /// A virtual cluster that tries to break the consensus engine.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// One seed.
     #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
     seed: u64,
     /// Seeds from A to before B.
-    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    #[arg(long, value_name = "A..B", value_parser = range)]
     seeds: Option<(u64, u64)>,
     /// Size of the committee.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -60,6 +65,13 @@ struct Arguments {
     json: bool,
 }
 
+/// What else it can do.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Validators that exist twice, against every partition of every view.
+    Twins(TwinsArguments),
+}
+
 /// Sums over all seeds.
 #[derive(Debug, Default)]
 struct Summary {
@@ -84,9 +96,10 @@ struct Summary {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = match &arguments.replay {
-        Some(file) => replay(file),
-        None => simulate(&arguments),
+    let result = match (&arguments.other, &arguments.replay) {
+        (Some(Other::Twins(arguments)), _) => twins(arguments),
+        (None, Some(file)) => replay(file),
+        (None, None) => simulate(&arguments),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -102,12 +115,11 @@ fn main() -> ExitCode {
 fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
     let (first, end) = arguments.seeds.unwrap_or((arguments.seed, arguments.seed + 1));
     ensure!(first < end, "no seeds from {first} to before {end}");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let faulty_max = (usize::from(arguments.validators) - 1) / 3;
     let byzantine = arguments.byzantine;
     ensure!(byzantine <= faulty_max, "{byzantine} liars, where f is {faulty_max}");
-    let threads = arguments.threads.unwrap_or(cores).max(1);
-    let bar = progress_bar(end - first);
+    let threads = arguments.threads.unwrap_or_else(cores).max(1);
+    let bar = progress_bar(end - first, "seeds");
     let next = AtomicU64::new(first);
     let summary = Mutex::new(Summary::default());
     let started = Instant::now();
@@ -122,7 +134,7 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
                 let options = options(arguments, seed);
                 let report = run(options.clone());
                 if let Some(file) = &arguments.trace {
-                    write_trace(file, &options, &report)?;
+                    write_trace(file, &options.command(), &report.trace)?;
                 }
                 let line = violation(&options, &report);
                 if line.is_none() && arguments.byzantine > 0 && arguments.seeds.is_none() {
@@ -158,7 +170,7 @@ fn replay(file: &Path) -> anyhow::Result<bool> {
     let command = lines.next().and_then(|line| line.strip_prefix(TRACE_HEADER));
     let command = command.with_context(|| format!("{} is no trace", file.display()))?;
     let recorded = Arguments::try_parse_from(command.split_whitespace())?;
-    if recorded.seeds.is_some() || recorded.replay.is_some() {
+    if recorded.seeds.is_some() || recorded.replay.is_some() || recorded.other.is_some() {
         bail!("{} is no trace of one seed", file.display());
     }
     let options = options(&recorded, recorded.seed);
@@ -216,11 +228,11 @@ fn liars(report: &Report) -> String {
     if all.is_empty() { String::new() } else { format!("{}: ", all.join(", ")) }
 }
 
-fn write_trace(file: &Path, options: &Options, report: &Report) -> anyhow::Result<()> {
+fn write_trace(file: &Path, command: &str, trace: &[String]) -> anyhow::Result<()> {
     let write = || {
         let mut out = std::io::BufWriter::new(fs::File::create(file)?);
-        writeln!(out, "{TRACE_HEADER}{}", options.command())?;
-        for line in &report.trace {
+        writeln!(out, "{TRACE_HEADER}{command}")?;
+        for line in trace {
             writeln!(out, "{line}")?;
         }
         out.flush()
@@ -229,16 +241,20 @@ fn write_trace(file: &Path, options: &Options, report: &Report) -> anyhow::Resul
 }
 
 /// On a terminal only; elsewhere it draws nothing.
-fn progress_bar(seeds: u64) -> ProgressBar {
-    if seeds < 2 || !std::io::stderr().is_terminal() {
+fn progress_bar(count: u64, what: &str) -> ProgressBar {
+    if count < 2 || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left")
-        .expect("the template names known fields");
-    ProgressBar::new(seeds).with_style(style)
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
+    let style = ProgressStyle::with_template(&template).expect("it names known fields");
+    ProgressBar::new(count).with_style(style)
 }
 
-fn seeds(text: &str) -> Result<(u64, u64), String> {
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
     let (first, end) = text.split_once("..").ok_or("expected A..B")?;
     let number = |part: &str| part.parse().map_err(|error| format!("{part}: {error}"));
     Ok((number(first)?, number(end)?))
