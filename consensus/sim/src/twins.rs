@@ -14,7 +14,7 @@
 //!    of twins differ, and their batches; the twins' clocks differ too;
 //! 2. messages pass within the sides of the view's partition until there are no
 //!    more. What crosses it is lost, what is of a later view waits for that;
-//! 3. every instance repeats what it has to, and asks for what it lacks;
+//! 3. every instance asks for what it lacks, and repeats what it has to;
 //! 4. whoever is still in v, or before it, gets to the end of its timer. Time
 //!    stands still for those who went on: their leader has not had its turn.
 //!
@@ -64,6 +64,9 @@ const VIEW_TIMER_MS: u64 = 1_000;
 const IDLE_BLOCK_MS: u64 = 100;
 /// Epochs are longer than any scenario: the seed of the leaders stays.
 const VRF_EPOCH_MS: u64 = 86_400_000;
+/// Time after which cited batches are asked for that did not come, in ms, and
+/// before whoever lacks the block to build on gives up its view.
+const ASK_MS: u64 = 30;
 /// Time after which everything is repeated that has to be, in ms.
 const REPEAT_MS: u64 = 200;
 /// Chain time between two views.
@@ -230,10 +233,12 @@ impl<'a> Stage<'a> {
             self.dispatch(flight);
         }
         self.deliver()?;
-        for number in 0..self.instances.len() {
-            self.wait(number, REPEAT_MS)?;
+        for ms in [ASK_MS, REPEAT_MS] {
+            for number in 0..self.instances.len() {
+                self.wait(number, ms)?;
+            }
+            self.deliver()?;
         }
-        self.deliver()?;
         for _ in 0..TIMERS_MAX {
             let late: Vec<_> =
                 (0..self.instances.len()).filter(|number| self.is_late(*number, view)).collect();
