@@ -13,7 +13,8 @@
 //! 1. each instance of the leader gets a record of its own, so that the blocks
 //!    of twins differ, and their batches; the twins' clocks differ too;
 //! 2. messages pass within the sides of the view's partition until there are no
-//!    more. What crosses it is lost, what is of a later view waits for that;
+//!    more. What crosses it is lost or, if the scenario says so, late; what is
+//!    of a later view waits for that;
 //! 3. every instance asks for what it lacks, and repeats what it has to;
 //! 4. whoever is still in v, or before it, gets to the end of its timer. Time
 //!    stands still for those who went on: their leader has not had its turn.
@@ -144,7 +145,7 @@ struct Stage<'a> {
     trace: Trace,
     instances: Vec<Instance>,
     flights: VecDeque<Flight>,
-    /// Messages of views that have not had their turn.
+    /// Messages of views that have not had their turn, and late ones.
     waiting: Vec<Flight>,
     /// The view that is played, from 1 on; none once the network is whole.
     view: Option<usize>,
@@ -433,13 +434,17 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What is of a later view waits, what crosses the partition is lost.
+    /// What is of a later view waits, what crosses the partition is lost or late.
     fn dispatch(&mut self, flight: Flight) {
         let Flight { from, to, ref message } = flight;
-        match self.view {
-            Some(view) if from != to && view_of(message) > view as u64 => self.waiting.push(flight),
-            Some(view) if from != to && !self.scenario.are_together(view, from, to) => {}
-            _ => self.flights.push_back(flight),
+        let Some(view) = self.view.filter(|_| from != to) else {
+            return self.flights.push_back(flight);
+        };
+        let is_early = view_of(message) > view as u64;
+        if !is_early && self.scenario.are_together(view, from, to) {
+            self.flights.push_back(flight);
+        } else if is_early || self.scenario.is_late() {
+            self.waiting.push(flight);
         }
     }
 

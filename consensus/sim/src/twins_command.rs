@@ -24,6 +24,9 @@ pub(crate) struct TwinsArguments {
     /// Draws scenarios at random, each from its number, instead of one after the other.
     #[arg(long)]
     sampled: bool,
+    /// What crosses a partition is late instead of lost.
+    #[arg(long)]
+    late: bool,
     /// Scenarios from A to before B: all, or 10,000 drawn ones, when not given.
     #[arg(long, value_name = "A..B", value_parser = range)]
     scenarios: Option<(u64, u64)>,
@@ -81,6 +84,7 @@ pub(crate) fn twins(arguments: &TwinsArguments) -> anyhow::Result<bool> {
                     Some(scenario) => scenario,
                 },
             };
+            let scenario = if arguments.late { scenario.late() } else { scenario };
             let outcome = play(&scenario, arguments.trace.is_some());
             let command = arguments.command(number);
             if let Some(file) = &arguments.trace {
@@ -115,10 +119,11 @@ pub(crate) fn twins(arguments: &TwinsArguments) -> anyhow::Result<bool> {
 impl TwinsArguments {
     /// The command that plays one of the scenarios again.
     fn command(&self, number: u64) -> String {
-        let Self { validators, views, sampled, .. } = self;
+        let Self { validators, views, sampled, late, .. } = self;
         let sampled = if *sampled { " --sampled" } else { "" };
+        let late = if *late { " --late" } else { "" };
         format!(
-            "bizra-sim twins --validators {validators} --views {views}{sampled} \
+            "bizra-sim twins --validators {validators} --views {views}{sampled}{late} \
              --scenarios {number}..{}",
             number + 1
         )

@@ -29,6 +29,7 @@ pub struct Scenario {
     seed: Hash,
     leaders: Vec<usize>,
     partitions: Vec<Partition>,
+    is_late: bool,
 }
 
 /// All scenarios of one size that matter, under numbers.
@@ -78,6 +79,7 @@ impl Scenario {
             leaders: leaders.to_vec(),
             partitions: partitions.iter().cloned().map(normal).collect(),
             twins,
+            is_late: false,
         }
     }
 
@@ -108,7 +110,14 @@ impl Scenario {
         });
         let partitions = partitions.collect();
         let leaders = leaders_of(&committee(validators), seed, views);
-        Self { validators, twins: chosen, seed, leaders, partitions }
+        Self { validators, twins: chosen, seed, leaders, partitions, is_late: false }
+    }
+
+    /// The same, but what crosses a partition is not lost: it comes as soon as
+    /// both stand on one side.
+    #[must_use]
+    pub fn late(self) -> Self {
+        Self { is_late: true, ..self }
     }
 
     /// Who has a twin, ascending.
@@ -144,6 +153,11 @@ impl Scenario {
     /// Who leads a view, from 1 on.
     pub(crate) fn leader(&self, view: usize) -> usize {
         self.leaders[view - 1]
+    }
+
+    /// Whether what crosses a partition comes later.
+    pub(crate) const fn is_late(&self) -> bool {
+        self.is_late
     }
 
     /// Whether two instances hear each other in a view, from 1 on.
@@ -284,6 +298,7 @@ impl Space {
             seed: *seed,
             leaders: leaders.clone(),
             partitions: drawn,
+            is_late: false,
         };
         scenario.is_first_of_its_names().then_some(scenario)
     }
@@ -433,6 +448,7 @@ mod tests {
                         seed: Hash::ZERO,
                         leaders: vec![leader, next],
                         partitions: vec![first.clone(), second.clone()],
+                        is_late: false,
                     });
                 }
             }
