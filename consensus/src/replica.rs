@@ -116,6 +116,8 @@ pub struct Replica {
     /// Kind, validator and view of what was proven already.
     accused: BTreeSet<(u8, u32, u64)>,
     is_stopped: bool,
+    /// Another replica signs with our key, and that is meant so.
+    has_twin: bool,
     /// The leader computed last, for a parent and a view: it is asked for at every step.
     last_leader: Cell<Option<(BlockId, View, ValidatorIndex)>>,
 }
@@ -333,6 +335,7 @@ impl Replica {
             repeat_at: None,
             accused: BTreeSet::new(),
             is_stopped: false,
+            has_twin: false,
             last_leader: Cell::new(None),
         };
         let mut effects = Effects::default();
@@ -456,6 +459,15 @@ impl Replica {
             is_stopped: self.is_stopped,
             lane_bytes: self.me.map_or(0, |(_, key)| self.lanes.own_bytes(&key)),
         }
+    }
+
+    /// Goes on signing also after it met a signature of its key that its record
+    /// does not know: there is no [`Alarm::KeyUsedElsewhere`] any more.
+    ///
+    /// For tests alone, in which a faulty validator runs twice with one key. A
+    /// node never calls it: it takes away what stops a restored old record.
+    pub const fn ignore_twin(&mut self) {
+        self.has_twin = true;
     }
 
     // ---- inputs ----
@@ -791,7 +803,8 @@ impl Replica {
 
     /// Signs nothing more until the process is started again.
     fn stop(&mut self, effects: &mut Effects, alarm: Alarm) {
-        if !self.is_stopped {
+        let is_twin = self.has_twin && matches!(alarm, Alarm::KeyUsedElsewhere { .. });
+        if !self.is_stopped && !is_twin {
             self.is_stopped = true;
             effects.alarms.push(alarm);
         }

@@ -250,11 +250,7 @@ pub fn run(options: Options) -> Report {
     let seed = options.seed;
     let mut cluster = Cluster::new(options, None);
     let result = catch_unwind(AssertUnwindSafe(|| cluster.run()));
-    let checked = result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        cluster.oracles.breach(Invariant::NoPanic, || format!("a panic: {text}"))
-    });
+    let checked = cluster.oracles.on_end(result);
     Report {
         seed,
         breach: checked.err().map(|breach| (*breach, cluster.trace.events())),

@@ -139,8 +139,7 @@ impl Keyring {
     /// The keys of a committee. The seed makes the chain's id, and so the
     /// order of its leaders.
     pub(crate) fn new(seed: u64, size: usize, parameters: Parameters, is_changing: bool) -> Self {
-        let validators: Vec<_> = (0..size).map(|number| validator(number).clone()).collect();
-        let committee = Committee::new(validators).expect("derived keys are distinct points");
+        let committee = committee(size);
         let version = ProtocolVersion::new(1);
         let name = format!("simulated {seed}");
         let genesis = Genesis::new(name, START_MS, committee, version, parameters, Vec::new());
@@ -234,6 +233,12 @@ impl Keyring {
 /// committee does not change.
 pub(crate) fn index(node: usize) -> ValidatorIndex {
     ValidatorIndex::new(u16::try_from(node).expect("committees are small"))
+}
+
+/// The first committee, of so many validators.
+pub(crate) fn committee(size: usize) -> Committee {
+    let validators = (0..size).map(|number| validator(number).clone()).collect();
+    Committee::new(validators).expect("derived keys are distinct points")
 }
 
 fn validator(number: usize) -> &'static Validator {

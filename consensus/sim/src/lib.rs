@@ -15,6 +15,7 @@
 //! | `network`, `disk`, `clock`, `ledger` | the virtual world |
 //! | `faults` | what goes wrong |
 //! | `byzantine` | validators that lie, one file per behaviour |
+//! | `twins` | validators that exist twice, in lock-step views |
 //! | `oracles` | what must hold |
 //! | `keys` | who sits where in which era, and signatures without curves |
 //! | `wan` | time to finality across continents |
@@ -32,6 +33,7 @@ mod node;
 mod oracles;
 mod rng;
 mod trace;
+pub mod twins;
 mod wan;
 
 pub use bizra_types::planted::Bug;

@@ -1,7 +1,11 @@
-//! `bizra-sim`: runs seeds of the virtual cluster.
+//! `bizra-sim`: runs seeds of the virtual cluster, or scenarios of twins.
 //!
 //! Exit code 0 when every rule held, 1 when one was broken, 2 for wrong use.
 
+mod twins_command;
+mod wan_table;
+
+use crate::twins_command::{TwinsArguments, twins};
 use anyhow::{Context as _, bail, ensure};
 use bizra_sim::{Behaviour, Bug, FaultKind, HAS_BUGS, Invariant, Options, Report, run};
 use clap::{Parser, Subcommand};
@@ -14,8 +18,6 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-mod wan_table;
 
 /// First line of a trace file, before the command that made it.
 const TRACE_HEADER: &str = "# ";
@@ -32,7 +34,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
     seed: u64,
     /// Seeds from A to before B.
-    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    #[arg(long, value_name = "A..B", value_parser = range)]
     seeds: Option<(u64, u64)>,
     /// Size of the committee.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -74,8 +76,11 @@ struct Arguments {
     json: bool,
 }
 
+/// What else it can do.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Validators that exist twice, against every partition of every view.
+    Twins(TwinsArguments),
     /// Measures time to finality over distances, with and without validators.
     Wan(wan_table::WanArguments),
 }
@@ -120,7 +125,8 @@ struct Summary {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match (&arguments.verb, &arguments.replay) {
-        (Some(Verb::Wan(wan)), _) => wan_table::print(wan),
+        (Some(Verb::Twins(arguments)), _) => twins(arguments),
+        (Some(Verb::Wan(arguments)), _) => wan_table::print(arguments),
         (None, Some(file)) => replay(file),
         (None, None) => simulate(&arguments),
     };
@@ -138,12 +144,11 @@ fn main() -> ExitCode {
 fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
     let (first, end) = arguments.seeds.unwrap_or((arguments.seed, arguments.seed + 1));
     ensure!(first < end, "no seeds from {first} to before {end}");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let faulty_max = (usize::from(arguments.validators) - 1) / 3;
     let byzantine = arguments.byzantine.unwrap_or(0);
     ensure!(byzantine <= faulty_max, "{byzantine} liars, where f is {faulty_max}");
-    let threads = arguments.threads.unwrap_or(cores).max(1);
-    let bar = progress_bar(end - first);
+    let threads = arguments.threads.unwrap_or_else(cores).max(1);
+    let bar = progress_bar(end - first, "seeds");
     let next = AtomicU64::new(first);
     let campaign = Mutex::new(Campaign::new(first, end));
     let summary = Mutex::new(Summary::default());
@@ -159,7 +164,7 @@ fn simulate(arguments: &Arguments) -> anyhow::Result<bool> {
                 let options = options(arguments, seed);
                 let report = run(options.clone());
                 if let Some(file) = &arguments.trace {
-                    write_trace(file, &options, &report)?;
+                    write_trace(file, &options.command(), &report.trace)?;
                 }
                 let line = violation(&options, &report);
                 if line.is_some() && arguments.bug.is_some() {
@@ -205,7 +210,7 @@ fn replay(file: &Path) -> anyhow::Result<bool> {
     let command = lines.next().and_then(|line| line.strip_prefix(TRACE_HEADER));
     let command = command.with_context(|| format!("{} is no trace", file.display()))?;
     let recorded = Arguments::try_parse_from(command.split_whitespace())?;
-    if recorded.seeds.is_some() || recorded.replay.is_some() {
+    if recorded.seeds.is_some() || recorded.replay.is_some() || recorded.verb.is_some() {
         bail!("{} is no trace of one seed", file.display());
     }
     let options = options(&recorded, recorded.seed);
@@ -272,11 +277,11 @@ fn liars(report: &Report) -> String {
     if all.is_empty() { String::new() } else { format!("{}: ", all.join(", ")) }
 }
 
-fn write_trace(file: &Path, options: &Options, report: &Report) -> anyhow::Result<()> {
+fn write_trace(file: &Path, command: &str, trace: &[String]) -> anyhow::Result<()> {
     let write = || {
         let mut out = std::io::BufWriter::new(fs::File::create(file)?);
-        writeln!(out, "{TRACE_HEADER}{}", options.command())?;
-        for line in &report.trace {
+        writeln!(out, "{TRACE_HEADER}{command}")?;
+        for line in trace {
             writeln!(out, "{line}")?;
         }
         out.flush()
@@ -306,13 +311,13 @@ impl Campaign {
 }
 
 /// On a terminal only; elsewhere it draws nothing.
-fn progress_bar(seeds: u64) -> ProgressBar {
-    if seeds < 2 || !std::io::stderr().is_terminal() {
+fn progress_bar(count: u64, what: &str) -> ProgressBar {
+    if count < 2 || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left")
-        .expect("the template names known fields");
-    ProgressBar::new(seeds).with_style(style)
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
+    let style = ProgressStyle::with_template(&template).expect("it names known fields");
+    ProgressBar::new(count).with_style(style)
 }
 
 fn bug(name: &str) -> Result<Bug, String> {
@@ -324,7 +329,11 @@ fn bug(name: &str) -> Result<Bug, String> {
     found.ok_or_else(|| format!("the known ones are {}", names()))
 }
 
-fn seeds(text: &str) -> Result<(u64, u64), String> {
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
     let (first, end) = text.split_once("..").ok_or("expected A..B")?;
     let number = |part: &str| part.parse().map_err(|error| format!("{part}: {error}"));
     Ok((number(first)?, number(end)?))

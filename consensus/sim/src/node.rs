@@ -8,7 +8,7 @@
 use crate::byzantine::{Letter, Liar, Parcel};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Event, Sabotage, Weakness};
-use crate::disk::{self, Accepted, Disk, Write, asked_peer};
+use crate::disk::{self, Accepted, Disk, Stored, Write, asked_peer};
 use crate::faults::{AtSync, CrashPoint};
 use crate::keys::{Keyring, index};
 use crate::ledger::{self, NEXT_VERSION};
@@ -236,41 +236,7 @@ impl Cluster {
         {
             return;
         }
-        let chain_id = self.keyring.chain_id();
-        let keyring = &mut self.keyring;
-        let stored = self.nodes[node].disk.stored();
-        let sign =
-            &mut |header: &_, records: &Arc<_>| keyring.sign_batch(*header, Arc::clone(records));
-        let mut inputs = Vec::new();
-        let verified = match *ask {
-            Ask::Batches { author, after, up_to, digest, .. } => {
-                let batches = stored.batches_for(&chain_id, (author, after, up_to), digest, sign);
-                batches.iter().try_for_each(|batch| {
-                    let batch = keyring.verifier().batch(SignedBatch::clone(batch))?;
-                    inputs.push(Input::Batch(batch));
-                    Ok::<_, Fault>(())
-                })
-            }
-            Ask::Block { block, .. } => stored.block(&block).map_or(Ok(()), |block| {
-                inputs.push(Input::Block(keyring.verifier().block(block.clone())?));
-                Ok(())
-            }),
-            Ask::Chain { above, .. } => {
-                stored.chain_above(above, sign).map_or(Ok(()), |(blocks, cert)| {
-                    for (block, batches) in blocks {
-                        inputs.push(Input::Block(keyring.verifier().block(block)?));
-                        for batch in batches {
-                            let batch = keyring.verifier().batch(SignedBatch::clone(&batch))?;
-                            inputs.push(Input::Batch(batch));
-                        }
-                    }
-                    let cert = keyring.verifier().certificate(cert)?;
-                    inputs.push(Input::Certificate(cert));
-                    Ok(())
-                })
-            }
-        };
-        verified.expect("what honest nodes store was verified before");
+        let inputs = read_answer(&mut self.keyring, self.nodes[node].disk.stored(), ask);
         let is_muted = self.options.sabotage == Some(Sabotage::MuteLane(node));
         if is_muted && matches!(ask, Ask::Batches { .. }) || inputs.is_empty() {
             return;
@@ -597,9 +563,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Signs what leaves, as the driver does once it is durable, and verifies
-    /// it once for all who will receive it. None when it does not leave. `era`
-    /// is that of what does not name its own.
+    /// Signs what leaves. VRF outputs do not while there is an outage of them.
     fn sign(
         &mut self,
         node: usize,
@@ -607,60 +571,10 @@ impl Cluster {
         message: Outgoing,
         chain_id: ChainId,
     ) -> Option<Result<Input, Fault>> {
-        let keyring = &mut self.keyring;
-        Some(match message {
-            Outgoing::Proposal { block, tc } => {
-                let header = block.header();
-                let bytes = proposal_bytes(&chain_id, header.era, header.view, block.id());
-                let signature = keyring.sign(header.era, node, &bytes);
-                let proposal = SignedProposal { block, tc, signature };
-                keyring.verifier().proposal(proposal).map(Input::Proposal)
-            }
-            Outgoing::Vote(vote) => {
-                let signature = keyring.sign(vote.era, node, &vote.signed_bytes(&chain_id));
-                let vote = SignedVote { vote, signer: place(keyring, vote.era, node), signature };
-                keyring.verifier().vote(vote).map(Input::Vote)
-            }
-            Outgoing::CommitVote(vote) => {
-                let signature = keyring.sign(vote.era, node, &vote.signed_bytes(&chain_id));
-                let signer = place(keyring, vote.era, node);
-                let vote = SignedCommitVote { vote, signer, signature };
-                keyring.verifier().commit_vote(vote).map(Input::CommitVote)
-            }
-            Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
-                let signature = keyring.sign(timeout.era, node, &timeout.signed_bytes(&chain_id));
-                let signer = place(keyring, timeout.era, node);
-                let timeout =
-                    SignedTimeout { timeout, signer, signature, high_qc, entry_tc, missing };
-                keyring.verifier().timeout(timeout).map(Input::Timeout)
-            }
-            Outgoing::Batch { header, records } => {
-                let signature = keyring.sign(header.era, node, &header.signed_bytes(&chain_id));
-                let batch = SignedBatch::new(header, signature, records)
-                    .expect("header and records belong together");
-                keyring.verifier().batch(batch).map(Input::Batch)
-            }
-            Outgoing::Reveal(input) => {
-                if !self.are_reveals_made {
-                    return None;
-                }
-                let (place, _) = keyring.members().seat(era, node)?;
-                let reveal = keyring.reveal(era, place, &VrfInput { chain_id, ..input });
-                keyring.verifier().reveal(era, reveal).map(Input::Reveal)
-            }
-            Outgoing::Certificate(certificate) => {
-                keyring.verifier().certificate(certificate).map(Input::Certificate)
-            }
-            // Places of the sender are of the era that the receiver is in.
-            Outgoing::BatchAck(ack) => {
-                let (place, _) = keyring.members().seat(era, node)?;
-                keyring.verifier().batch_ack(era, place, ack).map(Input::BatchAck)
-            }
-            Outgoing::BatchHint(hint) => {
-                let (place, _) = keyring.members().seat(era, node)?;
-                keyring.verifier().batch_hint(era, place, hint).map(Input::BatchHint)
-            }
-        })
+        if matches!(message, Outgoing::Reveal(_)) && !self.are_reveals_made {
+            return None;
+        }
+        sign(&mut self.keyring, node, era, message, chain_id)
     }
 
     /// Changes what is sent in ways a network could, and delivers it wherever
@@ -728,6 +642,104 @@ impl Cluster {
             }
         }
     }
+}
+
+/// What a disk holds of an answer, verified.
+pub(crate) fn read_answer(keyring: &mut Keyring, stored: &Stored, ask: &Ask) -> Vec<Input> {
+    let chain_id = keyring.chain_id();
+    let sign = &mut |header: &_, records: &Arc<_>| keyring.sign_batch(*header, Arc::clone(records));
+    let mut inputs = Vec::new();
+    let verified = match *ask {
+        Ask::Batches { author, after, up_to, digest, .. } => {
+            let batches = stored.batches_for(&chain_id, (author, after, up_to), digest, sign);
+            batches.iter().try_for_each(|batch| {
+                let batch = keyring.verifier().batch(SignedBatch::clone(batch))?;
+                inputs.push(Input::Batch(batch));
+                Ok::<_, Fault>(())
+            })
+        }
+        Ask::Block { block, .. } => stored.block(&block).map_or(Ok(()), |block| {
+            inputs.push(Input::Block(keyring.verifier().block(block.clone())?));
+            Ok(())
+        }),
+        Ask::Chain { above, .. } => {
+            stored.chain_above(above, sign).map_or(Ok(()), |(blocks, cert)| {
+                for (block, batches) in blocks {
+                    inputs.push(Input::Block(keyring.verifier().block(block)?));
+                    for batch in batches {
+                        let batch = keyring.verifier().batch(SignedBatch::clone(&batch))?;
+                        inputs.push(Input::Batch(batch));
+                    }
+                }
+                let cert = keyring.verifier().certificate(cert)?;
+                inputs.push(Input::Certificate(cert));
+                Ok(())
+            })
+        }
+    };
+    verified.expect("what honest nodes store was verified before");
+    inputs
+}
+
+/// Signs what leaves, as the driver does once it is durable, and verifies
+/// it once for all who will receive it. None when it does not leave. `era`
+/// is that of what does not name its own.
+pub(crate) fn sign(
+    keyring: &mut Keyring,
+    node: usize,
+    era: Era,
+    message: Outgoing,
+    chain_id: ChainId,
+) -> Option<Result<Input, Fault>> {
+    Some(match message {
+        Outgoing::Proposal { block, tc } => {
+            let header = block.header();
+            let bytes = proposal_bytes(&chain_id, header.era, header.view, block.id());
+            let signature = keyring.sign(header.era, node, &bytes);
+            let proposal = SignedProposal { block, tc, signature };
+            keyring.verifier().proposal(proposal).map(Input::Proposal)
+        }
+        Outgoing::Vote(vote) => {
+            let signature = keyring.sign(vote.era, node, &vote.signed_bytes(&chain_id));
+            let vote = SignedVote { vote, signer: place(keyring, vote.era, node), signature };
+            keyring.verifier().vote(vote).map(Input::Vote)
+        }
+        Outgoing::CommitVote(vote) => {
+            let signature = keyring.sign(vote.era, node, &vote.signed_bytes(&chain_id));
+            let signer = place(keyring, vote.era, node);
+            let vote = SignedCommitVote { vote, signer, signature };
+            keyring.verifier().commit_vote(vote).map(Input::CommitVote)
+        }
+        Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
+            let signature = keyring.sign(timeout.era, node, &timeout.signed_bytes(&chain_id));
+            let signer = place(keyring, timeout.era, node);
+            let timeout = SignedTimeout { timeout, signer, signature, high_qc, entry_tc, missing };
+            keyring.verifier().timeout(timeout).map(Input::Timeout)
+        }
+        Outgoing::Batch { header, records } => {
+            let signature = keyring.sign(header.era, node, &header.signed_bytes(&chain_id));
+            let batch = SignedBatch::new(header, signature, records)
+                .expect("header and records belong together");
+            keyring.verifier().batch(batch).map(Input::Batch)
+        }
+        Outgoing::Reveal(input) => {
+            let (place, _) = keyring.members().seat(era, node)?;
+            let reveal = keyring.reveal(era, place, &VrfInput { chain_id, ..input });
+            keyring.verifier().reveal(era, reveal).map(Input::Reveal)
+        }
+        Outgoing::Certificate(certificate) => {
+            keyring.verifier().certificate(certificate).map(Input::Certificate)
+        }
+        // Places of the sender are of the era that the receiver is in.
+        Outgoing::BatchAck(ack) => {
+            let (place, _) = keyring.members().seat(era, node)?;
+            keyring.verifier().batch_ack(era, place, ack).map(Input::BatchAck)
+        }
+        Outgoing::BatchHint(hint) => {
+            let (place, _) = keyring.members().seat(era, node)?;
+            keyring.verifier().batch_hint(era, place, hint).map(Input::BatchHint)
+        }
+    })
 }
 
 /// The place of a node in an era; where it has none, one that peers refuse.

@@ -28,6 +28,7 @@ use bizra_types::numbers::{Era, LaneSeq, ProtocolVersion, ValidatorIndex, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 
 /// Votes up to so many views ahead of a node's own must be remembered by it.
 const HEARD_VIEWS_AHEAD: u64 = 12;
@@ -445,6 +446,16 @@ impl Oracles {
     }
 
     // ---- starting and stopping ----
+
+    /// [`Invariant::NoPanic`]: what a run came to.
+    pub(crate) fn on_end(&self, result: thread::Result<Checked>) -> Checked {
+        result.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = text.unwrap_or("no message");
+            self.breach(Invariant::NoPanic, || format!("a panic: {text}"))
+        })
+    }
 
     /// An era began somewhere.
     pub(crate) fn begin(&mut self, era: Era, committee: &Arc<Committee>) {

@@ -24,7 +24,7 @@ pub(crate) struct WanArguments {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rate: u64,
     /// Seeds from A to before B.
-    #[arg(long, value_name = "A..B", value_parser = crate::seeds)]
+    #[arg(long, value_name = "A..B", value_parser = crate::range)]
     seeds: (u64, u64),
     /// Prints JSON.
     #[arg(long)]
