@@ -1051,7 +1051,7 @@ impl Oracles {
     /// maps and queues together.
     pub(crate) fn on_rest(&self, node: usize, replica: &Replica) -> Checked {
         let of_liars: usize = self.batch_letters.get(&node).map_or(0, |all| all.values().sum());
-        let batches = of_liars + self.lapsed_letters(node);
+        let batches = of_liars + self.lapsed_letters();
         let text = format!("{replica:?}");
         let size = self.members.committee(self.members.newest()).size();
         for kind in ["SignedVote {", "SignedCommitVote {"] {
@@ -1066,16 +1066,16 @@ impl Oracles {
         })
     }
 
-    /// Letters that a node's own batches take which it keeps in case it comes
-    /// back to the committee.
-    fn lapsed_letters(&self, node: usize) -> usize {
-        let own = self.batches.values().filter(|batch| {
-            self.members.owner(&batch.header().author) == Some(node)
-                && batch.records().first().is_some_and(|record| {
-                    self.fates.get(record_number(&record.bytes)) == Some(&Fate::Lapsed)
-                })
+    /// Letters of batches that lapsed with their author's seat. The author keeps
+    /// them in case it comes back, the others for one era, in which they may
+    /// still be cited.
+    fn lapsed_letters(&self) -> usize {
+        let lapsed = self.batches.values().filter(|batch| {
+            batch.records().first().is_some_and(|record| {
+                self.fates.get(record_number(&record.bytes)) == Some(&Fate::Lapsed)
+            })
         });
-        own.map(|batch| letters_of(batch.header())).sum()
+        lapsed.map(|batch| letters_of(batch.header())).sum()
     }
 
     fn is_of_liar(&self, header: &BatchHeader) -> bool {
