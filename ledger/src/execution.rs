@@ -23,10 +23,13 @@
 //! The state tree holds nothing yet, and the committee never changes, so
 //! `state_root` and `next_committee` are constants.
 
-use crate::codes::Code;
-use crate::gates::{Verdict, check_role};
+use crate::codes::{Code, Rejection};
+use crate::envelope::{Content, Envelope};
+use crate::fate::check_fate;
+use crate::gates::{Verdict, check_role, check_scores, check_times};
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
+use crate::parameters::LedgerParameters;
 use crate::plain::{Family, LtHash, OutcomeEntry};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -141,6 +144,7 @@ pub fn execute(parent: &Parent<'_>, block: &BlockInput<'_>) -> Result<Overlay, S
     assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
     let mut draft = Draft {
         parent,
+        parameters: parent.parameters()?,
         log: Appended::new(parent.head.log_size, parent),
         plain: BTreeMap::new(),
         plain_hash: parent.head.plain.clone(),
@@ -231,6 +235,14 @@ impl<'a> Parent<'a> {
             }
         }
         self.base.plain(key.0, &key.1)
+    }
+
+    /// The parameters in force.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds a damaged entry.
+    pub fn parameters(&self) -> Result<LedgerParameters, StorageError> {
+        LedgerParameters::read(|family, key| self.plain(family, key))
     }
 
     /// The latest judgement of a record.
@@ -326,6 +338,7 @@ impl Overlay {
 /// A block in the middle of its execution.
 struct Draft<'a> {
     parent: &'a Parent<'a>,
+    parameters: LedgerParameters,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     plain_hash: LtHash,
@@ -355,13 +368,25 @@ impl Draft<'_> {
                 return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
             }
         }
-        let (code, log_index) = match check_role(envelope, block.committee) {
+        let (code, log_index) = match self.pass_gates(envelope, block) {
             Err(rejection) => (rejection.code, None),
             Ok(()) => (Code::Success, Some(LogIndex::new(self.log.push(&record.bytes)?))),
         };
         let entry = OutcomeEntry { code, flags, height: block.height, log_index };
         self.put(Family::Outcome, key, entry.to_bytes())?;
         Ok(Outcome { signed_bytes, digest, code, flags, log_index })
+    }
+
+    /// The gates that are left to execution.
+    fn pass_gates(&self, envelope: &Envelope, block: &BlockInput<'_>) -> Result<(), Rejection> {
+        check_role(envelope, block.committee)?;
+        check_scores(envelope, &self.parameters)?;
+        match &envelope.content {
+            Content::Inference(inference) => {
+                check_fate(envelope, inference, &self.parameters)?;
+                check_times(inference)
+            }
+        }
     }
 
     fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {

@@ -99,6 +99,13 @@ impl Score {
     }
 }
 
+/// As a decimal fraction with six digits.
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
 impl fmt::Debug for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}ppm", self.0)
@@ -261,6 +268,14 @@ mod tests {
     fn scores_end_at_one() {
         assert_eq!(Score::from_parts_per_million(1_000_000), Some(Score::ONE));
         assert_eq!(Score::from_parts_per_million(1_000_001), None);
+    }
+
+    #[test]
+    fn scores_are_shown_as_decimals() {
+        for (parts, text) in [(0, "0.000000"), (42, "0.000042"), (1_000_000, "1.000000")] {
+            let score = Score::from_parts_per_million(parts).expect("at most one");
+            assert_eq!(score.to_string(), text);
+        }
     }
 
     proptest! {

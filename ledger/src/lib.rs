@@ -17,6 +17,8 @@
 //! | [`codes`] | reject codes, [`codes::Rejection`] |
 //! | [`envelope`] | the PCI envelope, its digest and signature |
 //! | [`inference`] | the closed schema of `inference/commit` |
+//! | [`parameters`] | governed numbers with the values of the design |
+//! | [`fate`] | the four dimensions of an inference |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
 //! | [`outcomes`] | the tree over a block's outcomes |
@@ -29,12 +31,14 @@ extern crate alloc;
 pub mod codes;
 pub mod envelope;
 pub mod execution;
+pub mod fate;
 pub mod forms;
 pub mod gates;
 pub mod inference;
 pub mod log;
 pub mod memory;
 pub mod outcomes;
+pub mod parameters;
 pub mod plain;
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub enum Family {
     /// that passed the static gates, and with [`Code::Success`] its place in
     /// the log.
     Outcome = 1,
+    /// A governed number (`u64`) by the name of the parameter; see
+    /// [`crate::parameters`].
+    Parameter = 2,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -51,7 +54,7 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 1] = [Self::Outcome];
+    pub const ALL: [Self; 2] = [Self::Outcome, Self::Parameter];
 
     /// Its number.
     #[must_use]

@@ -79,7 +79,7 @@ fn another_spelling_is_the_same_record_but_not_canonical() {
     let respelled = [
         format!(" {canonical}\n"),
         canonical.replacen("\"agent_id\"", "\"\\u0061gent_id\"", 1),
-        canonical.replacen("\"a\":0.9,", "\"a\":9e-1,", 1),
+        canonical.replacen("\"t\":0.95", "\"t\":95e-2", 1),
         serde_json::to_string_pretty(
             &serde_json::from_str::<serde_json::Value>(canonical).expect("JSON"),
         )

@@ -2,7 +2,7 @@ use super::*;
 use crate::codes::Rejection;
 use crate::envelope::Envelope;
 use crate::memory::MemoryLedger;
-use crate::testing::{TIMESTAMP_MS, edit, unsigned, with_signature};
+use crate::testing::{TIMESTAMP_MS, edit, json, unsigned, with_signature};
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use proptest::prelude::*;
 use sha2::Sha256;
@@ -184,6 +184,66 @@ fn a_rejected_record_is_stored_with_its_code_and_judged_afresh() {
         assert_eq!(parent.head().log_size, height);
     }
     assert_eq!(base.plain_entries().count(), 4);
+}
+
+/// A record with one member changed.
+fn changed(nonce: u64, path: &str, value: &str) -> BlockRecord {
+    let mut members = unsigned(7, nonce);
+    edit(&mut members, path, Some(json(value)));
+    judged(with_signature(&members, 0))
+}
+
+#[test]
+fn each_gate_of_execution_gives_its_code() {
+    let base = MemoryLedger::genesis();
+    let records = [
+        changed(1, "metadata.snr_score", "0.84"),
+        changed(2, "metadata.ihsan_score", "0.94"),
+        changed(3, "payload.data.fate.e", "0.8"),
+        changed(4, "payload.data.finished_at", "\"2026-11-22T01:46:00Z\""),
+        changed(5, "metadata.ihsan_score", "0.95"),
+    ];
+    let overlay = run(&base, &[], 1, &records);
+    use Code::{Fate, Ihsan, Invariant, Snr, Success};
+    assert_eq!(codes(&overlay), [Snr, Ihsan, Fate, Invariant, Success]);
+    assert_eq!(overlay.fields().log_size, 1);
+}
+
+/// A ledger in which governance has changed one parameter.
+struct Governed(&'static str, u64);
+
+impl LogHashes for Governed {
+    fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
+        MemoryLedger::genesis().log_hashes(numbers)
+    }
+}
+
+impl Base for Governed {
+    fn head(&self) -> Result<Head, StorageError> {
+        Ok(Head::genesis())
+    }
+
+    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let is_governed = family == Family::Parameter && key == self.0.as_bytes();
+        Ok(is_governed.then(|| self.1.to_bytes()))
+    }
+}
+
+#[test]
+fn governed_parameters_decide() {
+    let code = |base: &dyn Base, record: BlockRecord| {
+        let parent = Parent::new(base, vec![]).expect("the head can be read");
+        execute(&parent, &block(1, &[record])).map(|overlay| codes(&overlay)[0])
+    };
+    let low_snr = || changed(1, "metadata.snr_score", "0.906");
+    assert_eq!(code(&MemoryLedger::genesis(), low_snr()), Ok(Code::Success));
+    assert_eq!(code(&Governed("snr_min_ppm", 906_001), low_snr()), Ok(Code::Snr));
+    assert_eq!(code(&Governed("ihsan_min_ppm", 970_001), good(1, 0)), Ok(Code::Ihsan));
+    assert_eq!(code(&Governed("fate_min_ppm", 990_000), good(1, 0)), Ok(Code::Fate));
+    assert_eq!(
+        code(&Governed("fate_min_ppm", 0), good(1, 0)),
+        Err(StorageError("the parameter fate_min_ppm is 0, outside 1..=1000000".into()))
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn read(members: &bizra_types::json::Members) -> InferenceCommit {
 fn a_model_call_is_read() {
     let (envelope, _) = Envelope::parse(&signed(7, 1)).expect("good");
     let Content::Inference(inference) = envelope.content;
-    assert_eq!(inference.session_id.to_string(), "0189d3a0-0000-7000-8000-000000000000");
+    assert_eq!(inference.session_id.to_string(), "0189d3a0-0000-7000-8000-000000000001");
     assert_eq!(inference.transition, Transition::Commit);
     assert_eq!(inference.parents, []);
     assert_eq!(inference.model.name, "tiny");

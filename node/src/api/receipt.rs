@@ -21,7 +21,17 @@ use super::records::{splice, ticket_json};
 use crate::storage::StoredRecord;
 
 /// The gates that every final record has passed.
-const GATES: [&str; 5] = ["SCHEMA", "SIGNATURE", "TIMESTAMP", "REPLAY", "ROLE"];
+const GATES: [&str; 9] = [
+    "SCHEMA",
+    "SIGNATURE",
+    "TIMESTAMP",
+    "REPLAY",
+    "ROLE",
+    "SNR",
+    "IHSAN",
+    "FATE",
+    "FORMAL",
+];
 
 /// `200` with the receipt of a record that was executed, or `422` if its block
 /// refused it. `latency` is from the submission to the block, if this node saw both.
