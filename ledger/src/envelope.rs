@@ -12,14 +12,15 @@
 //!   (`1e15` grows when it is canonicalised);
 //! - `state_hash` is 64 lower-case hex digits;
 //! - timestamps begin in 1970 and count in milliseconds, cut off;
-//! - of the known actions this protocol version executes `inference/commit`
-//!   alone. The others have their sender and their name, but no schema of
-//!   `data` yet, and are refused: a record that cannot be executed must not
-//!   become final, because it could never be executed later.
+//! - of the known actions this protocol version executes those of [`Content`].
+//!   The others have their sender and their name, but no schema of `data` yet,
+//!   and are refused: a record that cannot be executed must not become final,
+//!   because it could never be executed later.
 
 use crate::codes::{Code, Rejection};
 use crate::forms::{Score, Uuid, read_timestamp};
 use crate::inference::InferenceCommit;
+use crate::session::SessionClose;
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
 use bizra_types::envelope::{SIGNED_FIELDS, read_signature, record_digest};
@@ -157,7 +158,9 @@ pub enum AllowedSender {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// `inference/commit`
-    Inference(InferenceCommit),
+    Inference(Box<InferenceCommit>),
+    /// `session/close`
+    SessionClose(SessionClose),
 }
 
 impl Envelope {
@@ -201,6 +204,7 @@ impl Envelope {
     pub const fn action(&self) -> Action {
         match self.content {
             Content::Inference(_) => Action::InferenceCommit,
+            Content::SessionClose(_) => Action::SessionClose,
         }
     }
 
@@ -342,7 +346,8 @@ impl Form {
             });
         }
         let content = match action {
-            Action::InferenceCommit => Content::Inference(InferenceCommit::read(&data)?),
+            Action::InferenceCommit => Content::Inference(Box::new(InferenceCommit::read(&data)?)),
+            Action::SessionClose => Content::SessionClose(SessionClose::read(&data)?),
             _ => {
                 return Err(
                     action_member.error("is an action that this protocol version does not execute")

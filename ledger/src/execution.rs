@@ -17,16 +17,18 @@
 //! 4. Else its bytes are appended to the log, and the outcome is
 //!    [`Code::Success`].
 //!
+//! What a record changes besides is decided by its action, and written with 4 only.
 //! After 3 and 4 the outcome becomes the digest's entry in the plain family
 //! [`Family::Outcome`]; 2 leaves the entry as it is.
 //!
 //! The state tree holds nothing yet, and the committee never changes, so
 //! `state_root` and `next_committee` are constants.
 
-use crate::codes::{Code, Rejection};
-use crate::envelope::{Content, Envelope};
-use crate::fate::check_fate;
-use crate::gates::{Verdict, check_role, check_scores, check_times};
+mod actions;
+
+use self::actions::Failure;
+use crate::codes::Code;
+use crate::gates::Verdict;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
 use crate::parameters::LedgerParameters;
@@ -251,7 +253,7 @@ impl<'a> Parent<'a> {
     /// When the store cannot be read.
     pub fn outcome(&self, digest: &RecordDigest) -> Result<Option<OutcomeEntry>, StorageError> {
         let bytes = self.plain(Family::Outcome, OutcomeEntry::key(digest))?;
-        bytes.map(|bytes| read_outcome(&bytes)).transpose()
+        bytes.map(|bytes| decoded(Family::Outcome, &bytes)).transpose()
     }
 }
 
@@ -361,32 +363,23 @@ impl Draft<'_> {
         };
         let digest = Some(envelope.digest);
         let key = OutcomeEntry::key(&envelope.digest);
-        if let Some(bytes) = self.plain(Family::Outcome, key)? {
-            let known = read_outcome(&bytes)?;
-            if known.code == Code::Success {
-                let (code, log_index) = (Code::Skipped, known.log_index);
-                return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
-            }
+        if let Some(known) = self.read::<OutcomeEntry>(Family::Outcome, key)?
+            && known.code == Code::Success
+        {
+            let (code, log_index) = (Code::Skipped, known.log_index);
+            return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
         }
-        let (code, log_index) = match self.pass_gates(envelope, block) {
-            Err(rejection) => (rejection.code, None),
-            Ok(()) => (Code::Success, Some(LogIndex::new(self.log.push(&record.bytes)?))),
+        let (code, flags, log_index) = match self.act(envelope, block) {
+            Err(Failure::Storage(error)) => return Err(error),
+            Err(Failure::Refused(rejection)) => (rejection.code, flags, None),
+            Ok(flags) => {
+                let index = LogIndex::new(self.log.push(&record.bytes)?);
+                (Code::Success, flags, Some(index))
+            }
         };
         let entry = OutcomeEntry { code, flags, height: block.height, log_index };
-        self.put(Family::Outcome, key, entry.to_bytes())?;
+        self.put(Family::Outcome, key, Some(entry.to_bytes()))?;
         Ok(Outcome { signed_bytes, digest, code, flags, log_index })
-    }
-
-    /// The gates that are left to execution.
-    fn pass_gates(&self, envelope: &Envelope, block: &BlockInput<'_>) -> Result<(), Rejection> {
-        check_role(envelope, block.committee)?;
-        check_scores(envelope, &self.parameters)?;
-        match &envelope.content {
-            Content::Inference(inference) => {
-                check_fate(envelope, inference, &self.parameters)?;
-                check_times(inference)
-            }
-        }
     }
 
     fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
@@ -396,12 +389,20 @@ impl Draft<'_> {
         }
     }
 
-    fn put(&mut self, family: Family, key: &[u8], value: Vec<u8>) -> Result<(), StorageError> {
+    /// Sets an entry, or deletes it.
+    fn put(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: Option<Vec<u8>>,
+    ) -> Result<(), StorageError> {
         if let Some(old) = self.plain(family, key)? {
             self.plain_hash.remove(family, key, &old);
         }
-        self.plain_hash.add(family, key, &value);
-        self.plain.insert((family, key.to_vec()), Some(value));
+        if let Some(value) = &value {
+            self.plain_hash.add(family, key, value);
+        }
+        self.plain.insert((family, key.to_vec()), value);
         Ok(())
     }
 }
@@ -421,9 +422,9 @@ fn read_through(
     }
 }
 
-fn read_outcome(bytes: &[u8]) -> Result<OutcomeEntry, StorageError> {
-    OutcomeEntry::from_bytes(bytes)
-        .map_err(|error| StorageError(format!("an entry of the outcome family {error}")))
+fn decoded<T: Decode>(family: Family, bytes: &[u8]) -> Result<T, StorageError> {
+    T::from_bytes(bytes)
+        .map_err(|error| StorageError(format!("an entry of the {family:?} family {error}")))
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@
 //! | SNR, IHSAN | yes | – | yes, by the parameters in force |
 //! | FATE | yes | – | yes, by the parameters in force |
 //! | FORMAL, times | yes | – | yes |
+//! | FORMAL, state | – | – | yes, by what the blocks before have left |
+//!
+//! Admission leaves the state to execution: what a record builds on may be on
+//! its way in the same lane.
 //!
 //! Scores are the sender's claim. They are compared as integers in parts per
 //! million, cut off from the canonical decimal text.
@@ -169,11 +173,9 @@ impl Submission {
         nonces.check(&envelope, now)?;
         check_role(&envelope, committee)?;
         check_scores(&envelope, parameters)?;
-        match &envelope.content {
-            Content::Inference(inference) => {
-                check_fate(&envelope, inference, parameters)?;
-                check_times(inference)?;
-            }
+        if let Content::Inference(inference) = &envelope.content {
+            check_fate(&envelope, inference, parameters)?;
+            check_times(inference)?;
         }
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })
@@ -218,6 +220,7 @@ pub fn check_scores(envelope: &Envelope, parameters: &LedgerParameters) -> Resul
     let metadata = &envelope.metadata;
     let snr = match envelope.content {
         Content::Inference(_) => Some(snr_of(envelope)?),
+        _ => metadata.snr_score,
     };
     if let Some(snr) = snr {
         check_score(Code::Snr, "metadata.snr_score", snr, parameters.snr_min_ppm)?;

@@ -19,6 +19,9 @@
 //! | [`inference`] | the closed schema of `inference/commit` |
 //! | [`parameters`] | governed numbers with the values of the design |
 //! | [`fate`] | the four dimensions of an inference |
+//! | [`ntu`] | the unit that observes a session's scores |
+//! | [`budget`] | the 7-3-6-9 budget |
+//! | [`session`] | the DAG of a session's records, `session/close` |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
 //! | [`outcomes`] | the tree over a block's outcomes |
@@ -28,6 +31,7 @@
 
 extern crate alloc;
 
+pub mod budget;
 pub mod codes;
 pub mod envelope;
 pub mod execution;
@@ -37,9 +41,11 @@ pub mod gates;
 pub mod inference;
 pub mod log;
 pub mod memory;
+pub mod ntu;
 pub mod outcomes;
 pub mod parameters;
 pub mod plain;
+pub mod session;
 
 #[cfg(test)]
 mod testing;

@@ -33,6 +33,14 @@ pub enum Family {
     /// A governed number (`u64`) by the name of the parameter; see
     /// [`crate::parameters`].
     Parameter = 2,
+    /// An open [`Session`](crate::session::Session) by its
+    /// [`SessionKey`](crate::session::SessionKey).
+    Session = 3,
+    /// The [`SessionNode`](crate::session::SessionNode) of an inference by record digest.
+    SessionNode = 4,
+    /// A [`ClosedSession`](crate::session::ClosedSession) by its
+    /// [`SessionKey`](crate::session::SessionKey).
+    ClosedSession = 5,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -54,7 +62,8 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 2] = [Self::Outcome, Self::Parameter];
+    pub const ALL: [Self; 5] =
+        [Self::Outcome, Self::Parameter, Self::Session, Self::SessionNode, Self::ClosedSession];
 
     /// Its number.
     #[must_use]

@@ -61,7 +61,7 @@ pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
                     }}
                 }}
             }},
-            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.91, "urgency": "REAL_TIME"}}
+            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME"}}
         }}"#,
         key = public(seed),
         hash = hex(&[0xab; 32]),

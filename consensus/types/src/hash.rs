@@ -115,6 +115,8 @@ pub enum Context {
     PlainElement,
     /// Digest of the whole homomorphic hash.
     PlainDigest,
+    /// A record's node in the DAG of its session.
+    SessionNode,
     /// A remembered good signature.
     Signature,
 }
@@ -138,6 +140,7 @@ impl Context {
             Self::OutcomeNode => "bizra 2026 outcome node v1",
             Self::PlainElement => "bizra 2026 plain element v1",
             Self::PlainDigest => "bizra 2026 plain digest v1",
+            Self::SessionNode => "bizra 2026 session node v1",
             Self::Signature => "bizra 2026 signature v1",
         }
     }

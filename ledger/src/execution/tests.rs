@@ -1,8 +1,12 @@
 use super::*;
 use crate::codes::Rejection;
 use crate::envelope::Envelope;
+use crate::forms::Score;
 use crate::memory::MemoryLedger;
-use crate::testing::{TIMESTAMP_MS, edit, json, unsigned, with_signature};
+use crate::ntu::Unit;
+use crate::session::{ClosedSession, SessionNode};
+use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, public, unsigned, with_signature};
+
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use proptest::prelude::*;
 use sha2::Sha256;
@@ -183,7 +187,10 @@ fn a_rejected_record_is_stored_with_its_code_and_judged_afresh() {
         assert_eq!(base.recomputed_plain(), parent.head().plain);
         assert_eq!(parent.head().log_size, height);
     }
-    assert_eq!(base.plain_entries().count(), 4);
+    // The rejected record is in no session.
+    let of = |family| base.plain_entries().filter(|entry| entry.0 == family).count();
+    assert_eq!(of(Family::Outcome), 4);
+    assert_eq!((of(Family::Session), of(Family::SessionNode)), (3, 3));
 }
 
 /// A record with one member changed.
@@ -246,6 +253,119 @@ fn governed_parameters_decide() {
     );
 }
 
+/// A record of key 7 and session 1 with these transition and parents.
+fn in_session(nonce: u64, transition: &str, parents: &[&BlockRecord]) -> BlockRecord {
+    let mut members = unsigned(7, nonce);
+    let parents: Vec<String> =
+        parents.iter().map(|parent| format!("\"{}\"", digest(parent))).collect();
+    for (path, value) in [
+        ("session_id", "\"0189d3a0-0000-7000-8000-000000000001\"".to_owned()),
+        ("transition", format!("\"{transition}\"")),
+        ("parents", format!("[{}]", parents.join(","))),
+    ] {
+        edit(&mut members, &format!("payload.data.{path}"), Some(json(&value)));
+    }
+    judged(with_signature(&members, 0))
+}
+
+/// Key `seed` closes session 1, which has so many records by its count.
+fn closing(seed: u8, nonce: u64, records: u64) -> BlockRecord {
+    let mut members = unsigned(seed, nonce);
+    let data =
+        format!(r#"{{"session_id":"0189d3a0-0000-7000-8000-000000000001","records":{records}}}"#);
+    edit(&mut members, "payload.action", Some("session/close".into()));
+    edit(&mut members, "payload.data", Some(json(&data)));
+    edit(&mut members, "metadata.snr_score", None);
+    edit(&mut members, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    judged(with_signature(&members, 0))
+}
+
+fn session_key(seed: u8) -> Vec<u8> {
+    let mut key = public(seed).0.to_vec();
+    key.extend_from_slice(&[0x01, 0x89, 0xd3, 0xa0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1]);
+    key
+}
+
+#[test]
+fn a_session_grows_over_blocks_and_within_one() {
+    let base = MemoryLedger::genesis();
+    let first = in_session(1, "init", &[]);
+    let second = in_session(2, "activate", &[&first]);
+    let third = in_session(3, "commit", &[&second]);
+    let fourth = in_session(4, "branch", &[&third]);
+    use Code::{State, Success};
+    // What comes before its parent is refused, and judged afresh when it comes again.
+    let one = run(&base, &[], 1, &[second.clone(), first.clone(), second.clone()]);
+    assert_eq!(codes(&one), [State, Success, Success]);
+    let two = run(&base, core::slice::from_ref(&one), 2, &[third.clone(), fourth]);
+    assert_eq!(codes(&two), [Success, Success]);
+    let again = in_session(5, "activate", &[&first]);
+    let other = good(6, 0);
+    let stranger = in_session(7, "merge", &[&third, &other]);
+    let three = run(&base, &[one, two], 3, &[again, other, stranger]);
+    assert_eq!(codes(&three), [State, Success, State]);
+}
+
+#[test]
+fn a_closed_session_takes_no_more() {
+    let mut base = MemoryLedger::genesis();
+    let first = in_session(1, "commit", &[]);
+    let second = in_session(2, "commit", &[&first]);
+    let records = [
+        first.clone(),
+        closing(7, 10, 2),
+        second.clone(),
+        closing(8, 11, 2),
+        closing(7, 12, 2),
+        in_session(3, "commit", &[&second]),
+        in_session(4, "commit", &[]),
+        closing(7, 13, 2),
+    ];
+    let overlay = run(&base, &[], 1, &records);
+    use Code::{State, Success};
+    assert_eq!(codes(&overlay), [Success, State, Success, State, Success, State, State, State]);
+    base.commit(&overlay);
+    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+    let node = parent.plain(Family::SessionNode, &digest(&second).0).expect("readable");
+    let node = SessionNode::from_bytes(&node.expect("a node")).expect("undamaged");
+    let closed = parent.plain(Family::ClosedSession, &session_key(7)).expect("readable");
+    let expected =
+        ClosedSession { records: 2, head: node.hash(&digest(&second)), height: Height::new(1) };
+    assert_eq!(closed, Some(expected.to_bytes()));
+    assert_eq!(parent.plain(Family::Session, &session_key(7)), Ok(None));
+    assert_eq!(base.recomputed_plain(), parent.head().plain);
+}
+
+#[test]
+fn nobody_disturbs_the_session_of_another() {
+    let base = MemoryLedger::genesis();
+    let mine = in_session(1, "commit", &[]);
+    let mut members = unsigned(8, 1);
+    let parents = format!("[\"{}\"]", digest(&mine));
+    edit(&mut members, "payload.data.parents", Some(json(&parents)));
+    let theirs = judged(with_signature(&members, 0));
+    // The same name begins a session of their own.
+    let own = judged(with_signature(&unsigned(8, 1), 0));
+    let overlay = run(&base, &[], 1, &[mine, theirs, closing(8, 2, 1), own]);
+    use Code::{State, Success};
+    assert_eq!(codes(&overlay), [Success, State, State, Success]);
+}
+
+#[test]
+fn a_breached_budget_is_noted_and_refuses_nothing() {
+    let base = MemoryLedger::genesis();
+    let records = [
+        // One of each limit of MICRO but the confidence, which is 0.92 there.
+        changed(1, "payload.data.budget.tier", "\"NANO\""),
+        changed(2, "metadata.snr_score", "0.92"),
+        changed(3, "payload.data.usage.output_tokens", "489"),
+    ];
+    let overlay = run(&base, &[], 1, &records);
+    let flags: Vec<_> = overlay.outcomes().iter().map(|outcome| outcome.flags).collect();
+    assert_eq!(flags, [OutcomeFlags::BUDGET, OutcomeFlags::default(), OutcomeFlags::BUDGET]);
+    assert_eq!(codes(&overlay), [Code::Success; 3]);
+}
+
 #[test]
 fn outcomes_prove_themselves() {
     let base = MemoryLedger::genesis();
@@ -288,7 +408,7 @@ fn a_failing_store_is_no_outcome() {
     assert_eq!(execute(&parent, &block(1, &[])).map(drop), gone);
     assert_eq!(
         execute(&parent, &block(1, &[good(1, 0)])).expect_err("a damaged entry").to_string(),
-        "the ledger's storage failed: an entry of the outcome family outcome code is not valid: 16"
+        "the ledger's storage failed: an entry of the Outcome family outcome code is not valid: 16"
     );
 }
 
@@ -324,6 +444,8 @@ struct Model {
     leaves: Vec<Arc<[u8]>>,
     /// Code, height and place in the log by digest.
     status: BTreeMap<RecordDigest, (u8, u64, Option<u64>)>,
+    /// The numbers of the good records, each in a session of its own.
+    nonces: BTreeMap<RecordDigest, u64>,
     codes: Vec<u8>,
     exec: Option<ExecHash>,
 }
@@ -344,6 +466,8 @@ impl Model {
                             11
                         }
                         (false, false) => {
+                            let nonce = envelope.nonce[24..].try_into().expect("8 bytes");
+                            self.nonces.insert(envelope.digest, u64::from_be_bytes(nonce));
                             let index = self.leaves.len() as u64;
                             self.status.insert(envelope.digest, (0, height, Some(index)));
                             self.leaves.push(record.bytes.clone());
@@ -380,6 +504,7 @@ impl Model {
 
     fn plain_digest(&self) -> Hash {
         let mut lanes = [0u16; 1_024];
+        let mut elements = Vec::new();
         for (digest, (code, height, index)) in &self.status {
             let mut element = vec![1, 32, 0, 0, 0];
             element.extend_from_slice(&digest.0);
@@ -387,6 +512,12 @@ impl Model {
             element.extend_from_slice(&height.to_le_bytes());
             element.push(u8::from(index.is_some()));
             element.extend(index.iter().flat_map(|index| index.to_le_bytes()));
+            elements.push(element);
+            if *code == 0 {
+                elements.extend(session_elements(digest, self.nonces[digest], *height));
+            }
+        }
+        for element in elements {
             let mut hasher = blake3::Hasher::new_derive_key("bizra 2026 plain element v1");
             hasher.update(&element);
             let mut stream = hasher.finalize_xof();
@@ -424,6 +555,39 @@ impl Model {
         }
         Hash(level.first().copied().unwrap_or([0; 32]))
     }
+}
+
+/// The entries of a session whose one record is this, byte by byte.
+fn session_elements(digest: &RecordDigest, nonce: u64, height: u64) -> [Vec<u8>; 2] {
+    let mut unit = Unit::new(5);
+    unit.observe(Score::from_parts_per_million(930_000).expect("a share"));
+    let mut key = public(7).0.to_vec();
+    key.extend_from_slice(&[0x01, 0x89, 0xd3, 0xa0, 0, 0, 0x70, 0, 0x80, 0]);
+    key.extend_from_slice(&nonce.to_be_bytes()[2..]);
+
+    // Clock, the node before, no parents, `commit`, committed.
+    let mut node = [&key[..], &[0; 8 + 32 + 4], &[5, 5]].concat();
+    node.extend_from_slice(&height.to_le_bytes());
+    node.extend_from_slice(&(TIMESTAMP_MS + height).to_le_bytes());
+    for score in [970_000_u32, 930_000, 1_000_000, 1_000_000, 900_000, 910_000] {
+        node.extend_from_slice(&score.to_le_bytes());
+    }
+    for fraction in [unit.belief(), 0, unit.belief()] {
+        node.extend_from_slice(&fraction.to_le_bytes());
+    }
+    let hash = blake3::derive_key("bizra 2026 session node v1", &[&digest.0[..], &node].concat());
+
+    // One record, one head, and the unit: window, belief, its change, one value.
+    let mut session = [&[1, 0, 0, 0, 0, 0, 0, 0], &hash[..], &[1, 0, 0, 0]].concat();
+    session.extend_from_slice(&[&digest.0[..], &[5], &[5, 0]].concat());
+    session.extend_from_slice(&unit.belief().to_le_bytes());
+    session.extend_from_slice(&(unit.belief() - (1 << 47)).to_le_bytes());
+    session.extend_from_slice(&[1, 0, 0, 0]);
+    session.extend_from_slice(&930_000_u32.to_le_bytes());
+    [
+        [&[3, 48, 0, 0, 0], &key[..], &session].concat(),
+        [&[4, 32, 0, 0, 0], &digest.0[..], &node].concat(),
+    ]
 }
 
 /// A block of the tree of forks.

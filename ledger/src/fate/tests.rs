@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 fn judge(members: &Members) -> Result<Fate, Rejection> {
     let (envelope, _) = Envelope::parse(&sign(members, 7)).expect("the form is right");
-    let Content::Inference(inference) = &envelope.content;
+    let Content::Inference(inference) = &envelope.content else { panic!("an inference") };
     check_fate(&envelope, inference, &LedgerParameters::default())
 }
 
@@ -56,7 +56,7 @@ fn each_dimension_is_recomputed() {
         ),
     ] {
         let (envelope, _) = Envelope::parse(&sign(&record(changes), 7)).expect("good");
-        let Content::Inference(inference) = &envelope.content;
+        let Content::Inference(inference) = &envelope.content else { panic!("an inference") };
         let snr = envelope.metadata.snr_score.expect("it is there");
         assert_eq!(parts(recomputed(&envelope, inference, snr)), expected, "{changes:?}");
     }
@@ -153,7 +153,7 @@ fn governed_thresholds_hold() {
     let members = record(&[("payload.data.fate.e", "0.5")]);
     let bytes = sign(&members, 7);
     let (envelope, _) = Envelope::parse(&bytes).expect("good");
-    let Content::Inference(inference) = &envelope.content;
+    let Content::Inference(inference) = &envelope.content else { panic!("an inference") };
     let lenient = LedgerParameters { fate_min_ppm: 800_000, ..LedgerParameters::default() };
     assert!(check_fate(&envelope, inference, &lenient).is_ok());
     assert!(check_fate(&envelope, inference, &LedgerParameters::default()).is_err());

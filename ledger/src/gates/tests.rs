@@ -254,7 +254,7 @@ fn scored(path: &str, value: Option<&str>) -> Result<(), Rejection> {
     let parameters = LedgerParameters::default();
     let admission = submit(&bytes).admit(NOW, &mut NonceCache::new(8), &[], &parameters);
     let envelope = Envelope::parse_canonical(&bytes).expect("the form is right");
-    let Content::Inference(inference) = &envelope.content;
+    let Content::Inference(inference) = &envelope.content else { panic!("an inference") };
     let execution = check_scores(&envelope, &parameters)
         .and_then(|()| check_fate(&envelope, inference, &parameters))
         .and_then(|_| check_times(inference));

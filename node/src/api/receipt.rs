@@ -20,7 +20,7 @@ use super::error::Refusal;
 use super::records::{splice, ticket_json};
 use crate::storage::StoredRecord;
 
-/// The gates that every final record has passed.
+/// The gates that a final record has passed; FATE judges inferences alone.
 const GATES: [&str; 9] = [
     "SCHEMA",
     "SIGNATURE",
@@ -115,19 +115,26 @@ impl Statement<'_> {
                 }))
             })
             .collect();
-        let Content::Inference(inference) = &self.envelope.content;
-        let fate = inference.fate;
+        let inference = match &self.envelope.content {
+            Content::Inference(inference) => Some(inference),
+            _ => None,
+        };
+        let gates: Vec<&str> =
+            GATES.into_iter().filter(|gate| *gate != "FATE" || inference.is_some()).collect();
         let mut verification = json!({
-            "gates_passed": GATES,
+            "gates_passed": gates,
             "scores": "claimed",
             "ihsan": score(self.envelope.metadata.ihsan_score),
-            "fate": {
+        });
+        if let Some(inference) = inference {
+            let fate = inference.fate;
+            verification["fate"] = json!({
                 "f": score(fate.fidelity),
                 "a": score(fate.accountability),
                 "t": score(fate.transparency),
                 "e": score(fate.ethics),
-            },
-        });
+            });
+        }
         if let Some(snr) = self.envelope.metadata.snr_score {
             verification["snr"] = score(snr);
         }

@@ -126,7 +126,7 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
                     }}
                 }}
             }},
-            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.91, "urgency": "REAL_TIME"}}
+            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME"}}
         }}"#,
         key = key.public(),
         hash = hex(&[0xab; 32]),

@@ -1,0 +1,135 @@
+//! What the gates and actions of one record do to the draft of its block.
+//!
+//! Each action reads all that it needs and decides before it writes, so a
+//! record that is refused leaves nothing but its outcome.
+
+use super::{BlockInput, Draft, decoded};
+use crate::budget::{is_breached, limits_of};
+use crate::codes::Rejection;
+use crate::envelope::{Content, Envelope};
+use crate::fate::check_fate;
+use crate::gates::{check_role, check_scores, check_times, snr_of};
+use crate::inference::InferenceCommit;
+use crate::log::StorageError;
+use crate::outcomes::OutcomeFlags;
+use crate::plain::Family;
+use crate::session::{
+    ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, closed,
+};
+use bizra_types::encoding::{Decode, Encode};
+
+/// Why a record was not executed.
+pub(super) enum Failure {
+    /// A gate refused it: its outcome.
+    Refused(Rejection),
+    /// The store failed: no outcome.
+    Storage(StorageError),
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl Draft<'_> {
+    /// Asks the gates that are left to execution, and does what the record says.
+    pub(super) fn act(
+        &mut self,
+        envelope: &Envelope,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        check_role(envelope, block.committee)?;
+        check_scores(envelope, &self.parameters)?;
+        match &envelope.content {
+            Content::Inference(inference) => self.infer(envelope, inference, block),
+            Content::SessionClose(close) => self.close_session(envelope, close, block),
+        }
+    }
+
+    fn infer(
+        &mut self,
+        envelope: &Envelope,
+        inference: &InferenceCommit,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let fate = check_fate(envelope, inference, &self.parameters)?;
+        check_times(inference)?;
+        let key =
+            SessionKey { owner: envelope.sender.public_key, session_id: inference.session_id };
+        let encoded_key = key.to_bytes();
+        self.check_open(&encoded_key)?;
+        let session = self.read(Family::Session, &encoded_key)?;
+        let mut parents = Vec::with_capacity(inference.parents.len());
+        for record in &inference.parents {
+            let node = self.read(Family::SessionNode, record.as_bytes())?;
+            parents.push(ParentRecord { record: *record, node });
+        }
+        let step = Step {
+            record: envelope.digest,
+            transition: inference.transition,
+            height: block.height,
+            timestamp: block.timestamp,
+            ihsan: envelope.metadata.ihsan_score,
+            snr: snr_of(envelope)?,
+            fate,
+            window: limits_of(inference).window,
+        };
+        let (session, node) = advance(key, session.as_ref(), &parents, &step)?;
+        self.write(Family::Session, &encoded_key, &session)?;
+        self.write(Family::SessionNode, envelope.digest.as_bytes(), &node)?;
+        let is_breached = is_breached(inference, step.snr);
+        Ok(if is_breached { OutcomeFlags::BUDGET } else { OutcomeFlags::default() })
+    }
+
+    fn close_session(
+        &mut self,
+        envelope: &Envelope,
+        close: &SessionClose,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let key = SessionKey { owner: envelope.sender.public_key, session_id: close.session_id };
+        let key = key.to_bytes();
+        self.check_open(&key)?;
+        let session = self.read(Family::Session, &key)?;
+        let entry = close.close(session.as_ref(), block.height)?;
+        self.delete(Family::Session, &key)?;
+        self.write(Family::ClosedSession, &key, &entry)?;
+        Ok(OutcomeFlags::default())
+    }
+
+    fn check_open(&self, key: &[u8]) -> Result<(), Failure> {
+        match self.read::<ClosedSession>(Family::ClosedSession, key)? {
+            Some(entry) => Err(closed(&entry).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// An entry of a plain family, decoded.
+    pub(super) fn read<T: Decode>(
+        &self,
+        family: Family,
+        key: &[u8],
+    ) -> Result<Option<T>, StorageError> {
+        self.plain(family, key)?.map(|bytes| decoded(family, &bytes)).transpose()
+    }
+
+    fn write(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: &impl Encode,
+    ) -> Result<(), StorageError> {
+        self.put(family, key, Some(value.to_bytes()))
+    }
+
+    fn delete(&mut self, family: Family, key: &[u8]) -> Result<(), StorageError> {
+        self.put(family, key, None)
+    }
+}
