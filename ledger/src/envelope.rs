@@ -20,6 +20,7 @@
 use crate::codes::{Code, Rejection};
 use crate::forms::{Score, Uuid, read_timestamp};
 use crate::inference::InferenceCommit;
+use crate::market::MarketAction;
 use crate::session::SessionClose;
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
@@ -161,6 +162,8 @@ pub enum Content {
     Inference(Box<InferenceCommit>),
     /// `session/close`
     SessionClose(SessionClose),
+    /// `market/…`
+    Market(MarketAction),
 }
 
 impl Envelope {
@@ -205,6 +208,7 @@ impl Envelope {
         match self.content {
             Content::Inference(_) => Action::InferenceCommit,
             Content::SessionClose(_) => Action::SessionClose,
+            Content::Market(_) => Action::Market,
         }
     }
 
@@ -346,14 +350,18 @@ impl Form {
             });
         }
         let content = match action {
-            Action::InferenceCommit => Content::Inference(Box::new(InferenceCommit::read(&data)?)),
-            Action::SessionClose => Content::SessionClose(SessionClose::read(&data)?),
-            _ => {
-                return Err(
-                    action_member.error("is an action that this protocol version does not execute")
-                );
+            Action::InferenceCommit => {
+                Some(Content::Inference(Box::new(InferenceCommit::read(&data)?)))
             }
+            Action::SessionClose => Some(Content::SessionClose(SessionClose::read(&data)?)),
+            Action::Market => MarketAction::read(action_member.text(256)?, &data)
+                .transpose()?
+                .map(Content::Market),
+            _ => None,
         };
+        let content = content.ok_or_else(|| {
+            action_member.error("is an action that this protocol version does not execute")
+        })?;
         Ok(Self {
             envelope_id,
             timestamp,

@@ -40,7 +40,8 @@ pub fn check_fate(
     let snr = crate::gates::snr_of(envelope)?;
     let decided = inference.fate.lower(recomputed(envelope, inference, snr));
     let threshold = threshold(inference.operations, parameters);
-    if decided.product() < u128::from(threshold.parts_per_million()).pow(4) {
+    let squared = u64::from(threshold.parts_per_million()).pow(2);
+    if decided.product() < u128::from(squared) * u128::from(squared) {
         let (name, score) = decided.weakest();
         let detail = format!(
             "is the weakest dimension with {score}, the lower of claim and recomputation; the \
@@ -120,7 +121,13 @@ impl Fate {
     /// F·A·T·E, in parts per 10²⁴.
     #[must_use]
     pub fn product(self) -> u128 {
-        self.named().into_iter().map(|(_, score)| u128::from(score.parts_per_million())).product()
+        // Pairs fit 64 bits, so that one wide multiplication is enough.
+        let pair = |left: Score, right: Score| {
+            u64::from(left.parts_per_million()) * u64::from(right.parts_per_million())
+        };
+        let first = pair(self.fidelity, self.accountability);
+        let second = pair(self.transparency, self.ethics);
+        u128::from(first) * u128::from(second)
     }
 
     /// The member of the lowest score, the first of equals, and the score.

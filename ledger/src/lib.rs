@@ -22,6 +22,7 @@
 //! | [`ntu`] | the unit that observes a session's scores |
 //! | [`budget`] | the 7-3-6-9 budget |
 //! | [`session`] | the DAG of a session's records, `session/close` |
+//! | [`market`] | licences, their tax, and how unequally they may be held |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
 //! | [`outcomes`] | the tree over a block's outcomes |
@@ -40,6 +41,7 @@ pub mod forms;
 pub mod gates;
 pub mod inference;
 pub mod log;
+pub mod market;
 pub mod memory;
 pub mod ntu;
 pub mod outcomes;

@@ -206,10 +206,16 @@ const fn multiply(left: u64, right: u64) -> u64 {
     (left as u128 * right as u128 >> FRACTION_BITS) as u64
 }
 
-/// exp(−x) for x from 0 to 1.
+/// exp(−x) for x from 0 to 1: the series with its even and its odd terms summed
+/// up beside each other, which is twice as fast as one after the other.
 fn exp_of_minus(x: u64) -> u64 {
-    let [lower @ .., highest] = INVERSE_FACTORIALS;
-    lower.into_iter().rev().fold(highest, |sum, inverse| inverse - multiply(x, sum))
+    let square = multiply(x, x);
+    let (mut even, mut odd) = (0, 0);
+    for pair in INVERSE_FACTORIALS.as_chunks::<2>().0.iter().rev() {
+        even = pair[0] + multiply(square, even);
+        odd = pair[1] + multiply(square, odd);
+    }
+    even - multiply(x, odd)
 }
 
 fn log2_of(count: u64) -> u64 {

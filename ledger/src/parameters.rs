@@ -79,6 +79,14 @@ parameters! {
     fate_network_min_ppm: 1..=1_000_000 = 950_000,
     /// Least FATE composite of what reads, in parts per million.
     fate_read_min_ppm: 1..=1_000_000 = 900_000,
+    /// How often the pool of the market is shared out, in ms of chain time.
+    market_epoch_ms: 3_600_000..=2_592_000_000 = 86_400_000,
+    /// What a new account of the market is given, in credits.
+    market_endowment: 0..=1_000_000 = 1_000,
+    /// Tax on the declared value of a licence, in parts per million and year.
+    market_tax_ppm: 0..=1_000_000 = 70_000,
+    /// Highest Gini coefficient that an acquisition may bring about, in parts per million.
+    gini_max_ppm: 0..=1_000_000 = 350_000,
 }
 
 /// The score of a parameter in parts per million.

@@ -41,6 +41,14 @@ pub enum Family {
     /// A [`ClosedSession`](crate::session::ClosedSession) by its
     /// [`SessionKey`](crate::session::SessionKey).
     ClosedSession = 5,
+    /// The one [`Market`](crate::market::Market), by the empty key.
+    Market = 6,
+    /// An [`Account`](crate::market::Account) by its owner's key.
+    Account = 7,
+    /// A [`Licence`](crate::market::Licence) by its UUID.
+    Licence = 8,
+    /// [`Holdings`](crate::market::Holdings) by the number of the resource.
+    Holdings = 9,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -62,8 +70,17 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 5] =
-        [Self::Outcome, Self::Parameter, Self::Session, Self::SessionNode, Self::ClosedSession];
+    pub const ALL: [Self; 9] = [
+        Self::Outcome,
+        Self::Parameter,
+        Self::Session,
+        Self::SessionNode,
+        Self::ClosedSession,
+        Self::Market,
+        Self::Account,
+        Self::Licence,
+        Self::Holdings,
+    ];
 
     /// Its number.
     #[must_use]

@@ -274,6 +274,7 @@ fn known_actions_have_their_sender() {
         ("identity/register", Pat, false, None),
         ("identity/rotate", Pat, false, None),
         ("identity/revoke", Either, false, None),
+        ("market/join", Pat, false, Some("{}")),
         ("market/acquire", Pat, false, None),
         ("governance/propose", Sat, false, None),
         ("governance/vote", Sat, false, None),

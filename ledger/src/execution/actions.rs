@@ -11,11 +11,13 @@ use crate::fate::check_fate;
 use crate::gates::{check_role, check_scores, check_times, snr_of};
 use crate::inference::InferenceCommit;
 use crate::log::StorageError;
+use crate::market::{Account, Books, Holdings, Licence, MarketAction};
 use crate::outcomes::OutcomeFlags;
 use crate::plain::Family;
 use crate::session::{
     ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, closed,
 };
+use alloc::collections::BTreeMap;
 use bizra_types::encoding::{Decode, Encode};
 
 /// Why a record was not executed.
@@ -50,6 +52,7 @@ impl Draft<'_> {
         match &envelope.content {
             Content::Inference(inference) => self.infer(envelope, inference, block),
             Content::SessionClose(close) => self.close_session(envelope, close, block),
+            Content::Market(action) => self.trade(envelope, action, block),
         }
     }
 
@@ -101,6 +104,59 @@ impl Draft<'_> {
         let entry = close.close(session.as_ref(), block.height)?;
         self.delete(Family::Session, &key)?;
         self.write(Family::ClosedSession, &key, &entry)?;
+        Ok(OutcomeFlags::default())
+    }
+
+    fn trade(
+        &mut self,
+        envelope: &Envelope,
+        action: &MarketAction,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let sender = envelope.sender.public_key;
+        let licence_key = action.licence_id().map(|id| id.0);
+        let licence: Option<Licence> = match &licence_key {
+            Some(key) => self.read(Family::Licence, key)?,
+            None => None,
+        };
+        let resource = match (licence, action) {
+            (Some(licence), _) => Some(licence.resource),
+            (None, MarketAction::Issue { resource, .. }) => Some(*resource),
+            _ => None,
+        };
+        let holdings_key = resource.map(|resource| resource.to_bytes());
+        let mut accounts = BTreeMap::new();
+        for key in [Some(sender), licence.map(|licence| licence.holder)].into_iter().flatten() {
+            if let Some(account) = self.read::<Account>(Family::Account, &key.0)? {
+                accounts.insert(key, account);
+            }
+        }
+        let before = Books {
+            market: self.read(Family::Market, &[])?.unwrap_or_default(),
+            accounts,
+            licence,
+            holdings: match &holdings_key {
+                Some(key) => self.read(Family::Holdings, key)?.unwrap_or_default(),
+                None => Holdings::default(),
+            },
+        };
+        let mut after = before.clone();
+        action.execute(sender, block.timestamp, &mut after, &self.parameters)?;
+
+        self.write(Family::Market, &[], &after.market)?;
+        for (key, account) in &after.accounts {
+            if before.accounts.get(key) != Some(account) {
+                self.write(Family::Account, &key.0, account)?;
+            }
+        }
+        if let Some(key) = licence_key {
+            self.put(Family::Licence, &key, after.licence.map(|licence| licence.to_bytes()))?;
+        }
+        if let Some(key) = holdings_key
+            && after.holdings != before.holdings
+        {
+            self.write(Family::Holdings, &key, &after.holdings)?;
+        }
         Ok(OutcomeFlags::default())
     }
 

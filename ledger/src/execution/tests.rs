@@ -2,6 +2,7 @@ use super::*;
 use crate::codes::Rejection;
 use crate::envelope::Envelope;
 use crate::forms::Score;
+use crate::market::{Account, Market};
 use crate::memory::MemoryLedger;
 use crate::ntu::Unit;
 use crate::session::{ClosedSession, SessionNode};
@@ -364,6 +365,56 @@ fn a_breached_budget_is_noted_and_refuses_nothing() {
     let flags: Vec<_> = overlay.outcomes().iter().map(|outcome| outcome.flags).collect();
     assert_eq!(flags, [OutcomeFlags::BUDGET, OutcomeFlags::default(), OutcomeFlags::BUDGET]);
     assert_eq!(codes(&overlay), [Code::Success; 3]);
+}
+
+/// A market action of a key.
+fn trading(seed: u8, nonce: u64, verb: &str, members: &str) -> BlockRecord {
+    let mut envelope = unsigned(seed, nonce);
+    edit(&mut envelope, "payload.action", Some(format!("market/{verb}").as_str().into()));
+    edit(&mut envelope, "payload.data", Some(json(members)));
+    edit(&mut envelope, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    judged(with_signature(&envelope, 0))
+}
+
+#[test]
+fn a_market_grows_over_blocks_and_within_one() {
+    let id = r#""licence_id":"123e4567-e89b-42d3-a456-426614174000""#;
+    let issue = format!(r#"{{{id},"resource":"gpu","quantity":4,"value":100}}"#);
+    let buy = format!(r#"{{{id},"price":100,"value":30}}"#);
+    let bare = format!("{{{id}}}");
+    let mut base = MemoryLedger::genesis();
+    let first = [
+        trading(1, 1, "issue", &issue),
+        trading(1, 2, "join", "{}"),
+        trading(2, 1, "join", "{}"),
+        trading(1, 3, "issue", &issue),
+        trading(1, 4, "buy", &buy),
+    ];
+    let one = run(&base, &[], 1, &first);
+    use Code::{InvalidTransaction, Success};
+    assert_eq!(codes(&one), [InvalidTransaction, Success, Success, Success, InvalidTransaction]);
+    let second =
+        [trading(2, 2, "buy", &buy), trading(1, 5, "pay", &bare), trading(2, 3, "release", &bare)];
+    let two = run(&base, core::slice::from_ref(&one), 2, &second);
+    assert_eq!(codes(&two), [Success, InvalidTransaction, Success]);
+    base.commit(&one);
+    base.commit(&two);
+    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+    assert_eq!(base.recomputed_plain(), parent.head().plain);
+    let of = |family, key: &[u8]| parent.plain(family, key).expect("readable").expect("an entry");
+    let market = Market::from_bytes(&of(Family::Market, &[])).expect("undamaged");
+    let balance = |seed| {
+        let account = Account::from_bytes(&of(Family::Account, &public(seed).0));
+        account.expect("undamaged").balance
+    };
+    assert_eq!((balance(1), balance(2)), (1_100, 900));
+    assert_eq!((market.accounts, market.pool), (2, 0));
+    assert_eq!(of(Family::Holdings, &[2]), [0; 4]);
+    let licence = [
+        0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x42, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40,
+        0x00,
+    ];
+    assert_eq!(parent.plain(Family::Licence, &licence), Ok(None));
 }
 
 #[test]
