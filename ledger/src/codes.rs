@@ -58,7 +58,7 @@ codes! {
     /// The bytes are not a canonical envelope of a known form.
     Schema = 1 "SCHEMA" in "admission, receipt",
     /// The signature is not good, or the key is of small order.
-    Signature = 2 "SIGNATURE" in "admission, receipt",
+    Signature = 2 "SIGNATURE" in "admission, receipt, execution",
     /// The sender used the nonce for another envelope a short while ago.
     NonceReplay = 3 "NONCE_REPLAY" in "admission",
     /// The timestamp is too old.

@@ -19,6 +19,7 @@
 
 use crate::codes::{Code, Rejection};
 use crate::forms::{Score, Uuid, read_timestamp};
+use crate::identity::IdentityAction;
 use crate::inference::InferenceCommit;
 use crate::market::MarketAction;
 use crate::session::SessionClose;
@@ -164,6 +165,8 @@ pub enum Content {
     SessionClose(SessionClose),
     /// `market/…`
     Market(MarketAction),
+    /// `identity/register`, `identity/rotate` or `identity/revoke`
+    Identity(IdentityAction),
 }
 
 impl Envelope {
@@ -209,6 +212,9 @@ impl Envelope {
             Content::Inference(_) => Action::InferenceCommit,
             Content::SessionClose(_) => Action::SessionClose,
             Content::Market(_) => Action::Market,
+            Content::Identity(IdentityAction::Register) => Action::IdentityRegister,
+            Content::Identity(IdentityAction::Rotate { .. }) => Action::IdentityRotate,
+            Content::Identity(IdentityAction::Revoke { .. }) => Action::IdentityRevoke,
         }
     }
 
@@ -357,6 +363,11 @@ impl Form {
             Action::Market => MarketAction::read(action_member.text(256)?, &data)
                 .transpose()?
                 .map(Content::Market),
+            Action::IdentityRegister => {
+                Some(Content::Identity(IdentityAction::read_register(&data)?))
+            }
+            Action::IdentityRotate => Some(Content::Identity(IdentityAction::read_rotate(&data)?)),
+            Action::IdentityRevoke => Some(Content::Identity(IdentityAction::read_revoke(&data)?)),
             _ => None,
         };
         let content = content.ok_or_else(|| {

@@ -369,7 +369,7 @@ impl Draft<'_> {
             let (code, log_index) = (Code::Skipped, known.log_index);
             return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
         }
-        let (code, flags, log_index) = match self.act(envelope, block) {
+        let (code, flags, log_index) = match self.act(envelope, record.bytes.len(), block) {
             Err(Failure::Storage(error)) => return Err(error),
             Err(Failure::Refused(rejection)) => (rejection.code, flags, None),
             Ok(flags) => {

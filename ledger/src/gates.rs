@@ -13,6 +13,7 @@
 //! | SNR, IHSAN | yes | – | yes, by the parameters in force |
 //! | FATE | yes | – | yes, by the parameters in force |
 //! | FORMAL, times | yes | – | yes |
+//! | proofs of an identity | yes | – | yes |
 //! | FORMAL, state | – | – | yes, by what the blocks before have left |
 //!
 //! Admission leaves the state to execution: what a record builds on may be on
@@ -35,7 +36,7 @@ use crate::codes::{Code, Rejection};
 use crate::envelope::{AgentType, AllowedSender, Content, Envelope, Sender};
 use crate::fate::check_fate;
 use crate::forms::Score;
-use crate::inference::InferenceCommit;
+use crate::inference::{Fate, InferenceCommit};
 use crate::parameters::{LedgerParameters, share};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -173,10 +174,7 @@ impl Submission {
         nonces.check(&envelope, now)?;
         check_role(&envelope, committee)?;
         check_scores(&envelope, parameters)?;
-        if let Content::Inference(inference) = &envelope.content {
-            check_fate(&envelope, inference, parameters)?;
-            check_times(inference)?;
-        }
+        check_content(&envelope, parameters)?;
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })
     }
@@ -208,6 +206,40 @@ fn check_sender(
             fail("sender.public_key", "must be the key of a validator of the current committee")
         }
         _ => Ok(()),
+    }
+}
+
+/// The gates after IHSAN as far as they need no state: FATE and the order of
+/// times of an inference, and the proofs of an identity. Returns the dimensions
+/// on which FATE decided.
+///
+/// # Errors
+/// As [`check_fate`], [`check_times`] and [`IdentityAction::check`](crate::identity::IdentityAction::check); [`Code::Role`] when a
+/// validator would revoke without governance.
+///
+/// # Panics
+/// When an envelope lacks a chain id that its action needs, which no reader lets pass.
+pub fn check_content(
+    envelope: &Envelope,
+    parameters: &LedgerParameters,
+) -> Result<Option<Fate>, Rejection> {
+    match &envelope.content {
+        Content::Inference(inference) => {
+            let fate = check_fate(envelope, inference, parameters)?;
+            check_times(inference)?;
+            Ok(Some(fate))
+        }
+        Content::Identity(action) => {
+            let sender = &envelope.sender;
+            if sender.agent_type == AgentType::Sat {
+                let detail = "must be \"PAT\" here; validators revoke through governance";
+                return Err(Rejection::new(Code::Role, "sender.agent_type", detail));
+            }
+            let chain_id = envelope.metadata.chain_id.expect("the schema of this action wants it");
+            action.check(sender.public_key, &chain_id)?;
+            Ok(None)
+        }
+        Content::SessionClose(_) | Content::Market(_) => Ok(None),
     }
 }
 

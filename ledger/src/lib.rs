@@ -22,6 +22,7 @@
 //! | [`ntu`] | the unit that observes a session's scores |
 //! | [`budget`] | the 7-3-6-9 budget |
 //! | [`session`] | the DAG of a session's records, `session/close` |
+//! | [`identity`] | keys that are registered, replaced and revoked; quotas |
 //! | [`market`] | licences, their tax, and how unequally they may be held |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
@@ -39,6 +40,7 @@ pub mod execution;
 pub mod fate;
 pub mod forms;
 pub mod gates;
+pub mod identity;
 pub mod inference;
 pub mod log;
 pub mod market;

@@ -263,7 +263,7 @@ impl MarketAction {
         parameters: &LedgerParameters,
     ) -> Result<(), Rejection> {
         let total = books.total();
-        books.market.share_out(now.get() / parameters.market_epoch_ms);
+        books.market.share_out(now.get() / parameters.governance_epoch_ms);
         match *self {
             Self::Join => books.join(sender, parameters)?,
             Self::Issue { resource, quantity, value, .. } => {

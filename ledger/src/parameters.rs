@@ -79,8 +79,13 @@ parameters! {
     fate_network_min_ppm: 1..=1_000_000 = 950_000,
     /// Least FATE composite of what reads, in parts per million.
     fate_read_min_ppm: 1..=1_000_000 = 900_000,
-    /// How often the pool of the market is shared out, in ms of chain time.
-    market_epoch_ms: 3_600_000..=2_592_000_000 = 86_400_000,
+    /// Length of a governance epoch, in ms of chain time: quotas start anew, and the pool of the
+    /// market is shared out.
+    governance_epoch_ms: 3_600_000..=2_592_000_000 = 86_400_000,
+    /// Bytes that one identity may put into the log in a governance epoch.
+    identity_bytes_max: 65_536..=9_007_199_254_740_991 = 4_294_967_296,
+    /// Whether keys must be registered to submit: 1 if so.
+    registered_only: 0..=1 = 0,
     /// What a new account of the market is given, in credits.
     market_endowment: 0..=1_000_000 = 1_000,
     /// Tax on the declared value of a licence, in parts per million and year.

@@ -49,6 +49,10 @@ pub enum Family {
     Licence = 8,
     /// [`Holdings`](crate::market::Holdings) by the number of the resource.
     Holdings = 9,
+    /// A [`KeyEntry`](crate::identity::KeyEntry) by the key.
+    Key = 10,
+    /// The [`Usage`](crate::identity::Usage) of an identity by its first key.
+    Usage = 11,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -70,7 +74,7 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Outcome,
         Self::Parameter,
         Self::Session,
@@ -80,6 +84,8 @@ impl Family {
         Self::Account,
         Self::Licence,
         Self::Holdings,
+        Self::Key,
+        Self::Usage,
     ];
 
     /// Its number.

@@ -1,6 +1,6 @@
 //! Sessions: the records of one conversation as a DAG with states.
 //!
-//! A session is named by its owner, the key of its sender, and its UUID, so
+//! A session is named by its owner, the identity of its sender, and its UUID, so
 //! nobody can begin, continue or end a session of somebody else. Each record
 //! takes one arrow from the states of its parents to its own:
 //!
@@ -51,7 +51,7 @@ pub const HEADS_MAX: usize = 64;
 /// Names a session; its encoding is the key of its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
-    /// Who may add to it.
+    /// The identity that may add to it, by its first key.
     pub owner: PublicKey,
     /// The name that the owner gave it.
     pub session_id: Uuid,

@@ -267,13 +267,15 @@ fn size_and_depth_are_bounded() {
 fn known_actions_have_their_sender() {
     use AllowedSender::{Either, Pat, Sat};
     let close = r#"{"session_id":"0189d3a0-0000-7000-8000-000000000001","records":1}"#;
+    let rotate = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, "ab".repeat(32), "ab".repeat(64));
+    let revoke = format!(r#"{{"key":"{}"}}"#, "ab".repeat(32));
     for (name, sender, is_for_any_chain, data) in [
         ("inference/commit", Pat, true, None),
         ("session/close", Pat, false, Some(close)),
         ("pattern/propagate", Pat, true, None),
-        ("identity/register", Pat, false, None),
-        ("identity/rotate", Pat, false, None),
-        ("identity/revoke", Either, false, None),
+        ("identity/register", Pat, false, Some("{}")),
+        ("identity/rotate", Pat, false, Some(&rotate)),
+        ("identity/revoke", Either, false, Some(&revoke)),
         ("market/join", Pat, false, Some("{}")),
         ("market/acquire", Pat, false, None),
         ("governance/propose", Sat, false, None),
@@ -336,6 +338,44 @@ fn a_session_is_closed_by_a_closed_schema() {
         assert_eq!(rejection.code, Code::Schema);
         assert!(rejection.to_string().contains(message), "{rejection} lacks {message}");
     }
+}
+
+#[test]
+fn identities_are_changed_by_closed_schemas() {
+    let (key, proof) = (format!("\"{}\"", "ab".repeat(32)), format!("\"{}\"", "ab".repeat(64)));
+    let with = |verb: &str, data: &str| {
+        let mut members = unsigned(7, 1);
+        edit(&mut members, "payload.action", Some(format!("identity/{verb}").as_str().into()));
+        edit(&mut members, "payload.data", Some(json(data)));
+        edit(&mut members, "metadata.chain_id", Some(hex(&[2; 32]).as_str().into()));
+        Unsigned::parse(&text(&members)).map(drop)
+    };
+    let rotate = |new_key: &str, proof: &str| {
+        with("rotate", &format!(r#"{{"new_key":{new_key},"proof":{proof}}}"#))
+    };
+    for (result, message) in [
+        (with("register", "1"), "`payload.data` must be an object"),
+        (with("register", r#"{"key":1}"#), "`payload.data.key` is an unknown member"),
+        (with("revoke", "{}"), "`payload.data.key` is missing"),
+        (with("revoke", r#"{"key":"ab"}"#), "`payload.data.key` must be 64 lower-case hex"),
+        (
+            with("revoke", &format!(r#"{{"key":{key},"why":1}}"#)),
+            "`payload.data.why` is an unknown",
+        ),
+        (rotate("\"ab\"", &proof), "`payload.data.new_key` must be 64 lower-case hex digits"),
+        (rotate(&key, &key), "`payload.data.proof` must be 128 lower-case hex digits"),
+        (with("rotate", &format!(r#"{{"new_key":{key}}}"#)), "`payload.data.proof` is missing"),
+        (with("rotate", &format!(r#"{{"proof":{proof}}}"#)), "`payload.data.new_key` is missing"),
+        (
+            with("rotate", &format!(r#"{{"new_key":{key},"old":1,"proof":{proof}}}"#)),
+            "`payload.data.old` is an unknown member",
+        ),
+    ] {
+        let rejection = result.expect_err(message);
+        assert_eq!(rejection.code, Code::Schema);
+        assert!(rejection.to_string().contains(message), "{rejection} lacks {message}");
+    }
+    assert_eq!(rotate(&key, &proof), Ok(()));
 }
 
 proptest! {

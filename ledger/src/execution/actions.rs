@@ -6,10 +6,10 @@
 use super::{BlockInput, Draft, decoded};
 use crate::budget::{is_breached, limits_of};
 use crate::codes::Rejection;
-use crate::envelope::{Content, Envelope};
-use crate::fate::check_fate;
-use crate::gates::{check_role, check_scores, check_times, snr_of};
-use crate::inference::InferenceCommit;
+use crate::envelope::{Action, Content, Envelope};
+use crate::gates::{check_content, check_role, check_scores, snr_of};
+use crate::identity::{IdentityAction, Usage, identity_of};
+use crate::inference::{Fate, InferenceCommit};
 use crate::log::StorageError;
 use crate::market::{Account, Books, Holdings, Licence, MarketAction};
 use crate::outcomes::OutcomeFlags;
@@ -18,6 +18,7 @@ use crate::session::{
     ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, closed,
 };
 use alloc::collections::BTreeMap;
+use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, Encode};
 
 /// Why a record was not executed.
@@ -40,32 +41,68 @@ impl From<StorageError> for Failure {
     }
 }
 
+/// For whom a record speaks.
+struct By {
+    /// The identity of the sender's key.
+    identity: PublicKey,
+    /// What it has put into the log with this record.
+    usage: Usage,
+}
+
 impl Draft<'_> {
-    /// Asks the gates that are left to execution, and does what the record says.
+    /// Asks the gates that are left to execution, and does what the record says. `size` is
+    /// that of the record, in bytes.
     pub(super) fn act(
         &mut self,
         envelope: &Envelope,
+        size: usize,
         block: &BlockInput<'_>,
     ) -> Result<OutcomeFlags, Failure> {
         check_role(envelope, block.committee)?;
         check_scores(envelope, &self.parameters)?;
-        match &envelope.content {
-            Content::Inference(inference) => self.infer(envelope, inference, block),
-            Content::SessionClose(close) => self.close_session(envelope, close, block),
-            Content::Market(action) => self.trade(envelope, action, block),
-        }
+        let fate = check_content(envelope, &self.parameters)?;
+        let by = self.check_sender(envelope, size, block)?;
+        let flags = match &envelope.content {
+            Content::Inference(inference) => {
+                let fate = fate.expect("FATE judges every inference");
+                self.infer(envelope, inference, fate, by.identity, block)?
+            }
+            Content::SessionClose(close) => self.close_session(close, by.identity, block)?,
+            Content::Market(action) => self.trade(action, by.identity, block)?,
+            Content::Identity(action) => self.identify(envelope, action, block)?,
+        };
+        self.write(Family::Usage, &by.identity.0, &by.usage)?;
+        Ok(flags)
+    }
+
+    /// Whether the sender's key speaks for an identity that has room left.
+    fn check_sender(
+        &self,
+        envelope: &Envelope,
+        size: usize,
+        block: &BlockInput<'_>,
+    ) -> Result<By, Failure> {
+        let key = envelope.sender.public_key;
+        let entry = self.read(Family::Key, &key.0)?;
+        let is_registration = envelope.action() == Action::IdentityRegister;
+        let identity = identity_of(key, entry.as_ref(), is_registration, &self.parameters)?;
+        let usage: Usage = self.read(Family::Usage, &identity.0)?.unwrap_or_default();
+        let usage = match envelope.action() {
+            Action::IdentityRevoke => usage,
+            _ => usage.with(size, block.timestamp, &self.parameters)?,
+        };
+        Ok(By { identity, usage })
     }
 
     fn infer(
         &mut self,
         envelope: &Envelope,
         inference: &InferenceCommit,
+        fate: Fate,
+        owner: PublicKey,
         block: &BlockInput<'_>,
     ) -> Result<OutcomeFlags, Failure> {
-        let fate = check_fate(envelope, inference, &self.parameters)?;
-        check_times(inference)?;
-        let key =
-            SessionKey { owner: envelope.sender.public_key, session_id: inference.session_id };
+        let key = SessionKey { owner, session_id: inference.session_id };
         let encoded_key = key.to_bytes();
         self.check_open(&encoded_key)?;
         let session = self.read(Family::Session, &encoded_key)?;
@@ -93,12 +130,11 @@ impl Draft<'_> {
 
     fn close_session(
         &mut self,
-        envelope: &Envelope,
         close: &SessionClose,
+        owner: PublicKey,
         block: &BlockInput<'_>,
     ) -> Result<OutcomeFlags, Failure> {
-        let key = SessionKey { owner: envelope.sender.public_key, session_id: close.session_id };
-        let key = key.to_bytes();
+        let key = SessionKey { owner, session_id: close.session_id }.to_bytes();
         self.check_open(&key)?;
         let session = self.read(Family::Session, &key)?;
         let entry = close.close(session.as_ref(), block.height)?;
@@ -109,11 +145,10 @@ impl Draft<'_> {
 
     fn trade(
         &mut self,
-        envelope: &Envelope,
         action: &MarketAction,
+        sender: PublicKey,
         block: &BlockInput<'_>,
     ) -> Result<OutcomeFlags, Failure> {
-        let sender = envelope.sender.public_key;
         let licence_key = action.licence_id().map(|id| id.0);
         let licence: Option<Licence> = match &licence_key {
             Some(key) => self.read(Family::Licence, key)?,
@@ -156,6 +191,27 @@ impl Draft<'_> {
             && after.holdings != before.holdings
         {
             self.write(Family::Holdings, &key, &after.holdings)?;
+        }
+        Ok(OutcomeFlags::default())
+    }
+
+    fn identify(
+        &mut self,
+        envelope: &Envelope,
+        action: &IdentityAction,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let sender = envelope.sender.public_key;
+        let sender_entry = self.read(Family::Key, &sender.0)?;
+        let new_entry = match action {
+            IdentityAction::Rotate { new_key, .. } => self.read(Family::Key, &new_key.0)?,
+            _ => None,
+        };
+        let (own, new) =
+            action.execute(sender, sender_entry.as_ref(), new_entry.as_ref(), block.height)?;
+        self.write(Family::Key, &sender.0, &own)?;
+        if let Some((key, entry)) = new {
+            self.write(Family::Key, &key.0, &entry)?;
         }
         Ok(OutcomeFlags::default())
     }

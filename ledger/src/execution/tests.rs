@@ -2,13 +2,16 @@ use super::*;
 use crate::codes::Rejection;
 use crate::envelope::Envelope;
 use crate::forms::Score;
+use crate::identity::rotation_message;
 use crate::market::{Account, Market};
 use crate::memory::MemoryLedger;
 use crate::ntu::Unit;
 use crate::session::{ClosedSession, SessionNode};
-use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, public, unsigned, with_signature};
+use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, key, public, unsigned, with_signature};
 
+use bizra_types::hash::hex;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use ed25519_dalek::Signer as _;
 use proptest::prelude::*;
 use sha2::Sha256;
 
@@ -417,6 +420,111 @@ fn a_market_grows_over_blocks_and_within_one() {
     assert_eq!(parent.plain(Family::Licence, &licence), Ok(None));
 }
 
+/// An identity action of a key.
+fn identifying(seed: u8, nonce: u64, verb: &str, data: &str) -> BlockRecord {
+    let mut envelope = unsigned(seed, nonce);
+    edit(&mut envelope, "payload.action", Some(format!("identity/{verb}").as_str().into()));
+    edit(&mut envelope, "payload.data", Some(json(data)));
+    edit(&mut envelope, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    judged(with_signature(&envelope, 0))
+}
+
+/// Key `to` takes the place of key `from`.
+fn rotating(from: u8, to: u8, nonce: u64) -> BlockRecord {
+    let message = rotation_message(&CHAIN, &public(from), &public(to));
+    let proof = key(to).sign(message.as_bytes()).to_bytes();
+    let data = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, public(to), hex(&proof));
+    identifying(from, nonce, "rotate", &data)
+}
+
+fn revoking(seed: u8, nonce: u64, key: u8) -> BlockRecord {
+    identifying(seed, nonce, "revoke", &format!(r#"{{"key":"{}"}}"#, public(key)))
+}
+
+/// A record of a key in session 1.
+fn of_key(seed: u8, nonce: u64, parents: &[&BlockRecord]) -> BlockRecord {
+    let mut members = unsigned(seed, nonce);
+    let parents: Vec<String> =
+        parents.iter().map(|parent| format!("\"{}\"", digest(parent))).collect();
+    let parents = format!("[{}]", parents.join(","));
+    let session = json("\"0189d3a0-0000-7000-8000-000000000001\"");
+    edit(&mut members, "payload.data.session_id", Some(session));
+    edit(&mut members, "payload.data.parents", Some(json(&parents)));
+    judged(with_signature(&members, 0))
+}
+
+#[test]
+fn a_session_outlives_the_key_that_began_it() {
+    let base = MemoryLedger::genesis();
+    let first = of_key(1, 1, &[]);
+    let second = of_key(2, 1, &[&first]);
+    use Code::{Role, Signature, State, Success};
+    for (record, expected) in [
+        (first.clone(), Success),
+        (rotating(1, 2, 2), State),
+        (identifying(1, 3, "register", "{}"), Success),
+        (identifying(1, 4, "register", "{}"), State),
+        (second.clone(), State),
+        (rotating(1, 2, 5), Success),
+        (of_key(1, 6, &[&first]), State),
+        (second.clone(), Success),
+        (rotating(2, 1, 2), State),
+        (revoking(3, 1, 2), Role),
+        (revoking(2, 3, 2), Success),
+        (of_key(2, 4, &[&second]), State),
+        (identifying(2, 5, "register", "{}"), State),
+    ]
+    .into_iter()
+    .scan(Vec::new(), |before: &mut Vec<BlockRecord>, (record, expected)| {
+        before.push(record);
+        Some((before.clone(), expected))
+    }) {
+        let overlay = run(&base, &[], 1, &record);
+        assert_eq!(codes(&overlay).last(), Some(&expected), "record {}", record.len());
+    }
+    let data = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, public(2), "00".repeat(64));
+    let unproven = identifying(1, 9, "rotate", &data);
+    assert_eq!(codes(&run(&base, &[], 1, &[unproven])), [Signature]);
+}
+
+#[test]
+fn a_validator_revokes_through_governance_alone() {
+    let mut envelope = unsigned(1, 1);
+    edit(&mut envelope, "sender.agent_type", Some("SAT".into()));
+    edit(&mut envelope, "payload.action", Some("identity/revoke".into()));
+    edit(&mut envelope, "payload.data", Some(json(&format!(r#"{{"key":"{}"}}"#, public(1)))));
+    edit(&mut envelope, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    let records = [judged(with_signature(&envelope, 0))];
+    let base = MemoryLedger::genesis();
+    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+    let input = BlockInput { committee: &[public(1)], ..block(1, &records) };
+    let overlay = execute(&parent, &input).expect("memory does not fail");
+    assert_eq!(codes(&overlay), [Code::Role]);
+}
+
+#[test]
+fn governed_quotas_and_registration_hold() {
+    let run = |base: &Governed, records: &[BlockRecord]| {
+        let parent = Parent::new(base, vec![]).expect("the head can be read");
+        codes(&execute(&parent, &block(1, records)).expect("memory does not fail"))
+    };
+    use Code::{State, Success};
+    let registered = Governed("registered_only", 1);
+    let register = identifying(7, 2, "register", "{}");
+    assert_eq!(run(&registered, &[good(1, 0), register, good(1, 0)]), [State, Success, Success]);
+    // A record has some 2,000 bytes.
+    let limited = Governed("identity_bytes_max", 65_536);
+    let records: Vec<BlockRecord> = (0..40).map(|nonce| good(nonce, 0)).collect();
+    let outcomes = run(&limited, &records);
+    let room = 65_536 / records[0].bytes.len();
+    assert!(0 < room && room < 40);
+    assert!(outcomes[..room].iter().all(|code| *code == Success));
+    assert!(outcomes[room..].iter().all(|code| *code == State));
+    // Whoever is out of room can still revoke.
+    let revoked = [records, vec![revoking(7, 50, 7)]].concat();
+    assert_eq!(run(&limited, &revoked).last(), Some(&Success));
+}
+
 #[test]
 fn outcomes_prove_themselves() {
     let base = MemoryLedger::genesis();
@@ -567,6 +675,13 @@ impl Model {
             if *code == 0 {
                 elements.extend(session_elements(digest, self.nonces[digest], *height));
             }
+        }
+        if !self.leaves.is_empty() {
+            let bytes: u64 = self.leaves.iter().map(|leaf| leaf.len() as u64).sum();
+            let mut usage = [&[11, 32, 0, 0, 0], &public(7).0[..]].concat();
+            usage.extend_from_slice(&(TIMESTAMP_MS / 86_400_000).to_le_bytes());
+            usage.extend_from_slice(&bytes.to_le_bytes());
+            elements.push(usage);
         }
         for element in elements {
             let mut hasher = blake3::Hasher::new_derive_key("bizra 2026 plain element v1");

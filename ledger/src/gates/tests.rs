@@ -254,10 +254,9 @@ fn scored(path: &str, value: Option<&str>) -> Result<(), Rejection> {
     let parameters = LedgerParameters::default();
     let admission = submit(&bytes).admit(NOW, &mut NonceCache::new(8), &[], &parameters);
     let envelope = Envelope::parse_canonical(&bytes).expect("the form is right");
-    let Content::Inference(inference) = &envelope.content else { panic!("an inference") };
     let execution = check_scores(&envelope, &parameters)
-        .and_then(|()| check_fate(&envelope, inference, &parameters))
-        .and_then(|_| check_times(inference));
+        .and_then(|()| check_content(&envelope, &parameters))
+        .map(drop);
     assert_eq!(admission.map(drop), execution);
     execution
 }

@@ -188,6 +188,7 @@ fn contexts_are_the_recorded_ones() {
         Context::PlainElement,
         Context::PlainDigest,
         Context::SessionNode,
+        Context::KeyRotation,
         Context::Signature,
     ];
     let hashes: Vec<_> = contexts
