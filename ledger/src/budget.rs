@@ -1,9 +1,10 @@
 //! The 7-3-6-9 budget: what an inference may cost, by its complexity.
 //!
 //! complexity = (7·depth/7 + 3·tracks/3 + 6·mean(tokens/10,000, entropy,
-//! knowledge gap) + 9·mean(retries/9, 1 − mean SNR)) / 25, each factor at most
-//! 1. Above 0.7 it raises the tier that was asked for by one, above 0.9 by two;
-//! it never lowers it. A breach refuses nothing: it is noted with the outcome.
+//! knowledge gap) + 9·mean(retries/9, 1 − mean SNR)) / 25, where no factor is
+//! above 1. Above 0.7 it raises the tier that was asked for by one, above 0.9 by
+//! two; it never lowers it. A breach refuses nothing: it is noted with the
+//! outcome.
 //!
 //! | tier | seconds | tokens | depth | tracks | iterations | confidence | NTU window |
 //! |---|---|---|---|---|---|---|---|

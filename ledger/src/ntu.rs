@@ -166,7 +166,7 @@ impl Unit {
         // n·Σv² − (Σv)² is n² times the variance: below 2⁶⁰, and never negative.
         let spread = count * self.sums.squares - self.sums.values * self.sums.values;
         let variance_by_4 = u128::from(4 * spread / (count * count));
-        let exponent = u64::try_from(variance_by_4 * PER_TRILLION >> 40)
+        let exponent = u64::try_from((variance_by_4 * PER_TRILLION) >> 40)
             .expect("four times the variance of shares is at most 1");
         let trend = self.sums.signs.unsigned_abs() * ONE / (count - 1);
         (7 * exp_of_minus(exponent) + 3 * trend) / 10
@@ -203,7 +203,7 @@ const fn class(value: u32) -> usize {
 }
 
 const fn multiply(left: u64, right: u64) -> u64 {
-    (left as u128 * right as u128 >> FRACTION_BITS) as u64
+    ((left as u128 * right as u128) >> FRACTION_BITS) as u64
 }
 
 /// exp(−x) for x from 0 to 1: the series with its even and its odd terms summed
@@ -230,7 +230,7 @@ const fn log2(count: u64) -> u64 {
     let mut rest = (count as u128) << (63 - whole);
     let mut bit = 0;
     while bit < FRACTION_BITS {
-        rest = rest * rest >> 63;
+        rest = (rest * rest) >> 63;
         logarithm <<= 1;
         if rest >> 64 > 0 {
             logarithm |= 1;

@@ -10,6 +10,7 @@ use crate::session::{ClosedSession, SessionNode};
 use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, key, public, unsigned, with_signature};
 
 use bizra_types::hash::hex;
+use bizra_types::json::Value;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use ed25519_dalek::Signer as _;
 use proptest::prelude::*;
@@ -523,6 +524,35 @@ fn governed_quotas_and_registration_hold() {
     // Whoever is out of room can still revoke.
     let revoked = [records, vec![revoking(7, 50, 7)]].concat();
     assert_eq!(run(&limited, &revoked).last(), Some(&Success));
+}
+
+/// The records of the demonstration, as it signs and submits them.
+#[test]
+fn the_records_of_the_demonstration_are_executed() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/demo/records.ndjson");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let records: Vec<BlockRecord> = text
+        .lines()
+        .zip(0..)
+        .map(|(line, nonce)| {
+            let Value::Object(record) = json(line) else { panic!("a record is an object") };
+            let mut members = unsigned(7, nonce);
+            for path in ["payload.action", "payload.data", "metadata"] {
+                let (outer, inner) = path.split_once('.').unwrap_or((path, ""));
+                let value = match record.get(outer) {
+                    Some(Value::Object(object)) if !inner.is_empty() => object.get(inner),
+                    other => other,
+                };
+                edit(&mut members, path, value.cloned());
+            }
+            judged(with_signature(&members, 0))
+        })
+        .collect();
+    assert_eq!(records.len(), 600);
+    let overlay = run(&MemoryLedger::genesis(), &[], 1, &records);
+    for outcome in overlay.outcomes() {
+        assert_eq!((outcome.code, outcome.flags), (Code::Success, OutcomeFlags::default()));
+    }
 }
 
 #[test]

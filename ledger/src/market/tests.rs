@@ -433,11 +433,9 @@ impl Model {
         if now / DAY_MS > self.epoch {
             self.epoch = now / DAY_MS;
             let count = self.balances.len() as u64;
-            if count > 0 {
-                let share = self.pool / count;
-                self.pool -= share * count;
-                self.balances.values_mut().for_each(|balance| *balance += share);
-            }
+            let share = self.pool / count.max(1);
+            self.pool -= share * count;
+            self.balances.values_mut().for_each(|balance| *balance += share);
         }
         let id = action.licence_id().map(|id| id.0[0]);
         let joined = self.balances.contains_key(&sender);
