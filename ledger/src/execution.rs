@@ -29,6 +29,7 @@ mod actions;
 use self::actions::Failure;
 use crate::codes::Code;
 use crate::gates::Verdict;
+use crate::identity::Usage;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
 use crate::parameters::LedgerParameters;
@@ -96,6 +97,8 @@ pub struct BlockInput<'a> {
 /// A record of a block.
 #[derive(Clone, Debug)]
 pub struct BlockRecord {
+    /// The validator whose batch it stands in.
+    pub author: PublicKey,
     /// The bytes as they stand in their batch.
     pub bytes: Arc<[u8]>,
     /// What their receipt found out.
@@ -150,11 +153,13 @@ pub fn execute(parent: &Parent<'_>, block: &BlockInput<'_>) -> Result<Overlay, S
         log: Appended::new(parent.head.log_size, parent),
         plain: BTreeMap::new(),
         plain_hash: parent.head.plain.clone(),
+        authors: BTreeMap::new(),
     };
     let mut outcomes = Vec::with_capacity(block.records.len());
     for record in block.records {
         outcomes.push(draft.judge(record, block)?);
     }
+    draft.write_authors()?;
     let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
     let fields = ExecFields {
         parent: parent.head.exec,
@@ -344,6 +349,8 @@ struct Draft<'a> {
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     plain_hash: LtHash,
+    /// What the authors of this block's batches have used, written at its end.
+    authors: BTreeMap<PublicKey, Usage>,
 }
 
 impl Draft<'_> {
@@ -369,7 +376,7 @@ impl Draft<'_> {
             let (code, log_index) = (Code::Skipped, known.log_index);
             return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
         }
-        let (code, flags, log_index) = match self.act(envelope, record.bytes.len(), block) {
+        let (code, flags, log_index) = match self.act(envelope, record, block) {
             Err(Failure::Storage(error)) => return Err(error),
             Err(Failure::Refused(rejection)) => (rejection.code, flags, None),
             Ok(flags) => {

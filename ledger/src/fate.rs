@@ -56,12 +56,12 @@ pub fn check_fate(
 /// The dimensions as the envelope shows them.
 #[must_use]
 pub fn recomputed(envelope: &Envelope, inference: &InferenceCommit, snr: Score) -> Fate {
-    let intent = u64::from(inference.intent.len());
-    let kept = u64::from(inference.intent.intersection(inference.operations).len());
+    let intent = inference.intent.len();
+    let kept = inference.intent.intersection(inference.operations).len();
     let fidelity_ppm = 700_000 + (300_000 * kept).checked_div(intent).unwrap_or(0);
-    let accountability_ppm = 900_000 + 100_000 * u64::from(envelope.metadata.urgency.is_some());
-    let transparency_ppm = 900_000 + 100_000 * u64::from(inference.rationale_commitment.is_some());
-    let (mut ethics, mut tens) = (u64::from(snr.parts_per_million()), 1);
+    let accountability_ppm = 900_000 + 100_000 * u32::from(envelope.metadata.urgency.is_some());
+    let transparency_ppm = 900_000 + 100_000 * u32::from(inference.rationale_commitment.is_some());
+    let (mut ethics, mut tens) = (snr.parts_per_million(), 1);
     for (is_set, tenths) in [
         (inference.has_personal_data, 5),
         (inference.has_toxicity, 3),
@@ -71,11 +71,12 @@ pub fn recomputed(envelope: &Envelope, inference: &InferenceCommit, snr: Score) 
             (ethics, tens) = (ethics * tenths, tens * 10);
         }
     }
+    let score = |parts| Score::from_parts_per_million(parts).expect("each is at most a million");
     Fate {
-        fidelity: share(fidelity_ppm),
-        accountability: share(accountability_ppm),
-        transparency: share(transparency_ppm),
-        ethics: share(ethics / tens),
+        fidelity: score(fidelity_ppm),
+        accountability: score(accountability_ppm),
+        transparency: score(transparency_ppm),
+        ethics: score(ethics / tens),
     }
 }
 
@@ -92,8 +93,13 @@ pub fn threshold(operations: OperationSet, parameters: &LedgerParameters) -> Sco
         (Network, parameters.fate_network_min_ppm),
         (Tool, parameters.fate_min_ppm),
     ];
-    let of_set = thresholds.into_iter().filter(|(kind, _)| operations.contains(*kind));
-    share(of_set.map(|(_, threshold)| threshold).max().unwrap_or(parameters.fate_min_ppm))
+    let mut strictest = None;
+    for (kind, threshold) in thresholds {
+        if operations.contains(kind) {
+            strictest = strictest.max(Some(threshold));
+        }
+    }
+    share(strictest.unwrap_or(parameters.fate_min_ppm))
 }
 
 impl Fate {

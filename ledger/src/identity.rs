@@ -14,9 +14,10 @@
 //! unregistered key of somebody else into an identity, and revoke it. A key
 //! that was replaced or revoked never counts again.
 //!
-//! The log is for ever, so the bytes that one identity may put into it in one
-//! governance epoch are limited. A revocation is exempt: whoever has stolen a
-//! key could otherwise use up the bytes and keep it.
+//! The log is for ever, so the bytes are limited that one identity, or the
+//! batches of one validator, may put into it in one governance epoch. A
+//! revocation is exempt from the former: whoever has stolen a key could
+//! otherwise use up the bytes and keep it.
 
 use crate::codes::{Code, Rejection};
 use crate::parameters::LedgerParameters;
@@ -69,7 +70,8 @@ pub enum KeyState {
     Revoked = 3,
 }
 
-/// Value of [`Family::Usage`](crate::plain::Family::Usage), by identity.
+/// Value of [`Family::Usage`](crate::plain::Family::Usage), by identity, and of
+/// [`Family::AuthorUsage`](crate::plain::Family::AuthorUsage), by the validator's key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The governance epoch of the latest record.
@@ -209,28 +211,58 @@ pub fn identity_of(
 }
 
 impl Usage {
-    /// The usage with a record of so many bytes.
+    /// The usage of an identity with a record of so many bytes.
     ///
     /// # Errors
-    /// [`Code::State`] when the identity has no room left in this epoch.
-    pub fn with(
+    /// [`Code::State`] when it has no room left in this epoch.
+    pub fn of_identity(
         self,
         size: usize,
         now: TimestampMs,
         parameters: &LedgerParameters,
     ) -> Result<Self, Rejection> {
-        let epoch = now.get() / parameters.governance_epoch_ms;
-        let used = if self.epoch == epoch { self.bytes } else { 0 };
-        let bytes = used.saturating_add(size as u64);
         let limit = parameters.identity_bytes_max;
-        if bytes > limit {
+        self.with(size, now, limit, parameters).map_err(|bytes| {
             let detail = format!(
                 "must leave the log at most {limit} bytes in a governance epoch, but would leave \
                  it {bytes}"
             );
-            return Err(refused("sender.public_key", detail));
-        }
-        Ok(Self { epoch, bytes })
+            refused("sender.public_key", detail)
+        })
+    }
+
+    /// The usage of the author of a batch with a record of so many bytes.
+    ///
+    /// # Errors
+    /// [`Code::State`] when it has no room left in this epoch.
+    pub fn of_author(
+        self,
+        size: usize,
+        now: TimestampMs,
+        parameters: &LedgerParameters,
+    ) -> Result<Self, Rejection> {
+        let limit = parameters.author_bytes_max;
+        self.with(size, now, limit, parameters).map_err(|bytes| {
+            let detail = format!(
+                "must go through another validator, because this one may leave the log {limit} \
+                 bytes in a governance epoch, and would leave it {bytes}"
+            );
+            refused("", detail)
+        })
+    }
+
+    /// Adds a record, or says how many bytes would be too many.
+    fn with(
+        self,
+        size: usize,
+        now: TimestampMs,
+        limit: u64,
+        parameters: &LedgerParameters,
+    ) -> Result<Self, u64> {
+        let epoch = now.get() / parameters.governance_epoch_ms;
+        let used = if self.epoch == epoch { self.bytes } else { 0 };
+        let bytes = used.saturating_add(size as u64);
+        if bytes > limit { Err(bytes) } else { Ok(Self { epoch, bytes }) }
     }
 }
 
@@ -373,11 +405,12 @@ mod tests {
     fn the_bytes_of_an_epoch_are_limited() {
         let parameters = LedgerParameters {
             identity_bytes_max: 100_000,
+            author_bytes_max: 50_000,
             governance_epoch_ms: 3_600_000,
             ..LedgerParameters::default()
         };
         let at = |usage: Usage, size, hour: u64| {
-            usage.with(size, TimestampMs::new(hour * 3_600_000 + 5), &parameters)
+            usage.of_identity(size, TimestampMs::new(hour * 3_600_000 + 5), &parameters)
         };
         let first = at(Usage::default(), 60_000, 3).expect("there is room");
         assert_eq!(first, Usage { epoch: 3, bytes: 60_000 });
@@ -388,6 +421,12 @@ mod tests {
              epoch, but would leave it 100001"
         );
         assert_eq!(at(full, 1, 4), Ok(Usage { epoch: 4, bytes: 1 }));
+        let now = TimestampMs::new(3 * 3_600_000);
+        assert_eq!(
+            first.of_author(1, now, &parameters).expect_err("it is full").to_string(),
+            "STATE: the record must go through another validator, because this one may leave the \
+             log 50000 bytes in a governance epoch, and would leave it 60001"
+        );
     }
 
     #[test]

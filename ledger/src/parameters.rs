@@ -84,6 +84,8 @@ parameters! {
     governance_epoch_ms: 3_600_000..=2_592_000_000 = 86_400_000,
     /// Bytes that one identity may put into the log in a governance epoch.
     identity_bytes_max: 65_536..=9_007_199_254_740_991 = 4_294_967_296,
+    /// Bytes that the batches of one validator may put into the log in a governance epoch.
+    author_bytes_max: 1_048_576..=9_007_199_254_740_991 = 1_099_511_627_776,
     /// Whether keys must be registered to submit: 1 if so.
     registered_only: 0..=1 = 0,
     /// What a new account of the market is given, in credits.

@@ -53,6 +53,8 @@ pub enum Family {
     Key = 10,
     /// The [`Usage`](crate::identity::Usage) of an identity by its first key.
     Usage = 11,
+    /// The [`Usage`](crate::identity::Usage) of the author of batches by its key.
+    AuthorUsage = 12,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -74,7 +76,7 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Outcome,
         Self::Parameter,
         Self::Session,
@@ -86,6 +88,7 @@ impl Family {
         Self::Holdings,
         Self::Key,
         Self::Usage,
+        Self::AuthorUsage,
     ];
 
     /// Its number.

@@ -3,7 +3,7 @@
 //! Each action reads all that it needs and decides before it writes, so a
 //! record that is refused leaves nothing but its outcome.
 
-use super::{BlockInput, Draft, decoded};
+use super::{BlockInput, BlockRecord, Draft, decoded};
 use crate::budget::{is_breached, limits_of};
 use crate::codes::Rejection;
 use crate::envelope::{Action, Content, Envelope};
@@ -50,18 +50,23 @@ struct By {
 }
 
 impl Draft<'_> {
-    /// Asks the gates that are left to execution, and does what the record says. `size` is
-    /// that of the record, in bytes.
+    /// Asks the gates that are left to execution, and does what the record says.
     pub(super) fn act(
         &mut self,
         envelope: &Envelope,
-        size: usize,
+        record: &BlockRecord,
         block: &BlockInput<'_>,
     ) -> Result<OutcomeFlags, Failure> {
         check_role(envelope, block.committee)?;
         check_scores(envelope, &self.parameters)?;
         let fate = check_content(envelope, &self.parameters)?;
+        let size = record.bytes.len();
         let by = self.check_sender(envelope, size, block)?;
+        let authored = match self.authors.get(&record.author) {
+            Some(usage) => *usage,
+            None => self.read(Family::AuthorUsage, &record.author.0)?.unwrap_or_default(),
+        };
+        let authored = authored.of_author(size, block.timestamp, &self.parameters)?;
         let flags = match &envelope.content {
             Content::Inference(inference) => {
                 let fate = fate.expect("FATE judges every inference");
@@ -72,7 +77,16 @@ impl Draft<'_> {
             Content::Identity(action) => self.identify(envelope, action, block)?,
         };
         self.write(Family::Usage, &by.identity.0, &by.usage)?;
+        self.authors.insert(record.author, authored);
         Ok(flags)
+    }
+
+    /// Writes what authors have used: once in a block, not with each record.
+    pub(super) fn write_authors(&mut self) -> Result<(), StorageError> {
+        for (author, usage) in core::mem::take(&mut self.authors) {
+            self.write(Family::AuthorUsage, &author.0, &usage)?;
+        }
+        Ok(())
     }
 
     /// Whether the sender's key speaks for an identity that has room left.
@@ -89,7 +103,7 @@ impl Draft<'_> {
         let usage: Usage = self.read(Family::Usage, &identity.0)?.unwrap_or_default();
         let usage = match envelope.action() {
             Action::IdentityRevoke => usage,
-            _ => usage.with(size, block.timestamp, &self.parameters)?,
+            _ => usage.of_identity(size, block.timestamp, &self.parameters)?,
         };
         Ok(By { identity, usage })
     }

@@ -31,7 +31,7 @@ fn wrong_role(nonce: u64) -> BlockRecord {
 
 fn judged(bytes: Arc<[u8]>) -> BlockRecord {
     let envelope = Envelope::parse_canonical(&bytes).expect("the form is right");
-    BlockRecord { bytes, verdict: Verdict::Good(Arc::new(envelope)) }
+    BlockRecord { author: public(200), bytes, verdict: Verdict::Good(Arc::new(envelope)) }
 }
 
 /// A copy of a good record that receipt refused.
@@ -521,6 +521,16 @@ fn governed_quotas_and_registration_hold() {
     assert!(0 < room && room < 40);
     assert!(outcomes[..room].iter().all(|code| *code == Success));
     assert!(outcomes[room..].iter().all(|code| *code == State));
+    // A validator whose room is used up leaves that of others alone.
+    let limited_author = Governed("author_bytes_max", 1_048_576);
+    let many: Vec<BlockRecord> = (0..700).map(|nonce| good(nonce, 0)).collect();
+    let author_room = 1_048_576 / many[0].bytes.len();
+    let through_another = BlockRecord { author: public(201), ..good(699, 1) };
+    let outcomes = run(&limited_author, &[many, vec![through_another]].concat());
+    assert!(author_room < 700);
+    assert_eq!(outcomes.iter().filter(|code| **code == Success).count(), author_room + 1);
+    assert_eq!(outcomes[699..], [State, Success]);
+
     // Whoever is out of room can still revoke.
     let revoked = [records, vec![revoking(7, 50, 7)]].concat();
     assert_eq!(run(&limited, &revoked).last(), Some(&Success));
@@ -708,10 +718,12 @@ impl Model {
         }
         if !self.leaves.is_empty() {
             let bytes: u64 = self.leaves.iter().map(|leaf| leaf.len() as u64).sum();
-            let mut usage = [&[11, 32, 0, 0, 0], &public(7).0[..]].concat();
-            usage.extend_from_slice(&(TIMESTAMP_MS / 86_400_000).to_le_bytes());
-            usage.extend_from_slice(&bytes.to_le_bytes());
-            elements.push(usage);
+            for (family, key) in [(11, public(7)), (12, public(200))] {
+                let mut usage = [&[family, 32, 0, 0, 0], &key.0[..]].concat();
+                usage.extend_from_slice(&(TIMESTAMP_MS / 86_400_000).to_le_bytes());
+                usage.extend_from_slice(&bytes.to_le_bytes());
+                elements.push(usage);
+            }
         }
         for element in elements {
             let mut hasher = blake3::Hasher::new_derive_key("bizra 2026 plain element v1");
