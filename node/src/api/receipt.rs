@@ -21,17 +21,8 @@ use super::records::{splice, ticket_json};
 use crate::storage::StoredRecord;
 
 /// The gates that a final record has passed; FATE judges inferences alone.
-const GATES: [&str; 9] = [
-    "SCHEMA",
-    "SIGNATURE",
-    "TIMESTAMP",
-    "REPLAY",
-    "ROLE",
-    "SNR",
-    "IHSAN",
-    "FATE",
-    "FORMAL",
-];
+const GATES: [&str; 9] =
+    ["SCHEMA", "SIGNATURE", "TIMESTAMP", "REPLAY", "ROLE", "SNR", "IHSAN", "FATE", "FORMAL"];
 
 /// `200` with the receipt of a record that was executed, or `422` if its block
 /// refused it. `latency` is from the submission to the block, if this node saw both.
