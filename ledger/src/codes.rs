@@ -4,12 +4,12 @@ use bizra_types::json::{JsonError, SchemaError};
 use core::fmt;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal,)*) => {
+    ($(#[doc = $doc:literal] $variant:ident = $number:literal $name:literal in $stages:literal,)*) => {
         /// What became of a record. The numbers and names are part of the format.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Code {
-            $($(#[$doc])* $variant = $number,)*
+            $(#[doc = $doc] $variant = $number,)*
         }
 
         impl Code {
@@ -21,6 +21,22 @@ macro_rules! codes {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
+                }
+            }
+
+            /// One sentence on what it means.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $doc,)*
+                }
+            }
+
+            /// Where it can be given: at `admission`, at the `receipt` of a batch, at `execution`.
+            #[must_use]
+            pub const fn stages(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $stages,)*
                 }
             }
 
@@ -38,51 +54,51 @@ macro_rules! codes {
 
 codes! {
     /// The record passed every gate and is in the log.
-    Success = 0 "SUCCESS",
+    Success = 0 "SUCCESS" in "execution",
     /// The bytes are not a canonical envelope of a known form.
-    Schema = 1 "SCHEMA",
+    Schema = 1 "SCHEMA" in "admission, receipt",
     /// The signature is not good, or the key is of small order.
-    Signature = 2 "SIGNATURE",
+    Signature = 2 "SIGNATURE" in "admission, receipt, execution",
     /// The sender used the nonce for another envelope a short while ago.
-    NonceReplay = 3 "NONCE_REPLAY",
+    NonceReplay = 3 "NONCE_REPLAY" in "admission",
     /// The timestamp is too old.
-    Stale = 4 "STALE",
+    Stale = 4 "STALE" in "admission, receipt",
     /// The timestamp is too far ahead.
-    Future = 5 "FUTURE",
+    Future = 5 "FUTURE" in "admission, receipt",
     /// The Ihsān score is too low.
-    Ihsan = 6 "IHSAN",
+    Ihsan = 6 "IHSAN" in "admission, execution",
     /// The signal-to-noise score is missing or too low.
-    Snr = 7 "SNR",
-    /// A gate ran out of time; at admission only.
-    Budget = 8 "BUDGET",
+    Snr = 7 "SNR" in "admission, execution",
+    /// A gate ran out of time.
+    Budget = 8 "BUDGET" in "admission",
     /// The policy is not in force or does not allow the record.
-    Policy = 9 "POLICY",
+    Policy = 9 "POLICY" in "admission, execution",
     /// The ledger's state does not allow the record.
-    State = 10 "STATE",
+    State = 10 "STATE" in "execution",
     /// The sender's role does not allow the action.
-    Role = 11 "ROLE",
+    Role = 11 "ROLE" in "admission, execution",
     /// Too few validators agree.
-    Quorum = 12 "QUORUM",
+    Quorum = 12 "QUORUM" in "execution",
     /// The FATE composite is too low.
-    Fate = 13 "FATE",
+    Fate = 13 "FATE" in "admission, execution",
     /// An invariant would break.
-    Invariant = 14 "INVARIANT",
-    /// Too many records from one sender; at admission only.
-    Rate = 15 "RATE",
-    /// A fault of the validator; at admission only.
-    Internal = 99 "INTERNAL",
+    Invariant = 14 "INVARIANT" in "admission, execution",
+    /// Too many records from one sender.
+    Rate = 15 "RATE" in "admission",
+    /// A fault of the validator.
+    Internal = 99 "INTERNAL" in "admission",
     /// Holdings would become too unequal.
-    Gini = 100 "GINI",
+    Gini = 100 "GINI" in "execution",
     /// The sum of all balances would change.
-    Conservation = 101 "CONSERVATION",
+    Conservation = 101 "CONSERVATION" in "execution",
     /// A balance would become negative.
-    Negative = 102 "NEGATIVE",
+    Negative = 102 "NEGATIVE" in "execution",
     /// The market transaction makes no sense.
-    InvalidTransaction = 103 "INVALID_TX",
+    InvalidTransaction = 103 "INVALID_TX" in "execution",
     /// The amount is too small.
-    Dust = 104 "DUST",
+    Dust = 104 "DUST" in "execution",
     /// The digest is in the log already, so the copy changes nothing.
-    Skipped = 255 "SKIPPED",
+    Skipped = 255 "SKIPPED" in "execution",
 }
 
 impl Code {
@@ -157,6 +173,33 @@ mod tests {
         }
         assert_eq!(Code::ALL.len(), 23);
         assert!(Code::ALL.is_sorted());
+    }
+
+    /// `UPDATE_DOCS=1 cargo test -p bizra-ledger` writes the page anew.
+    #[test]
+    fn the_page_of_codes_is_up_to_date() {
+        let mut page = String::from(
+            "# Reject codes\n\n\
+             What becomes of a record is one of these codes. The code itself makes this page: \
+             `UPDATE_DOCS=1 cargo test -p bizra-ledger` writes it anew.\n\n\
+             *Admission* is one validator's early advice to the submitter, by its own clock. \
+             *Receipt* of a batch is static and the same at every validator. *Execution* is \
+             decided by the ledger alone, and its code is the record's outcome. Every rejection \
+             comes with a sentence that names the member and what was expected.\n\n\
+             | code | name | meaning | given at |\n|---|---|---|---|\n",
+        );
+        for code in Code::ALL {
+            let (number, name) = (code.number(), code.name());
+            let (meaning, stages) = (code.meaning().trim(), code.stages());
+            page += &format!("| {number} | `{name}` | {meaning} | {stages} |\n");
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reject-codes.md");
+        #[expect(clippy::disallowed_methods, reason = "a test may be told to write its page")]
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &page).expect("the page can be written");
+        }
+        let written = std::fs::read_to_string(path).expect("the page can be read");
+        assert_eq!(written, page, "UPDATE_DOCS=1 writes it anew");
     }
 
     #[test]

@@ -12,14 +12,17 @@
 //!   (`1e15` grows when it is canonicalised);
 //! - `state_hash` is 64 lower-case hex digits;
 //! - timestamps begin in 1970 and count in milliseconds, cut off;
-//! - of the known actions this protocol version executes `inference/commit`
-//!   alone. The others have their sender and their name, but no schema of
-//!   `data` yet, and are refused: a record that cannot be executed must not
-//!   become final, because it could never be executed later.
+//! - of the known actions this protocol version executes those of [`Content`].
+//!   The others have their sender and their name, but no schema of `data` yet,
+//!   and are refused: a record that cannot be executed must not become final,
+//!   because it could never be executed later.
 
 use crate::codes::{Code, Rejection};
 use crate::forms::{Score, Uuid, read_timestamp};
+use crate::identity::IdentityAction;
 use crate::inference::InferenceCommit;
+use crate::market::MarketAction;
+use crate::session::SessionClose;
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
 use bizra_types::envelope::{SIGNED_FIELDS, read_signature, record_digest};
@@ -157,7 +160,13 @@ pub enum AllowedSender {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// `inference/commit`
-    Inference(InferenceCommit),
+    Inference(Box<InferenceCommit>),
+    /// `session/close`
+    SessionClose(SessionClose),
+    /// `market/…`
+    Market(MarketAction),
+    /// `identity/register`, `identity/rotate` or `identity/revoke`
+    Identity(IdentityAction),
 }
 
 impl Envelope {
@@ -201,6 +210,11 @@ impl Envelope {
     pub const fn action(&self) -> Action {
         match self.content {
             Content::Inference(_) => Action::InferenceCommit,
+            Content::SessionClose(_) => Action::SessionClose,
+            Content::Market(_) => Action::Market,
+            Content::Identity(IdentityAction::Register) => Action::IdentityRegister,
+            Content::Identity(IdentityAction::Rotate { .. }) => Action::IdentityRotate,
+            Content::Identity(IdentityAction::Revoke { .. }) => Action::IdentityRevoke,
         }
     }
 
@@ -342,13 +356,23 @@ impl Form {
             });
         }
         let content = match action {
-            Action::InferenceCommit => Content::Inference(InferenceCommit::read(&data)?),
-            _ => {
-                return Err(
-                    action_member.error("is an action that this protocol version does not execute")
-                );
+            Action::InferenceCommit => {
+                Some(Content::Inference(Box::new(InferenceCommit::read(&data)?)))
             }
+            Action::SessionClose => Some(Content::SessionClose(SessionClose::read(&data)?)),
+            Action::Market => MarketAction::read(action_member.text(256)?, &data)
+                .transpose()?
+                .map(Content::Market),
+            Action::IdentityRegister => {
+                Some(Content::Identity(IdentityAction::read_register(&data)?))
+            }
+            Action::IdentityRotate => Some(Content::Identity(IdentityAction::read_rotate(&data)?)),
+            Action::IdentityRevoke => Some(Content::Identity(IdentityAction::read_revoke(&data)?)),
+            _ => None,
         };
+        let content = content.ok_or_else(|| {
+            action_member.error("is an action that this protocol version does not execute")
+        })?;
         Ok(Self {
             envelope_id,
             timestamp,

@@ -17,16 +17,22 @@
 //! 4. Else its bytes are appended to the log, and the outcome is
 //!    [`Code::Success`].
 //!
+//! What a record changes besides is decided by its action, and written with 4 only.
 //! After 3 and 4 the outcome becomes the digest's entry in the plain family
 //! [`Family::Outcome`]; 2 leaves the entry as it is.
 //!
 //! The state tree holds nothing yet, and the committee never changes, so
 //! `state_root` and `next_committee` are constants.
 
+mod actions;
+
+use self::actions::Failure;
 use crate::codes::Code;
-use crate::gates::{Verdict, check_role};
+use crate::gates::Verdict;
+use crate::identity::Usage;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
+use crate::parameters::LedgerParameters;
 use crate::plain::{Family, LtHash, OutcomeEntry};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -91,6 +97,8 @@ pub struct BlockInput<'a> {
 /// A record of a block.
 #[derive(Clone, Debug)]
 pub struct BlockRecord {
+    /// The validator whose batch it stands in.
+    pub author: PublicKey,
     /// The bytes as they stand in their batch.
     pub bytes: Arc<[u8]>,
     /// What their receipt found out.
@@ -141,14 +149,17 @@ pub fn execute(parent: &Parent<'_>, block: &BlockInput<'_>) -> Result<Overlay, S
     assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
     let mut draft = Draft {
         parent,
+        parameters: parent.parameters()?,
         log: Appended::new(parent.head.log_size, parent),
         plain: BTreeMap::new(),
         plain_hash: parent.head.plain.clone(),
+        authors: BTreeMap::new(),
     };
     let mut outcomes = Vec::with_capacity(block.records.len());
     for record in block.records {
         outcomes.push(draft.judge(record, block)?);
     }
+    draft.write_authors()?;
     let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
     let fields = ExecFields {
         parent: parent.head.exec,
@@ -233,13 +244,21 @@ impl<'a> Parent<'a> {
         self.base.plain(key.0, &key.1)
     }
 
+    /// The parameters in force.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds a damaged entry.
+    pub fn parameters(&self) -> Result<LedgerParameters, StorageError> {
+        LedgerParameters::read(|family, key| self.plain(family, key))
+    }
+
     /// The latest judgement of a record.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn outcome(&self, digest: &RecordDigest) -> Result<Option<OutcomeEntry>, StorageError> {
         let bytes = self.plain(Family::Outcome, OutcomeEntry::key(digest))?;
-        bytes.map(|bytes| read_outcome(&bytes)).transpose()
+        bytes.map(|bytes| decoded(Family::Outcome, &bytes)).transpose()
     }
 }
 
@@ -326,9 +345,12 @@ impl Overlay {
 /// A block in the middle of its execution.
 struct Draft<'a> {
     parent: &'a Parent<'a>,
+    parameters: LedgerParameters,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     plain_hash: LtHash,
+    /// What the authors of this block's batches have used, written at its end.
+    authors: BTreeMap<PublicKey, Usage>,
 }
 
 impl Draft<'_> {
@@ -348,19 +370,22 @@ impl Draft<'_> {
         };
         let digest = Some(envelope.digest);
         let key = OutcomeEntry::key(&envelope.digest);
-        if let Some(bytes) = self.plain(Family::Outcome, key)? {
-            let known = read_outcome(&bytes)?;
-            if known.code == Code::Success {
-                let (code, log_index) = (Code::Skipped, known.log_index);
-                return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
-            }
+        if let Some(known) = self.read::<OutcomeEntry>(Family::Outcome, key)?
+            && known.code == Code::Success
+        {
+            let (code, log_index) = (Code::Skipped, known.log_index);
+            return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
         }
-        let (code, log_index) = match check_role(envelope, block.committee) {
-            Err(rejection) => (rejection.code, None),
-            Ok(()) => (Code::Success, Some(LogIndex::new(self.log.push(&record.bytes)?))),
+        let (code, flags, log_index) = match self.act(envelope, record, block) {
+            Err(Failure::Storage(error)) => return Err(error),
+            Err(Failure::Refused(rejection)) => (rejection.code, flags, None),
+            Ok(flags) => {
+                let index = LogIndex::new(self.log.push(&record.bytes)?);
+                (Code::Success, flags, Some(index))
+            }
         };
         let entry = OutcomeEntry { code, flags, height: block.height, log_index };
-        self.put(Family::Outcome, key, entry.to_bytes())?;
+        self.put(Family::Outcome, key, Some(entry.to_bytes()))?;
         Ok(Outcome { signed_bytes, digest, code, flags, log_index })
     }
 
@@ -371,12 +396,20 @@ impl Draft<'_> {
         }
     }
 
-    fn put(&mut self, family: Family, key: &[u8], value: Vec<u8>) -> Result<(), StorageError> {
+    /// Sets an entry, or deletes it.
+    fn put(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: Option<Vec<u8>>,
+    ) -> Result<(), StorageError> {
         if let Some(old) = self.plain(family, key)? {
             self.plain_hash.remove(family, key, &old);
         }
-        self.plain_hash.add(family, key, &value);
-        self.plain.insert((family, key.to_vec()), Some(value));
+        if let Some(value) = &value {
+            self.plain_hash.add(family, key, value);
+        }
+        self.plain.insert((family, key.to_vec()), value);
         Ok(())
     }
 }
@@ -396,9 +429,9 @@ fn read_through(
     }
 }
 
-fn read_outcome(bytes: &[u8]) -> Result<OutcomeEntry, StorageError> {
-    OutcomeEntry::from_bytes(bytes)
-        .map_err(|error| StorageError(format!("an entry of the outcome family {error}")))
+fn decoded<T: Decode>(family: Family, bytes: &[u8]) -> Result<T, StorageError> {
+    T::from_bytes(bytes)
+        .map_err(|error| StorageError(format!("an entry of the {family:?} family {error}")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! UUIDs, timestamps and scores, each with its one spelling.
 
+use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::hash::hex_array;
 use bizra_types::json::{Member, SchemaError};
 use bizra_types::numbers::TimestampMs;
@@ -54,6 +55,18 @@ impl Uuid {
     }
 }
 
+impl Encode for Uuid {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for Uuid {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(reader.array()?))
+    }
+}
+
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, byte) in self.0.iter().enumerate() {
@@ -96,6 +109,27 @@ impl Score {
     /// When it is no number from 0 to 1.
     pub fn read(member: &Member<'_>) -> Result<Self, SchemaError> {
         member.parts_per_million().map(Self)
+    }
+}
+
+impl Encode for Score {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for Score {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let parts = u32::decode(reader)?;
+        Self::from_parts_per_million(parts)
+            .ok_or(DecodeError::Invalid { what: "score", value: parts.into() })
+    }
+}
+
+/// As a decimal fraction with six digits.
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
 
@@ -261,6 +295,14 @@ mod tests {
     fn scores_end_at_one() {
         assert_eq!(Score::from_parts_per_million(1_000_000), Some(Score::ONE));
         assert_eq!(Score::from_parts_per_million(1_000_001), None);
+    }
+
+    #[test]
+    fn scores_are_shown_as_decimals() {
+        for (parts, text) in [(0, "0.000000"), (42, "0.000042"), (1_000_000, "1.000000")] {
+            let score = Score::from_parts_per_million(parts).expect("at most one");
+            assert_eq!(score.to_string(), text);
+        }
     }
 
     proptest! {

@@ -1,7 +1,7 @@
-//! The cheap gates, and who asks them what.
+//! The gates, and who asks them what.
 //!
 //! In order, the first failure stops: SCHEMA, SIGNATURE, TIMESTAMP, REPLAY,
-//! ROLE.
+//! ROLE, SNR, IHSAN, FATE, FORMAL.
 //!
 //! | gate | admission | receipt | execution |
 //! |---|---|---|---|
@@ -10,6 +10,17 @@
 //! | TIMESTAMP | against the local clock | against `admitted_at_ms` | verdict of the receipt |
 //! | REPLAY | the nonce cache | – | a digest in the log is skipped |
 //! | ROLE | yes | – | yes, by the committee of the block's era |
+//! | SNR, IHSAN | yes | – | yes, by the parameters in force |
+//! | FATE | yes | – | yes, by the parameters in force |
+//! | FORMAL, times | yes | – | yes |
+//! | proofs of an identity | yes | – | yes |
+//! | FORMAL, state | – | – | yes, by what the blocks before have left |
+//!
+//! Admission leaves the state to execution: what a record builds on may be on
+//! its way in the same lane.
+//!
+//! Scores are the sender's claim. They are compared as integers in parts per
+//! million, cut off from the canonical decimal text.
 //!
 //! *Admission* is one validator's early advice to the submitter. *Receipt* is
 //! static: bytes, `admitted_at_ms` and the chain decide it, so it is the same
@@ -22,7 +33,11 @@
 //! signatures is ZIP 215.
 
 use crate::codes::{Code, Rejection};
-use crate::envelope::{AgentType, AllowedSender, Envelope, Sender};
+use crate::envelope::{AgentType, AllowedSender, Content, Envelope, Sender};
+use crate::fate::check_fate;
+use crate::forms::Score;
+use crate::inference::{Fate, InferenceCommit};
+use crate::parameters::{LedgerParameters, share};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, SignatureCheck, check_each};
@@ -141,9 +156,9 @@ impl Submission {
         self.envelope.digest
     }
 
-    /// Asks the other gates: TIMESTAMP, REPLAY and ROLE. The caller has looked
-    /// the digest up and found it unknown. The nonce is noted only when all
-    /// gates let the record pass.
+    /// Asks the other gates that need no more than the envelope, the clock and
+    /// the rules in force. The caller has looked the digest up and found it
+    /// unknown. The nonce is noted only when all gates let the record pass.
     ///
     /// # Errors
     /// What the submitter is told.
@@ -152,11 +167,14 @@ impl Submission {
         now: TimestampMs,
         nonces: &mut NonceCache,
         committee: &[PublicKey],
+        parameters: &LedgerParameters,
     ) -> Result<Admitted, Rejection> {
         let Self { envelope, bytes } = self;
         check_timestamp(&envelope, now)?;
         nonces.check(&envelope, now)?;
         check_role(&envelope, committee)?;
+        check_scores(&envelope, parameters)?;
+        check_content(&envelope, parameters)?;
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })
     }
@@ -189,6 +207,89 @@ fn check_sender(
         }
         _ => Ok(()),
     }
+}
+
+/// The gates after IHSAN as far as they need no state: FATE and the order of
+/// times of an inference, and the proofs of an identity. Returns the dimensions
+/// on which FATE decided.
+///
+/// # Errors
+/// As [`check_fate`], [`check_times`] and [`IdentityAction::check`](crate::identity::IdentityAction::check); [`Code::Role`] when a
+/// validator would revoke without governance.
+///
+/// # Panics
+/// When an envelope lacks a chain id that its action needs, which no reader lets pass.
+pub fn check_content(
+    envelope: &Envelope,
+    parameters: &LedgerParameters,
+) -> Result<Option<Fate>, Rejection> {
+    match &envelope.content {
+        Content::Inference(inference) => {
+            let fate = check_fate(envelope, inference, parameters)?;
+            check_times(inference)?;
+            Ok(Some(fate))
+        }
+        Content::Identity(action) => {
+            let sender = &envelope.sender;
+            if sender.agent_type == AgentType::Sat {
+                let detail = "must be \"PAT\" here; validators revoke through governance";
+                return Err(Rejection::new(Code::Role, "sender.agent_type", detail));
+            }
+            let chain_id = envelope.metadata.chain_id.expect("the schema of this action wants it");
+            action.check(sender.public_key, &chain_id)?;
+            Ok(None)
+        }
+        Content::SessionClose(_) | Content::Market(_) => Ok(None),
+    }
+}
+
+/// The gates SNR and IHSAN.
+///
+/// # Errors
+/// [`Code::Snr`] when an inference has no `snr_score`, or a record one that is
+/// too low; [`Code::Ihsan`] when `ihsan_score` is too low.
+pub fn check_scores(envelope: &Envelope, parameters: &LedgerParameters) -> Result<(), Rejection> {
+    let metadata = &envelope.metadata;
+    let snr = match envelope.content {
+        Content::Inference(_) => Some(snr_of(envelope)?),
+        _ => metadata.snr_score,
+    };
+    if let Some(snr) = snr {
+        check_score(Code::Snr, "metadata.snr_score", snr, parameters.snr_min_ppm)?;
+    }
+    let (ihsan, least_ppm) = (metadata.ihsan_score, parameters.ihsan_min_ppm);
+    check_score(Code::Ihsan, "metadata.ihsan_score", ihsan, least_ppm)
+}
+
+fn check_score(code: Code, member: &str, score: Score, least_ppm: u64) -> Result<(), Rejection> {
+    let least = share(least_ppm);
+    if score < least {
+        let detail = format!("must be at least {least}, but is {score}");
+        return Err(Rejection::new(code, member, detail));
+    }
+    Ok(())
+}
+
+/// The signal-to-noise score that an inference must have.
+pub(crate) fn snr_of(envelope: &Envelope) -> Result<Score, Rejection> {
+    envelope.metadata.snr_score.ok_or_else(|| {
+        let detail = "is missing, and an inference needs it";
+        Rejection::new(Code::Snr, "metadata.snr_score", detail)
+    })
+}
+
+/// The part of FORMAL that needs no state: an inference does not end before it begins.
+///
+/// # Errors
+/// [`Code::Invariant`].
+pub fn check_times(inference: &InferenceCommit) -> Result<(), Rejection> {
+    let early_ms = inference.started_at.saturating_ms_since(inference.finished_at);
+    if early_ms > 0 {
+        let detail =
+            format!("must not lie before `payload.data.started_at`, but does by {early_ms} ms");
+        return Err(Rejection::new(Code::Invariant, "payload.data.finished_at", detail));
+    }
+    Ok(())
 }
 
 /// The part of SCHEMA that depends on the chain.

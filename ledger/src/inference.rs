@@ -6,6 +6,8 @@
 //! nothing stands twice, and may be empty.
 
 use crate::forms::{Score, Uuid, read_timestamp};
+use bizra_types::encode_fields;
+use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::hash::RecordDigest;
 use bizra_types::json::{Member, SchemaError};
 use bizra_types::numbers::TimestampMs;
@@ -95,35 +97,37 @@ pub enum ModelTier {
     Pool,
 }
 
-/// The arrows of a session's state machine.
+/// The arrows of a session's state machine; see [`crate::session`]. The numbers are part of the
+/// format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum Transition {
     /// `init`
-    Init,
+    Init = 1,
     /// `activate`
-    Activate,
+    Activate = 2,
     /// `compute`
-    Compute,
+    Compute = 3,
     /// `validate`
-    Validate,
+    Validate = 4,
     /// `commit`
-    Commit,
+    Commit = 5,
     /// `suspend`
-    Suspend,
+    Suspend = 6,
     /// `resume`
-    Resume,
+    Resume = 7,
     /// `fail`
-    Fail,
+    Fail = 8,
     /// `recover`
-    Recover,
+    Recover = 9,
     /// `terminate`
-    Terminate,
+    Terminate = 10,
     /// `branch`
-    Branch,
+    Branch = 11,
     /// `merge`
-    Merge,
+    Merge = 12,
     /// `rollback`
-    Rollback,
+    Rollback = 13,
 }
 
 /// What was done.
@@ -384,6 +388,24 @@ impl Budget {
         Ok(budget)
     }
 }
+
+impl Encode for Transition {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+}
+
+impl Decode for Transition {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let number = u8::decode(reader)?;
+        let known = TRANSITIONS.iter().find(|(_, transition)| *transition as u8 == number);
+        known
+            .map(|(_, transition)| *transition)
+            .ok_or(DecodeError::Invalid { what: "transition", value: number.into() })
+    }
+}
+
+encode_fields!(Fate { fidelity, accountability, transparency, ethics });
 
 fn read_parents(member: &Member<'_>) -> Result<Vec<RecordDigest>, SchemaError> {
     let mut parents = Vec::new();

@@ -17,6 +17,13 @@
 //! | [`codes`] | reject codes, [`codes::Rejection`] |
 //! | [`envelope`] | the PCI envelope, its digest and signature |
 //! | [`inference`] | the closed schema of `inference/commit` |
+//! | [`parameters`] | governed numbers with the values of the design |
+//! | [`fate`] | the four dimensions of an inference |
+//! | [`ntu`] | the unit that observes a session's scores |
+//! | [`budget`] | the 7-3-6-9 budget |
+//! | [`session`] | the DAG of a session's records, `session/close` |
+//! | [`identity`] | keys that are registered, replaced and revoked; quotas |
+//! | [`market`] | licences, their tax, and how unequally they may be held |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
 //! | [`outcomes`] | the tree over a block's outcomes |
@@ -26,16 +33,23 @@
 
 extern crate alloc;
 
+pub mod budget;
 pub mod codes;
 pub mod envelope;
 pub mod execution;
+pub mod fate;
 pub mod forms;
 pub mod gates;
+pub mod identity;
 pub mod inference;
 pub mod log;
+pub mod market;
 pub mod memory;
+pub mod ntu;
 pub mod outcomes;
+pub mod parameters;
 pub mod plain;
+pub mod session;
 
 #[cfg(test)]
 mod testing;

@@ -28,10 +28,14 @@ pub struct Outcome {
     pub log_index: Option<LogIndex>,
 }
 
-/// Facts about a record that do not refuse it, one bit each. No bit has a
-/// meaning yet.
+/// Facts about a record that do not refuse it, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OutcomeFlags(pub u8);
+
+impl OutcomeFlags {
+    /// The inference took more than its budget allows; see [`crate::budget`].
+    pub const BUDGET: Self = Self(1);
+}
 
 impl Outcome {
     /// The leaf of this outcome: signed bytes, code and flags.

@@ -30,6 +30,31 @@ pub enum Family {
     /// that passed the static gates, and with [`Code::Success`] its place in
     /// the log.
     Outcome = 1,
+    /// A governed number (`u64`) by the name of the parameter; see
+    /// [`crate::parameters`].
+    Parameter = 2,
+    /// An open [`Session`](crate::session::Session) by its
+    /// [`SessionKey`](crate::session::SessionKey).
+    Session = 3,
+    /// The [`SessionNode`](crate::session::SessionNode) of an inference by record digest.
+    SessionNode = 4,
+    /// A [`ClosedSession`](crate::session::ClosedSession) by its
+    /// [`SessionKey`](crate::session::SessionKey).
+    ClosedSession = 5,
+    /// The one [`Market`](crate::market::Market), by the empty key.
+    Market = 6,
+    /// An [`Account`](crate::market::Account) by its owner's key.
+    Account = 7,
+    /// A [`Licence`](crate::market::Licence) by its UUID.
+    Licence = 8,
+    /// [`Holdings`](crate::market::Holdings) by the number of the resource.
+    Holdings = 9,
+    /// A [`KeyEntry`](crate::identity::KeyEntry) by the key.
+    Key = 10,
+    /// The [`Usage`](crate::identity::Usage) of an identity by its first key.
+    Usage = 11,
+    /// The [`Usage`](crate::identity::Usage) of the author of batches by its key.
+    AuthorUsage = 12,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -51,7 +76,20 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 1] = [Self::Outcome];
+    pub const ALL: [Self; 12] = [
+        Self::Outcome,
+        Self::Parameter,
+        Self::Session,
+        Self::SessionNode,
+        Self::ClosedSession,
+        Self::Market,
+        Self::Account,
+        Self::Licence,
+        Self::Holdings,
+        Self::Key,
+        Self::Usage,
+        Self::AuthorUsage,
+    ];
 
     /// Its number.
     #[must_use]

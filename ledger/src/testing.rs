@@ -23,8 +23,8 @@ pub(crate) fn public(seed: u8) -> PublicKey {
     PublicKey(key(seed).verifying_key().to_bytes())
 }
 
-/// A good envelope without its signature, of the key with this seed; `nonce`
-/// makes it differ from others.
+/// A good envelope without its signature, of the key with this seed, and a
+/// session of its own; `nonce` makes it differ from others.
 pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
     let text = format!(
         r#"{{
@@ -37,7 +37,7 @@ pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
                 "action": "inference/commit",
                 "policy_hash": "{hash}",
                 "data": {{
-                    "session_id": "0189d3a0-0000-7000-8000-000000000000",
+                    "session_id": "0189d3a0-0000-7000-8000-{session:012x}",
                     "transition": "commit",
                     "parents": [],
                     "model": {{"name": "tiny", "digest": "{hash}", "evidence": "host_verified"}},
@@ -53,7 +53,7 @@ pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
                     "finished_at": "2026-11-22T01:46:02.5Z",
                     "finish_reason": "stop",
                     "trace_id": "00112233445566778899aabbccddeeff",
-                    "fate": {{"f": 1, "a": 0.9, "t": 0.95, "e": 0.91}},
+                    "fate": {{"f": 1, "a": 1, "t": 0.95, "e": 0.91}},
                     "flags": {{"personal_data": false, "toxicity": false, "violation": false}},
                     "budget": {{
                         "tier": "MICRO", "depth": 1, "tracks": 1, "retries": 0,
@@ -61,10 +61,11 @@ pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
                     }}
                 }}
             }},
-            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.91, "urgency": "REAL_TIME"}}
+            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME"}}
         }}"#,
         key = public(seed),
         hash = hex(&[0xab; 32]),
+        session = nonce & 0xffff_ffff_ffff,
     );
     match parse(text.as_bytes(), Limits::ENVELOPE) {
         Ok(Value::Object(members)) => members,

@@ -280,10 +280,12 @@ impl Worker {
         let records: Vec<BlockRecord> = batches
             .iter()
             .zip(&verdicts)
-            .flat_map(|(batch, verdicts)| batch.records().iter().zip(verdicts.iter()))
-            .map(|(record, verdict)| BlockRecord {
-                bytes: Arc::clone(&record.bytes),
-                verdict: verdict.clone(),
+            .flat_map(|(batch, verdicts)| {
+                let author = batch.header().author;
+                batch.records().iter().zip(verdicts.iter()).map(move |(record, verdict)| {
+                    let (bytes, verdict) = (Arc::clone(&record.bytes), verdict.clone());
+                    BlockRecord { author, bytes, verdict }
+                })
             })
             .collect();
         let input = BlockInput {

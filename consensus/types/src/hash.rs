@@ -115,6 +115,10 @@ pub enum Context {
     PlainElement,
     /// Digest of the whole homomorphic hash.
     PlainDigest,
+    /// A record's node in the DAG of its session.
+    SessionNode,
+    /// What a new key signs to take the place of an old one.
+    KeyRotation,
     /// A remembered good signature.
     Signature,
 }
@@ -138,6 +142,8 @@ impl Context {
             Self::OutcomeNode => "bizra 2026 outcome node v1",
             Self::PlainElement => "bizra 2026 plain element v1",
             Self::PlainDigest => "bizra 2026 plain digest v1",
+            Self::SessionNode => "bizra 2026 session node v1",
+            Self::KeyRotation => "bizra 2026 key rotation v1",
             Self::Signature => "bizra 2026 signature v1",
         }
     }

@@ -79,7 +79,7 @@ fn another_spelling_is_the_same_record_but_not_canonical() {
     let respelled = [
         format!(" {canonical}\n"),
         canonical.replacen("\"agent_id\"", "\"\\u0061gent_id\"", 1),
-        canonical.replacen("\"a\":0.9,", "\"a\":9e-1,", 1),
+        canonical.replacen("\"t\":0.95", "\"t\":95e-2", 1),
         serde_json::to_string_pretty(
             &serde_json::from_str::<serde_json::Value>(canonical).expect("JSON"),
         )
@@ -266,40 +266,116 @@ fn size_and_depth_are_bounded() {
 #[test]
 fn known_actions_have_their_sender() {
     use AllowedSender::{Either, Pat, Sat};
-    for (name, sender, is_for_any_chain) in [
-        ("inference/commit", Pat, true),
-        ("session/close", Pat, false),
-        ("pattern/propagate", Pat, true),
-        ("identity/register", Pat, false),
-        ("identity/rotate", Pat, false),
-        ("identity/revoke", Either, false),
-        ("market/acquire", Pat, false),
-        ("governance/propose", Sat, false),
-        ("governance/vote", Sat, false),
-        ("pattern/elevate", Sat, false),
-        ("release/attest", Sat, false),
-        ("evidence/file", Either, false),
+    let close = r#"{"session_id":"0189d3a0-0000-7000-8000-000000000001","records":1}"#;
+    let rotate = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, "ab".repeat(32), "ab".repeat(64));
+    let revoke = format!(r#"{{"key":"{}"}}"#, "ab".repeat(32));
+    for (name, sender, is_for_any_chain, data) in [
+        ("inference/commit", Pat, true, None),
+        ("session/close", Pat, false, Some(close)),
+        ("pattern/propagate", Pat, true, None),
+        ("identity/register", Pat, false, Some("{}")),
+        ("identity/rotate", Pat, false, Some(&rotate)),
+        ("identity/revoke", Either, false, Some(&revoke)),
+        ("market/join", Pat, false, Some("{}")),
+        ("market/acquire", Pat, false, None),
+        ("governance/propose", Sat, false, None),
+        ("governance/vote", Sat, false, None),
+        ("pattern/elevate", Sat, false, None),
+        ("release/attest", Sat, false, None),
+        ("evidence/file", Either, false, None),
     ] {
         let action = Action::from_name(name).expect(name);
         assert_eq!(
             (action.allowed_sender(), action.is_for_any_chain()),
             (sender, is_for_any_chain)
         );
-        // None but the first can be executed, and none is accepted before it can.
+        // What cannot be executed is not accepted before it can.
         let mut members = unsigned(7, 1);
         edit(&mut members, "payload.action", Some(name.into()));
         edit(&mut members, "metadata.chain_id", Some(hex(&[2; 32]).as_str().into()));
+        if let Some(data) = data {
+            edit(&mut members, "payload.data", Some(json(data)));
+        }
         match Unsigned::parse(&text(&members)) {
-            Ok(_) => assert_eq!(action, Action::InferenceCommit),
-            Err(rejection) => assert_eq!(
-                rejection.to_string(),
-                "SCHEMA: `payload.action` is an action that this protocol version does not execute"
-            ),
+            Ok(_) => assert!(name == "inference/commit" || data.is_some(), "{name}"),
+            Err(rejection) => {
+                assert_eq!(data, None, "{rejection}");
+                assert_eq!(
+                    rejection.to_string(),
+                    "SCHEMA: `payload.action` is an action that this protocol version does not \
+                     execute"
+                );
+            }
         }
     }
     for name in ["", "market", "inference", "Inference/commit", "inference/commit/x"] {
         assert_eq!(Action::from_name(name), None);
     }
+}
+
+#[test]
+fn a_session_is_closed_by_a_closed_schema() {
+    let with = |path: &str, value: Option<&str>| {
+        let mut members = unsigned(7, 1);
+        let data = r#"{"session_id":"0189d3a0-0000-7000-8000-000000000001","records":1}"#;
+        edit(&mut members, "payload.action", Some("session/close".into()));
+        edit(&mut members, "payload.data", Some(json(data)));
+        edit(&mut members, "metadata.chain_id", Some(hex(&[2; 32]).as_str().into()));
+        edit(&mut members, path, value.map(json));
+        Unsigned::parse(&text(&members)).map(drop)
+    };
+    assert_eq!(with("payload.data.records", Some("0")), Ok(()));
+    for (path, value, message) in [
+        ("payload.data.session_id", None, "`payload.data.session_id` is missing"),
+        ("payload.data.session_id", Some("\"x\""), "must be a UUID"),
+        ("payload.data.records", None, "`payload.data.records` is missing"),
+        ("payload.data.records", Some("-1"), "must be an integer from 0"),
+        ("payload.data.records", Some("null"), "must be an integer from 0"),
+        ("payload.data.why", Some("1"), "`payload.data.why` is an unknown member"),
+        ("metadata.chain_id", None, "`metadata.chain_id` is missing, and this action needs it"),
+    ] {
+        let rejection = with(path, value).expect_err(message);
+        assert_eq!(rejection.code, Code::Schema);
+        assert!(rejection.to_string().contains(message), "{rejection} lacks {message}");
+    }
+}
+
+#[test]
+fn identities_are_changed_by_closed_schemas() {
+    let (key, proof) = (format!("\"{}\"", "ab".repeat(32)), format!("\"{}\"", "ab".repeat(64)));
+    let with = |verb: &str, data: &str| {
+        let mut members = unsigned(7, 1);
+        edit(&mut members, "payload.action", Some(format!("identity/{verb}").as_str().into()));
+        edit(&mut members, "payload.data", Some(json(data)));
+        edit(&mut members, "metadata.chain_id", Some(hex(&[2; 32]).as_str().into()));
+        Unsigned::parse(&text(&members)).map(drop)
+    };
+    let rotate = |new_key: &str, proof: &str| {
+        with("rotate", &format!(r#"{{"new_key":{new_key},"proof":{proof}}}"#))
+    };
+    for (result, message) in [
+        (with("register", "1"), "`payload.data` must be an object"),
+        (with("register", r#"{"key":1}"#), "`payload.data.key` is an unknown member"),
+        (with("revoke", "{}"), "`payload.data.key` is missing"),
+        (with("revoke", r#"{"key":"ab"}"#), "`payload.data.key` must be 64 lower-case hex"),
+        (
+            with("revoke", &format!(r#"{{"key":{key},"why":1}}"#)),
+            "`payload.data.why` is an unknown",
+        ),
+        (rotate("\"ab\"", &proof), "`payload.data.new_key` must be 64 lower-case hex digits"),
+        (rotate(&key, &key), "`payload.data.proof` must be 128 lower-case hex digits"),
+        (with("rotate", &format!(r#"{{"new_key":{key}}}"#)), "`payload.data.proof` is missing"),
+        (with("rotate", &format!(r#"{{"proof":{proof}}}"#)), "`payload.data.new_key` is missing"),
+        (
+            with("rotate", &format!(r#"{{"new_key":{key},"old":1,"proof":{proof}}}"#)),
+            "`payload.data.old` is an unknown member",
+        ),
+    ] {
+        let rejection = result.expect_err(message);
+        assert_eq!(rejection.code, Code::Schema);
+        assert!(rejection.to_string().contains(message), "{rejection} lacks {message}");
+    }
+    assert_eq!(rotate(&key, &proof), Ok(()));
 }
 
 proptest! {

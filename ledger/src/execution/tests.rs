@@ -1,9 +1,18 @@
 use super::*;
 use crate::codes::Rejection;
 use crate::envelope::Envelope;
+use crate::forms::Score;
+use crate::identity::rotation_message;
+use crate::market::{Account, Market};
 use crate::memory::MemoryLedger;
-use crate::testing::{TIMESTAMP_MS, edit, unsigned, with_signature};
+use crate::ntu::Unit;
+use crate::session::{ClosedSession, SessionNode};
+use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, key, public, unsigned, with_signature};
+
+use bizra_types::hash::hex;
+use bizra_types::json::Value;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use ed25519_dalek::Signer as _;
 use proptest::prelude::*;
 use sha2::Sha256;
 
@@ -22,7 +31,7 @@ fn wrong_role(nonce: u64) -> BlockRecord {
 
 fn judged(bytes: Arc<[u8]>) -> BlockRecord {
     let envelope = Envelope::parse_canonical(&bytes).expect("the form is right");
-    BlockRecord { bytes, verdict: Verdict::Good(Arc::new(envelope)) }
+    BlockRecord { author: public(200), bytes, verdict: Verdict::Good(Arc::new(envelope)) }
 }
 
 /// A copy of a good record that receipt refused.
@@ -183,7 +192,377 @@ fn a_rejected_record_is_stored_with_its_code_and_judged_afresh() {
         assert_eq!(base.recomputed_plain(), parent.head().plain);
         assert_eq!(parent.head().log_size, height);
     }
-    assert_eq!(base.plain_entries().count(), 4);
+    // The rejected record is in no session.
+    let of = |family| base.plain_entries().filter(|entry| entry.0 == family).count();
+    assert_eq!(of(Family::Outcome), 4);
+    assert_eq!((of(Family::Session), of(Family::SessionNode)), (3, 3));
+}
+
+/// A record with one member changed.
+fn changed(nonce: u64, path: &str, value: &str) -> BlockRecord {
+    let mut members = unsigned(7, nonce);
+    edit(&mut members, path, Some(json(value)));
+    judged(with_signature(&members, 0))
+}
+
+#[test]
+fn each_gate_of_execution_gives_its_code() {
+    let base = MemoryLedger::genesis();
+    let records = [
+        changed(1, "metadata.snr_score", "0.84"),
+        changed(2, "metadata.ihsan_score", "0.94"),
+        changed(3, "payload.data.fate.e", "0.8"),
+        changed(4, "payload.data.finished_at", "\"2026-11-22T01:46:00Z\""),
+        changed(5, "metadata.ihsan_score", "0.95"),
+    ];
+    let overlay = run(&base, &[], 1, &records);
+    use Code::{Fate, Ihsan, Invariant, Snr, Success};
+    assert_eq!(codes(&overlay), [Snr, Ihsan, Fate, Invariant, Success]);
+    assert_eq!(overlay.fields().log_size, 1);
+}
+
+/// A ledger in which governance has changed one parameter.
+struct Governed(&'static str, u64);
+
+impl LogHashes for Governed {
+    fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
+        MemoryLedger::genesis().log_hashes(numbers)
+    }
+}
+
+impl Base for Governed {
+    fn head(&self) -> Result<Head, StorageError> {
+        Ok(Head::genesis())
+    }
+
+    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let is_governed = family == Family::Parameter && key == self.0.as_bytes();
+        Ok(is_governed.then(|| self.1.to_bytes()))
+    }
+}
+
+#[test]
+fn governed_parameters_decide() {
+    let code = |base: &dyn Base, record: BlockRecord| {
+        let parent = Parent::new(base, vec![]).expect("the head can be read");
+        execute(&parent, &block(1, &[record])).map(|overlay| codes(&overlay)[0])
+    };
+    let low_snr = || changed(1, "metadata.snr_score", "0.906");
+    assert_eq!(code(&MemoryLedger::genesis(), low_snr()), Ok(Code::Success));
+    assert_eq!(code(&Governed("snr_min_ppm", 906_001), low_snr()), Ok(Code::Snr));
+    assert_eq!(code(&Governed("ihsan_min_ppm", 970_001), good(1, 0)), Ok(Code::Ihsan));
+    assert_eq!(code(&Governed("fate_min_ppm", 990_000), good(1, 0)), Ok(Code::Fate));
+    assert_eq!(
+        code(&Governed("fate_min_ppm", 0), good(1, 0)),
+        Err(StorageError("the parameter fate_min_ppm is 0, outside 1..=1000000".into()))
+    );
+}
+
+/// A record of key 7 and session 1 with these transition and parents.
+fn in_session(nonce: u64, transition: &str, parents: &[&BlockRecord]) -> BlockRecord {
+    let mut members = unsigned(7, nonce);
+    let parents: Vec<String> =
+        parents.iter().map(|parent| format!("\"{}\"", digest(parent))).collect();
+    for (path, value) in [
+        ("session_id", "\"0189d3a0-0000-7000-8000-000000000001\"".to_owned()),
+        ("transition", format!("\"{transition}\"")),
+        ("parents", format!("[{}]", parents.join(","))),
+    ] {
+        edit(&mut members, &format!("payload.data.{path}"), Some(json(&value)));
+    }
+    judged(with_signature(&members, 0))
+}
+
+/// Key `seed` closes session 1, which has so many records by its count.
+fn closing(seed: u8, nonce: u64, records: u64) -> BlockRecord {
+    let mut members = unsigned(seed, nonce);
+    let data =
+        format!(r#"{{"session_id":"0189d3a0-0000-7000-8000-000000000001","records":{records}}}"#);
+    edit(&mut members, "payload.action", Some("session/close".into()));
+    edit(&mut members, "payload.data", Some(json(&data)));
+    edit(&mut members, "metadata.snr_score", None);
+    edit(&mut members, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    judged(with_signature(&members, 0))
+}
+
+fn session_key(seed: u8) -> Vec<u8> {
+    let mut key = public(seed).0.to_vec();
+    key.extend_from_slice(&[0x01, 0x89, 0xd3, 0xa0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1]);
+    key
+}
+
+#[test]
+fn a_session_grows_over_blocks_and_within_one() {
+    let base = MemoryLedger::genesis();
+    let first = in_session(1, "init", &[]);
+    let second = in_session(2, "activate", &[&first]);
+    let third = in_session(3, "commit", &[&second]);
+    let fourth = in_session(4, "branch", &[&third]);
+    use Code::{State, Success};
+    // What comes before its parent is refused, and judged afresh when it comes again.
+    let one = run(&base, &[], 1, &[second.clone(), first.clone(), second.clone()]);
+    assert_eq!(codes(&one), [State, Success, Success]);
+    let two = run(&base, core::slice::from_ref(&one), 2, &[third.clone(), fourth]);
+    assert_eq!(codes(&two), [Success, Success]);
+    let again = in_session(5, "activate", &[&first]);
+    let other = good(6, 0);
+    let stranger = in_session(7, "merge", &[&third, &other]);
+    let three = run(&base, &[one, two], 3, &[again, other, stranger]);
+    assert_eq!(codes(&three), [State, Success, State]);
+}
+
+#[test]
+fn a_closed_session_takes_no_more() {
+    let mut base = MemoryLedger::genesis();
+    let first = in_session(1, "commit", &[]);
+    let second = in_session(2, "commit", &[&first]);
+    let records = [
+        first.clone(),
+        closing(7, 10, 2),
+        second.clone(),
+        closing(8, 11, 2),
+        closing(7, 12, 2),
+        in_session(3, "commit", &[&second]),
+        in_session(4, "commit", &[]),
+        closing(7, 13, 2),
+    ];
+    let overlay = run(&base, &[], 1, &records);
+    use Code::{State, Success};
+    assert_eq!(codes(&overlay), [Success, State, Success, State, Success, State, State, State]);
+    base.commit(&overlay);
+    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+    let node = parent.plain(Family::SessionNode, &digest(&second).0).expect("readable");
+    let node = SessionNode::from_bytes(&node.expect("a node")).expect("undamaged");
+    let closed = parent.plain(Family::ClosedSession, &session_key(7)).expect("readable");
+    let expected =
+        ClosedSession { records: 2, head: node.hash(&digest(&second)), height: Height::new(1) };
+    assert_eq!(closed, Some(expected.to_bytes()));
+    assert_eq!(parent.plain(Family::Session, &session_key(7)), Ok(None));
+    assert_eq!(base.recomputed_plain(), parent.head().plain);
+}
+
+#[test]
+fn nobody_disturbs_the_session_of_another() {
+    let base = MemoryLedger::genesis();
+    let mine = in_session(1, "commit", &[]);
+    let mut members = unsigned(8, 1);
+    let parents = format!("[\"{}\"]", digest(&mine));
+    edit(&mut members, "payload.data.parents", Some(json(&parents)));
+    let theirs = judged(with_signature(&members, 0));
+    // The same name begins a session of their own.
+    let own = judged(with_signature(&unsigned(8, 1), 0));
+    let overlay = run(&base, &[], 1, &[mine, theirs, closing(8, 2, 1), own]);
+    use Code::{State, Success};
+    assert_eq!(codes(&overlay), [Success, State, State, Success]);
+}
+
+#[test]
+fn a_breached_budget_is_noted_and_refuses_nothing() {
+    let base = MemoryLedger::genesis();
+    let records = [
+        // One of each limit of MICRO but the confidence, which is 0.92 there.
+        changed(1, "payload.data.budget.tier", "\"NANO\""),
+        changed(2, "metadata.snr_score", "0.92"),
+        changed(3, "payload.data.usage.output_tokens", "489"),
+    ];
+    let overlay = run(&base, &[], 1, &records);
+    let flags: Vec<_> = overlay.outcomes().iter().map(|outcome| outcome.flags).collect();
+    assert_eq!(flags, [OutcomeFlags::BUDGET, OutcomeFlags::default(), OutcomeFlags::BUDGET]);
+    assert_eq!(codes(&overlay), [Code::Success; 3]);
+}
+
+/// A market action of a key.
+fn trading(seed: u8, nonce: u64, verb: &str, members: &str) -> BlockRecord {
+    let mut envelope = unsigned(seed, nonce);
+    edit(&mut envelope, "payload.action", Some(format!("market/{verb}").as_str().into()));
+    edit(&mut envelope, "payload.data", Some(json(members)));
+    edit(&mut envelope, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    judged(with_signature(&envelope, 0))
+}
+
+#[test]
+fn a_market_grows_over_blocks_and_within_one() {
+    let id = r#""licence_id":"123e4567-e89b-42d3-a456-426614174000""#;
+    let issue = format!(r#"{{{id},"resource":"gpu","quantity":4,"value":100}}"#);
+    let buy = format!(r#"{{{id},"price":100,"value":30}}"#);
+    let bare = format!("{{{id}}}");
+    let mut base = MemoryLedger::genesis();
+    let first = [
+        trading(1, 1, "issue", &issue),
+        trading(1, 2, "join", "{}"),
+        trading(2, 1, "join", "{}"),
+        trading(1, 3, "issue", &issue),
+        trading(1, 4, "buy", &buy),
+    ];
+    let one = run(&base, &[], 1, &first);
+    use Code::{InvalidTransaction, Success};
+    assert_eq!(codes(&one), [InvalidTransaction, Success, Success, Success, InvalidTransaction]);
+    let second =
+        [trading(2, 2, "buy", &buy), trading(1, 5, "pay", &bare), trading(2, 3, "release", &bare)];
+    let two = run(&base, core::slice::from_ref(&one), 2, &second);
+    assert_eq!(codes(&two), [Success, InvalidTransaction, Success]);
+    base.commit(&one);
+    base.commit(&two);
+    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+    assert_eq!(base.recomputed_plain(), parent.head().plain);
+    let of = |family, key: &[u8]| parent.plain(family, key).expect("readable").expect("an entry");
+    let market = Market::from_bytes(&of(Family::Market, &[])).expect("undamaged");
+    let balance = |seed| {
+        let account = Account::from_bytes(&of(Family::Account, &public(seed).0));
+        account.expect("undamaged").balance
+    };
+    assert_eq!((balance(1), balance(2)), (1_100, 900));
+    assert_eq!((market.accounts, market.pool), (2, 0));
+    assert_eq!(of(Family::Holdings, &[2]), [0; 4]);
+    let licence = [
+        0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x42, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40,
+        0x00,
+    ];
+    assert_eq!(parent.plain(Family::Licence, &licence), Ok(None));
+}
+
+/// An identity action of a key.
+fn identifying(seed: u8, nonce: u64, verb: &str, data: &str) -> BlockRecord {
+    let mut envelope = unsigned(seed, nonce);
+    edit(&mut envelope, "payload.action", Some(format!("identity/{verb}").as_str().into()));
+    edit(&mut envelope, "payload.data", Some(json(data)));
+    edit(&mut envelope, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    judged(with_signature(&envelope, 0))
+}
+
+/// Key `to` takes the place of key `from`.
+fn rotating(from: u8, to: u8, nonce: u64) -> BlockRecord {
+    let message = rotation_message(&CHAIN, &public(from), &public(to));
+    let proof = key(to).sign(message.as_bytes()).to_bytes();
+    let data = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, public(to), hex(&proof));
+    identifying(from, nonce, "rotate", &data)
+}
+
+fn revoking(seed: u8, nonce: u64, key: u8) -> BlockRecord {
+    identifying(seed, nonce, "revoke", &format!(r#"{{"key":"{}"}}"#, public(key)))
+}
+
+/// A record of a key in session 1.
+fn of_key(seed: u8, nonce: u64, parents: &[&BlockRecord]) -> BlockRecord {
+    let mut members = unsigned(seed, nonce);
+    let parents: Vec<String> =
+        parents.iter().map(|parent| format!("\"{}\"", digest(parent))).collect();
+    let parents = format!("[{}]", parents.join(","));
+    let session = json("\"0189d3a0-0000-7000-8000-000000000001\"");
+    edit(&mut members, "payload.data.session_id", Some(session));
+    edit(&mut members, "payload.data.parents", Some(json(&parents)));
+    judged(with_signature(&members, 0))
+}
+
+#[test]
+fn a_session_outlives_the_key_that_began_it() {
+    let base = MemoryLedger::genesis();
+    let first = of_key(1, 1, &[]);
+    let second = of_key(2, 1, &[&first]);
+    use Code::{Role, Signature, State, Success};
+    for (record, expected) in [
+        (first.clone(), Success),
+        (rotating(1, 2, 2), State),
+        (identifying(1, 3, "register", "{}"), Success),
+        (identifying(1, 4, "register", "{}"), State),
+        (second.clone(), State),
+        (rotating(1, 2, 5), Success),
+        (of_key(1, 6, &[&first]), State),
+        (second.clone(), Success),
+        (rotating(2, 1, 2), State),
+        (revoking(3, 1, 2), Role),
+        (revoking(2, 3, 2), Success),
+        (of_key(2, 4, &[&second]), State),
+        (identifying(2, 5, "register", "{}"), State),
+    ]
+    .into_iter()
+    .scan(Vec::new(), |before: &mut Vec<BlockRecord>, (record, expected)| {
+        before.push(record);
+        Some((before.clone(), expected))
+    }) {
+        let overlay = run(&base, &[], 1, &record);
+        assert_eq!(codes(&overlay).last(), Some(&expected), "record {}", record.len());
+    }
+    let data = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, public(2), "00".repeat(64));
+    let unproven = identifying(1, 9, "rotate", &data);
+    assert_eq!(codes(&run(&base, &[], 1, &[unproven])), [Signature]);
+}
+
+#[test]
+fn a_validator_revokes_through_governance_alone() {
+    let mut envelope = unsigned(1, 1);
+    edit(&mut envelope, "sender.agent_type", Some("SAT".into()));
+    edit(&mut envelope, "payload.action", Some("identity/revoke".into()));
+    edit(&mut envelope, "payload.data", Some(json(&format!(r#"{{"key":"{}"}}"#, public(1)))));
+    edit(&mut envelope, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    let records = [judged(with_signature(&envelope, 0))];
+    let base = MemoryLedger::genesis();
+    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+    let input = BlockInput { committee: &[public(1)], ..block(1, &records) };
+    let overlay = execute(&parent, &input).expect("memory does not fail");
+    assert_eq!(codes(&overlay), [Code::Role]);
+}
+
+#[test]
+fn governed_quotas_and_registration_hold() {
+    let run = |base: &Governed, records: &[BlockRecord]| {
+        let parent = Parent::new(base, vec![]).expect("the head can be read");
+        codes(&execute(&parent, &block(1, records)).expect("memory does not fail"))
+    };
+    use Code::{State, Success};
+    let registered = Governed("registered_only", 1);
+    let register = identifying(7, 2, "register", "{}");
+    assert_eq!(run(&registered, &[good(1, 0), register, good(1, 0)]), [State, Success, Success]);
+    // A record has some 2,000 bytes.
+    let limited = Governed("identity_bytes_max", 65_536);
+    let records: Vec<BlockRecord> = (0..40).map(|nonce| good(nonce, 0)).collect();
+    let outcomes = run(&limited, &records);
+    let room = 65_536 / records[0].bytes.len();
+    assert!(0 < room && room < 40);
+    assert!(outcomes[..room].iter().all(|code| *code == Success));
+    assert!(outcomes[room..].iter().all(|code| *code == State));
+    // A validator whose room is used up leaves that of others alone.
+    let limited_author = Governed("author_bytes_max", 1_048_576);
+    let many: Vec<BlockRecord> = (0..700).map(|nonce| good(nonce, 0)).collect();
+    let author_room = 1_048_576 / many[0].bytes.len();
+    let through_another = BlockRecord { author: public(201), ..good(699, 1) };
+    let outcomes = run(&limited_author, &[many, vec![through_another]].concat());
+    assert!(author_room < 700);
+    assert_eq!(outcomes.iter().filter(|code| **code == Success).count(), author_room + 1);
+    assert_eq!(outcomes[699..], [State, Success]);
+
+    // Whoever is out of room can still revoke.
+    let revoked = [records, vec![revoking(7, 50, 7)]].concat();
+    assert_eq!(run(&limited, &revoked).last(), Some(&Success));
+}
+
+/// The records of the demonstration, as it signs and submits them.
+#[test]
+fn the_records_of_the_demonstration_are_executed() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/demo/records.ndjson");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let records: Vec<BlockRecord> = text
+        .lines()
+        .zip(0..)
+        .map(|(line, nonce)| {
+            let Value::Object(record) = json(line) else { panic!("a record is an object") };
+            let mut members = unsigned(7, nonce);
+            for path in ["payload.action", "payload.data", "metadata"] {
+                let (outer, inner) = path.split_once('.').unwrap_or((path, ""));
+                let value = match record.get(outer) {
+                    Some(Value::Object(object)) if !inner.is_empty() => object.get(inner),
+                    other => other,
+                };
+                edit(&mut members, path, value.cloned());
+            }
+            judged(with_signature(&members, 0))
+        })
+        .collect();
+    assert_eq!(records.len(), 600);
+    let overlay = run(&MemoryLedger::genesis(), &[], 1, &records);
+    for outcome in overlay.outcomes() {
+        assert_eq!((outcome.code, outcome.flags), (Code::Success, OutcomeFlags::default()));
+    }
 }
 
 #[test]
@@ -228,7 +607,7 @@ fn a_failing_store_is_no_outcome() {
     assert_eq!(execute(&parent, &block(1, &[])).map(drop), gone);
     assert_eq!(
         execute(&parent, &block(1, &[good(1, 0)])).expect_err("a damaged entry").to_string(),
-        "the ledger's storage failed: an entry of the outcome family outcome code is not valid: 16"
+        "the ledger's storage failed: an entry of the Outcome family outcome code is not valid: 16"
     );
 }
 
@@ -264,6 +643,8 @@ struct Model {
     leaves: Vec<Arc<[u8]>>,
     /// Code, height and place in the log by digest.
     status: BTreeMap<RecordDigest, (u8, u64, Option<u64>)>,
+    /// The numbers of the good records, each in a session of its own.
+    nonces: BTreeMap<RecordDigest, u64>,
     codes: Vec<u8>,
     exec: Option<ExecHash>,
 }
@@ -284,6 +665,8 @@ impl Model {
                             11
                         }
                         (false, false) => {
+                            let nonce = envelope.nonce[24..].try_into().expect("8 bytes");
+                            self.nonces.insert(envelope.digest, u64::from_be_bytes(nonce));
                             let index = self.leaves.len() as u64;
                             self.status.insert(envelope.digest, (0, height, Some(index)));
                             self.leaves.push(record.bytes.clone());
@@ -320,6 +703,7 @@ impl Model {
 
     fn plain_digest(&self) -> Hash {
         let mut lanes = [0u16; 1_024];
+        let mut elements = Vec::new();
         for (digest, (code, height, index)) in &self.status {
             let mut element = vec![1, 32, 0, 0, 0];
             element.extend_from_slice(&digest.0);
@@ -327,6 +711,21 @@ impl Model {
             element.extend_from_slice(&height.to_le_bytes());
             element.push(u8::from(index.is_some()));
             element.extend(index.iter().flat_map(|index| index.to_le_bytes()));
+            elements.push(element);
+            if *code == 0 {
+                elements.extend(session_elements(digest, self.nonces[digest], *height));
+            }
+        }
+        if !self.leaves.is_empty() {
+            let bytes: u64 = self.leaves.iter().map(|leaf| leaf.len() as u64).sum();
+            for (family, key) in [(11, public(7)), (12, public(200))] {
+                let mut usage = [&[family, 32, 0, 0, 0], &key.0[..]].concat();
+                usage.extend_from_slice(&(TIMESTAMP_MS / 86_400_000).to_le_bytes());
+                usage.extend_from_slice(&bytes.to_le_bytes());
+                elements.push(usage);
+            }
+        }
+        for element in elements {
             let mut hasher = blake3::Hasher::new_derive_key("bizra 2026 plain element v1");
             hasher.update(&element);
             let mut stream = hasher.finalize_xof();
@@ -364,6 +763,39 @@ impl Model {
         }
         Hash(level.first().copied().unwrap_or([0; 32]))
     }
+}
+
+/// The entries of a session whose one record is this, byte by byte.
+fn session_elements(digest: &RecordDigest, nonce: u64, height: u64) -> [Vec<u8>; 2] {
+    let mut unit = Unit::new(5);
+    unit.observe(Score::from_parts_per_million(930_000).expect("a share"));
+    let mut key = public(7).0.to_vec();
+    key.extend_from_slice(&[0x01, 0x89, 0xd3, 0xa0, 0, 0, 0x70, 0, 0x80, 0]);
+    key.extend_from_slice(&nonce.to_be_bytes()[2..]);
+
+    // Clock, the node before, no parents, `commit`, committed.
+    let mut node = [&key[..], &[0; 8 + 32 + 4], &[5, 5]].concat();
+    node.extend_from_slice(&height.to_le_bytes());
+    node.extend_from_slice(&(TIMESTAMP_MS + height).to_le_bytes());
+    for score in [970_000_u32, 930_000, 1_000_000, 1_000_000, 900_000, 910_000] {
+        node.extend_from_slice(&score.to_le_bytes());
+    }
+    for fraction in [unit.belief(), 0, unit.belief()] {
+        node.extend_from_slice(&fraction.to_le_bytes());
+    }
+    let hash = blake3::derive_key("bizra 2026 session node v1", &[&digest.0[..], &node].concat());
+
+    // One record, one head, and the unit: window, belief, its change, one value.
+    let mut session = [&[1, 0, 0, 0, 0, 0, 0, 0], &hash[..], &[1, 0, 0, 0]].concat();
+    session.extend_from_slice(&[&digest.0[..], &[5], &[5, 0]].concat());
+    session.extend_from_slice(&unit.belief().to_le_bytes());
+    session.extend_from_slice(&(unit.belief() - (1 << 47)).to_le_bytes());
+    session.extend_from_slice(&[1, 0, 0, 0]);
+    session.extend_from_slice(&930_000_u32.to_le_bytes());
+    [
+        [&[3, 48, 0, 0, 0], &key[..], &session].concat(),
+        [&[4, 32, 0, 0, 0], &digest.0[..], &node].concat(),
+    ]
 }
 
 /// A block of the tree of forks.

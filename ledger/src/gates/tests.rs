@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{
-    CHAIN, TIMESTAMP_MS, edit, public, sign, signed, text, unsigned, with_signature,
+    CHAIN, TIMESTAMP_MS, edit, json, public, sign, signed, text, unsigned, with_signature,
 };
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{hex, hex_array};
@@ -32,8 +32,9 @@ fn a_receipt_wants_canonical_bytes_and_admission_does_not() {
     let bytes = signed(7, 1);
     let padded = [b" ", &*bytes].concat();
     assert_eq!(code(&check_record(&padded, NOW, &CHAIN)), Some(Code::Schema));
-    let admitted =
-        submit(&padded).admit(NOW, &mut NonceCache::new(8), &[]).expect("any spelling will do");
+    let admitted = submit(&padded)
+        .admit(NOW, &mut NonceCache::new(8), &[], &LedgerParameters::default())
+        .expect("any spelling will do");
     assert_eq!(admitted.bytes, bytes);
     assert_eq!(admitted.admitted_at, NOW);
     assert!(check_record(&admitted.bytes, admitted.admitted_at, &CHAIN).envelope().is_some());
@@ -126,7 +127,12 @@ fn a_timestamp_may_lie_two_minutes_off() {
     ] {
         let admitted_at = TimestampMs::new(admitted_at_ms);
         assert_eq!(code(&check_record(&bytes, admitted_at, &CHAIN)), expected);
-        let admission = submit(&bytes).admit(admitted_at, &mut NonceCache::new(8), &[]);
+        let admission = submit(&bytes).admit(
+            admitted_at,
+            &mut NonceCache::new(8),
+            &[],
+            &LedgerParameters::default(),
+        );
         assert_eq!(admission.err().map(|rejection| rejection.code), expected);
     }
     let Verdict::Bad(rejection) = check_record(&bytes, NOW.saturating_add_ms(130_000), &CHAIN)
@@ -155,7 +161,10 @@ fn the_first_gate_that_fails_decides() {
     let system = sign(&system, 7);
     let mut nonces = NonceCache::new(8);
     let mut admit = |bytes: &[u8], now| {
-        submit(bytes).admit(now, &mut nonces, &[]).map(drop).map_err(|rejection| rejection.code)
+        submit(bytes)
+            .admit(now, &mut nonces, &[], &LedgerParameters::default())
+            .map(drop)
+            .map_err(|rejection| rejection.code)
     };
     assert_eq!(admit(&system, late), Err(Code::Stale));
     assert_eq!(admit(&system, NOW), Err(Code::Role));
@@ -172,12 +181,20 @@ fn a_nonce_serves_one_record_of_a_key() {
     let other = sign(&other, 7);
     let first = submit(&signed(7, 1));
     let digest = first.digest();
-    first.admit(now(0), &mut nonces, &[]).expect("new");
-    submit(&signed(7, 1)).admit(now(1), &mut nonces, &[]).expect("the same record");
-    submit(&signed(8, 1)).admit(now(1), &mut nonces, &[]).expect("another key");
-    submit(&signed(7, 2)).admit(now(1), &mut nonces, &[]).expect("another nonce");
+    first.admit(now(0), &mut nonces, &[], &LedgerParameters::default()).expect("new");
+    submit(&signed(7, 1))
+        .admit(now(1), &mut nonces, &[], &LedgerParameters::default())
+        .expect("the same record");
+    submit(&signed(8, 1))
+        .admit(now(1), &mut nonces, &[], &LedgerParameters::default())
+        .expect("another key");
+    submit(&signed(7, 2))
+        .admit(now(1), &mut nonces, &[], &LedgerParameters::default())
+        .expect("another nonce");
     assert_eq!(nonces.len(), 3);
-    let rejection = submit(&other).admit(now(2), &mut nonces, &[]).expect_err("the same nonce");
+    let rejection = submit(&other)
+        .admit(now(2), &mut nonces, &[], &LedgerParameters::default())
+        .expect_err("the same nonce");
     assert_eq!(
         rejection.to_string(),
         format!(
@@ -227,6 +244,87 @@ fn a_full_cache_drops_the_oldest_and_survives_a_restart() {
     assert_eq!(known(&smaller), [1, 4]);
     assert!(NonceCache::restore(&bytes[1..], 3).is_err());
     assert!(NonceCache::restore(&[&bytes[..], b"x"].concat(), 3).is_err());
+}
+
+/// Admission and the gates of execution say the same.
+fn scored(path: &str, value: Option<&str>) -> Result<(), Rejection> {
+    let mut members = unsigned(7, 1);
+    edit(&mut members, path, value.map(json));
+    let bytes = sign(&members, 7);
+    let parameters = LedgerParameters::default();
+    let admission = submit(&bytes).admit(NOW, &mut NonceCache::new(8), &[], &parameters);
+    let envelope = Envelope::parse_canonical(&bytes).expect("the form is right");
+    let execution = check_scores(&envelope, &parameters)
+        .and_then(|()| check_content(&envelope, &parameters))
+        .map(drop);
+    assert_eq!(admission.map(drop), execution);
+    execution
+}
+
+#[test]
+fn scores_and_times_are_judged_with_a_sentence() {
+    for (path, value, sentence) in [
+        (
+            "metadata.snr_score",
+            None,
+            "SNR: `metadata.snr_score` is missing, and an inference needs it",
+        ),
+        (
+            "metadata.snr_score",
+            Some("0.8499999"),
+            "SNR: `metadata.snr_score` must be at least 0.850000, but is 0.849999",
+        ),
+        (
+            "metadata.ihsan_score",
+            Some("0.9499999"),
+            "IHSAN: `metadata.ihsan_score` must be at least 0.950000, but is 0.949999",
+        ),
+        (
+            "payload.data.finished_at",
+            Some("\"2026-11-22T01:46:00.999Z\""),
+            "INVARIANT: `payload.data.finished_at` must not lie before `payload.data.started_at`, \
+             but does by 1 ms",
+        ),
+        (
+            "payload.data.fate.a",
+            Some("0.5"),
+            "FATE: `payload.data.fate.a` is the weakest dimension with 0.500000, the lower of \
+             claim and recomputation; the geometric mean of all four must be at least 0.950000, \
+             but is 0.799951",
+        ),
+    ] {
+        let rejection = scored(path, value).expect_err(sentence);
+        assert_eq!(rejection.to_string(), sentence);
+    }
+    for (path, value) in [
+        ("metadata.snr_score", "1"),
+        ("metadata.ihsan_score", "0.95"),
+        ("payload.data.finished_at", "\"2026-11-22T01:46:01Z\""),
+    ] {
+        assert_eq!(scored(path, Some(value)), Ok(()), "{path}");
+    }
+}
+
+#[test]
+fn gates_are_asked_in_their_order() {
+    let mut members = unsigned(7, 1);
+    let mut broken = Vec::new();
+    // From the last gate to the first: each hides those after it.
+    for (path, value) in [
+        ("payload.data.finished_at", "\"2026-11-22T01:46:00Z\""),
+        ("payload.data.fate.f", "0.1"),
+        ("metadata.ihsan_score", "0.5"),
+        ("metadata.snr_score", "0.5"),
+        ("sender.agent_type", "\"SAT\""),
+    ] {
+        edit(&mut members, path, Some(json(value)));
+        let submission = submit(&sign(&members, 7));
+        let admission =
+            submission.admit(NOW, &mut NonceCache::new(8), &[], &LedgerParameters::default());
+        broken.push(admission.expect_err(path).code);
+    }
+    use Code::{Fate, Ihsan, Invariant, Role, Snr};
+    assert_eq!(broken, [Invariant, Fate, Ihsan, Snr, Role]);
 }
 
 #[test]

@@ -4,15 +4,15 @@ use crate::testing::{edit, json, sign, signed, text, unsigned};
 
 fn read(members: &bizra_types::json::Members) -> InferenceCommit {
     let (envelope, _) = Envelope::parse(&sign(members, 7)).expect("the form is right");
-    let Content::Inference(inference) = envelope.content;
-    inference
+    let Content::Inference(inference) = envelope.content else { panic!("an inference") };
+    *inference
 }
 
 #[test]
 fn a_model_call_is_read() {
     let (envelope, _) = Envelope::parse(&signed(7, 1)).expect("good");
-    let Content::Inference(inference) = envelope.content;
-    assert_eq!(inference.session_id.to_string(), "0189d3a0-0000-7000-8000-000000000000");
+    let Content::Inference(inference) = envelope.content else { panic!("an inference") };
+    assert_eq!(inference.session_id.to_string(), "0189d3a0-0000-7000-8000-000000000001");
     assert_eq!(inference.transition, Transition::Commit);
     assert_eq!(inference.parents, []);
     assert_eq!(inference.model.name, "tiny");

@@ -5,11 +5,13 @@
 //! is new, so two submissions of one record in the same moment are one record
 //! with one ticket.
 
-use bizra_ledger::codes::Rejection;
+use bizra_ledger::codes::{Code, Rejection};
 use bizra_ledger::envelope::Envelope;
+use bizra_ledger::execution::Base as _;
 use bizra_ledger::gates::{
     Admitted, NONCE_LIFETIME_MS, NonceCache, Submission as Submitted, TIMESTAMP_TOLERANCE_MS,
 };
+use bizra_ledger::parameters::LedgerParameters;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode as _;
 use bizra_types::hash::RecordDigest;
@@ -173,7 +175,15 @@ impl Worker {
             Ok(_) => {}
             Err(error) => return Decision::Failed(error),
         }
-        match submitted.admit(now(), &mut self.nonces, &self.committee) {
+        let store = &self.shared.store;
+        let parameters = match LedgerParameters::read(|family, key| store.plain(family, key)) {
+            Ok(parameters) => parameters,
+            Err(error) => {
+                let detail = format!("cannot be judged here: {error}");
+                return Decision::Rejected(Rejection::new(Code::Internal, "", detail));
+            }
+        };
+        match submitted.admit(now(), &mut self.nonces, &self.committee, &parameters) {
             Ok(admitted) => Decision::Submitted(digest, self.submit(digest, admitted)),
             Err(rejection) => Decision::Rejected(rejection),
         }

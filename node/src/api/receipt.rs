@@ -20,8 +20,9 @@ use super::error::Refusal;
 use super::records::{splice, ticket_json};
 use crate::storage::StoredRecord;
 
-/// The gates that every final record has passed.
-const GATES: [&str; 5] = ["SCHEMA", "SIGNATURE", "TIMESTAMP", "REPLAY", "ROLE"];
+/// The gates that a final record has passed; FATE judges inferences alone.
+const GATES: [&str; 9] =
+    ["SCHEMA", "SIGNATURE", "TIMESTAMP", "REPLAY", "ROLE", "SNR", "IHSAN", "FATE", "FORMAL"];
 
 /// `200` with the receipt of a record that was executed, or `422` if its block
 /// refused it. `latency` is from the submission to the block, if this node saw both.
@@ -105,19 +106,26 @@ impl Statement<'_> {
                 }))
             })
             .collect();
-        let Content::Inference(inference) = &self.envelope.content;
-        let fate = inference.fate;
+        let inference = match &self.envelope.content {
+            Content::Inference(inference) => Some(inference),
+            _ => None,
+        };
+        let gates: Vec<&str> =
+            GATES.into_iter().filter(|gate| *gate != "FATE" || inference.is_some()).collect();
         let mut verification = json!({
-            "gates_passed": GATES,
+            "gates_passed": gates,
             "scores": "claimed",
             "ihsan": score(self.envelope.metadata.ihsan_score),
-            "fate": {
+        });
+        if let Some(inference) = inference {
+            let fate = inference.fate;
+            verification["fate"] = json!({
                 "f": score(fate.fidelity),
                 "a": score(fate.accountability),
                 "t": score(fate.transparency),
                 "e": score(fate.ethics),
-            },
-        });
+            });
+        }
         if let Some(snr) = self.envelope.metadata.snr_score {
             verification["snr"] = score(snr);
         }

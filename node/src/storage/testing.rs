@@ -88,7 +88,7 @@ pub(crate) fn genesis(name: &str) -> Genesis {
     )
 }
 
-/// A good record; `number` makes it differ from others.
+/// A good record in a session of its own; `number` makes it differ from others.
 pub(crate) fn record(number: u64) -> Arc<[u8]> {
     let key = SenderKey::from_seed(&[99; 32]);
     let text = format!(
@@ -118,7 +118,7 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
                     "finished_at": "2026-11-22T01:46:02.5Z",
                     "finish_reason": "stop",
                     "trace_id": "00112233445566778899aabbccddeeff",
-                    "fate": {{"f": 1, "a": 0.9, "t": 0.95, "e": 0.91}},
+                    "fate": {{"f": 1, "a": 1, "t": 0.95, "e": 0.91}},
                     "flags": {{"personal_data": false, "toxicity": false, "violation": false}},
                     "budget": {{
                         "tier": "MICRO", "depth": 1, "tracks": 1, "retries": 0,
@@ -126,11 +126,11 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
                     }}
                 }}
             }},
-            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.91, "urgency": "REAL_TIME"}}
+            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME"}}
         }}"#,
         key = key.public(),
         hash = hex(&[0xab; 32]),
-        session = number % 2,
+        session = number,
     );
     let unsigned = Unsigned::parse(text.as_bytes()).expect("the form is right");
     let signature = key.sign(unsigned.digest().as_bytes());
@@ -353,10 +353,12 @@ impl TestChain {
         let records: Vec<BlockRecord> = batches
             .iter()
             .zip(&verdicts)
-            .flat_map(|(batch, verdicts)| batch.records().iter().zip(verdicts.iter()))
-            .map(|(record, verdict)| BlockRecord {
-                bytes: Arc::clone(&record.bytes),
-                verdict: verdict.clone(),
+            .flat_map(|(batch, verdicts)| {
+                let author = batch.header().author;
+                batch.records().iter().zip(verdicts.iter()).map(move |(record, verdict)| {
+                    let (bytes, verdict) = (Arc::clone(&record.bytes), verdict.clone());
+                    BlockRecord { author, bytes, verdict }
+                })
             })
             .collect();
         let committee: Vec<_> =

@@ -289,6 +289,8 @@ fn index_keys(envelope: &Envelope, index: LogIndex) -> Vec<Vec<u8>> {
             keys.push(IndexKey::Session(inference.session_id));
             keys.push(IndexKey::Model(inference.model.digest));
         }
+        Content::SessionClose(close) => keys.push(IndexKey::Session(close.session_id)),
+        Content::Market(_) | Content::Identity(_) => {}
     }
     keys.into_iter().map(|key| key.at(index)).collect()
 }

@@ -187,6 +187,8 @@ fn contexts_are_the_recorded_ones() {
         Context::OutcomeNode,
         Context::PlainElement,
         Context::PlainDigest,
+        Context::SessionNode,
+        Context::KeyRotation,
         Context::Signature,
     ];
     let hashes: Vec<_> = contexts

@@ -96,11 +96,11 @@ async fn records_are_found_by_session_sender_and_model_in_pages() {
         let records = body["records"].as_array().expect("a list").clone();
         records.iter().map(|it| it["digest"].as_str().unwrap().to_owned()).collect()
     };
-    let even = vec![digests[0].clone(), digests[2].clone(), digests[4].clone()];
+    let first = vec![digests[0].clone()];
     let sender = SenderKey::from_seed(&[99; 32]).public();
     let rows = [
         (String::new(), digests.clone()),
-        ("?session=0189d3a0-0000-7000-8000-000000000000".to_owned(), even),
+        ("?session=0189d3a0-0000-7000-8000-000000000000".to_owned(), first),
         (format!("?sender={sender}"), digests.clone()),
         (format!("?model={}", hex(&[0xab; 32])), digests.clone()),
         (format!("?model={}", hex(&[0xac; 32])), Vec::new()),

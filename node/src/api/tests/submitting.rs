@@ -314,7 +314,7 @@ async fn waiting_for_final_ends_with_a_receipt_whose_proof_needs_no_trust() {
     assert_eq!(receipt["verifier_set"][0]["sat_id"], "validator-0");
     assert_eq!(receipt["policy_hash"], hex(&[0xab; 32]));
     assert_eq!(receipt["verification"]["ihsan"], 0.97);
-    assert_eq!(receipt["verification"]["snr"], 0.91);
+    assert_eq!(receipt["verification"]["snr"], 0.93);
     assert!(receipt["verification"]["latency_ms"].as_f64().is_some_and(|it| it > 0.0));
 
     let proof = receipt["finality_proof"].to_string();

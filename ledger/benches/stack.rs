@@ -1,0 +1,96 @@
+//! Time of the parts of the governance stack that every inference goes through.
+//!
+//! Targets: an observation of a unit 100 ns, FATE on parsed scores 50 ns, a
+//! session transition with its node hashes 10 µs.
+
+use bizra_ledger::envelope::{Content, Envelope, Unsigned};
+use bizra_ledger::fate::check_fate;
+use bizra_ledger::forms::{Score, Uuid};
+use bizra_ledger::inference::Transition;
+use bizra_ledger::ntu::Unit;
+use bizra_ledger::parameters::LedgerParameters;
+use bizra_ledger::session::{ParentRecord, SessionKey, Step, advance};
+use bizra_types::crypto::{PublicKey, Signature};
+use bizra_types::hash::RecordDigest;
+use bizra_types::numbers::{Height, TimestampMs};
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+
+/// A record as a client sends it, without envelope id, keys and hashes of its own.
+const RECORD: &str = r#"{
+    "version": "1.0.0",
+    "envelope_id": "123e4567-e89b-42d3-a456-426614174000",
+    "timestamp": "2026-11-22T01:46:03Z",
+    "nonce": "HASH",
+    "sender": {"agent_type": "PAT", "agent_id": "bench", "public_key": "HASH"},
+    "payload": {"action": "inference/commit", "policy_hash": "HASH", "data": {
+        "session_id": "0189d3a0-0000-7000-8000-000000000000",
+        "transition": "commit", "parents": [],
+        "model": {"name": "tiny", "digest": "HASH", "evidence": "host_verified"},
+        "tier": "EDGE", "input_commitment": "HASH", "output_commitment": "HASH",
+        "operation": "chat", "operations": ["infer", "read"], "intent": ["infer"],
+        "parameters_digest": "HASH", "usage": {"input_tokens": 12, "output_tokens": 34},
+        "started_at": "2026-11-22T01:46:01Z", "finished_at": "2026-11-22T01:46:02Z",
+        "finish_reason": "stop", "trace_id": "00112233445566778899aabbccddeeff",
+        "fate": {"f": 1, "a": 1, "t": 0.9, "e": 0.97},
+        "flags": {"personal_data": false, "toxicity": false, "violation": false},
+        "budget": {"tier": "MICRO", "depth": 1, "tracks": 1, "retries": 0,
+                   "entropy": 0.25, "knowledge_gap": 0.125, "mean_snr": 0.9}
+    }},
+    "metadata": {"ihsan_score": 0.97, "snr_score": 0.97, "urgency": "BATCH"}
+}"#;
+
+fn envelope() -> Envelope {
+    let text = RECORD.replace("HASH", &"ab".repeat(32));
+    let unsigned = Unsigned::parse(text.as_bytes()).expect("the form is right");
+    let bytes = unsigned.with_signature(Signature([0; 64])).expect("small enough");
+    Envelope::parse_canonical(&bytes).expect("the form is right")
+}
+
+fn stack(criterion: &mut Criterion) {
+    for window in [5, 128] {
+        let mut unit = Unit::new(window);
+        let scores: Vec<Score> = (0..1_024_u32)
+            .map(|at| Score::from_parts_per_million(at * 7_919 % 1_000_001).expect("a share"))
+            .collect();
+        let mut at = 0;
+        criterion.bench_function(&format!("observe a score, window {window}"), |bencher| {
+            bencher.iter(|| {
+                at = (at + 1) % scores.len();
+                unit.observe(black_box(scores[at]));
+            });
+        });
+        criterion.bench_function(&format!("potential, window {window}"), |bencher| {
+            bencher.iter(|| black_box(&unit).potential());
+        });
+    }
+
+    let envelope = envelope();
+    let Content::Inference(inference) = &envelope.content else { panic!("an inference") };
+    let parameters = LedgerParameters::default();
+    let fate = check_fate(&envelope, inference, &parameters).expect("good scores");
+    criterion.bench_function("FATE", |bencher| {
+        bencher.iter(|| check_fate(black_box(&envelope), black_box(inference), &parameters));
+    });
+
+    let key = SessionKey { owner: PublicKey([7; 32]), session_id: Uuid([1; 16]) };
+    let step = |number: u8, transition| Step {
+        record: RecordDigest([number; 32]),
+        transition,
+        height: Height::new(1),
+        timestamp: TimestampMs::new(1),
+        ihsan: Score::ONE,
+        snr: Score::ONE,
+        fate,
+        window: 5,
+    };
+    let (session, node) = advance(key, None, &[], &step(1, Transition::Commit)).expect("allowed");
+    let parents = [ParentRecord { record: RecordDigest([1; 32]), node: Some(node) }];
+    let next = step(2, Transition::Commit);
+    criterion.bench_function("session transition", |bencher| {
+        bencher.iter(|| advance(key, Some(black_box(&session)), black_box(&parents), &next));
+    });
+}
+
+criterion_group!(benches, stack);
+criterion_main!(benches);

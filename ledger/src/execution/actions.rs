@@ -1,0 +1,261 @@
+//! What the gates and actions of one record do to the draft of its block.
+//!
+//! Each action reads all that it needs and decides before it writes, so a
+//! record that is refused leaves nothing but its outcome.
+
+use super::{BlockInput, BlockRecord, Draft, decoded};
+use crate::budget::{is_breached, limits_of};
+use crate::codes::Rejection;
+use crate::envelope::{Action, Content, Envelope};
+use crate::gates::{check_content, check_role, check_scores, snr_of};
+use crate::identity::{IdentityAction, Usage, identity_of};
+use crate::inference::{Fate, InferenceCommit};
+use crate::log::StorageError;
+use crate::market::{Account, Books, Holdings, Licence, MarketAction};
+use crate::outcomes::OutcomeFlags;
+use crate::plain::Family;
+use crate::session::{
+    ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, closed,
+};
+use alloc::collections::BTreeMap;
+use bizra_types::crypto::PublicKey;
+use bizra_types::encoding::{Decode, Encode};
+
+/// Why a record was not executed.
+pub(super) enum Failure {
+    /// A gate refused it: its outcome.
+    Refused(Rejection),
+    /// The store failed: no outcome.
+    Storage(StorageError),
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// For whom a record speaks.
+struct By {
+    /// The identity of the sender's key.
+    identity: PublicKey,
+    /// What it has put into the log with this record.
+    usage: Usage,
+}
+
+impl Draft<'_> {
+    /// Asks the gates that are left to execution, and does what the record says.
+    pub(super) fn act(
+        &mut self,
+        envelope: &Envelope,
+        record: &BlockRecord,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        check_role(envelope, block.committee)?;
+        check_scores(envelope, &self.parameters)?;
+        let fate = check_content(envelope, &self.parameters)?;
+        let size = record.bytes.len();
+        let by = self.check_sender(envelope, size, block)?;
+        let authored = match self.authors.get(&record.author) {
+            Some(usage) => *usage,
+            None => self.read(Family::AuthorUsage, &record.author.0)?.unwrap_or_default(),
+        };
+        let authored = authored.of_author(size, block.timestamp, &self.parameters)?;
+        let flags = match &envelope.content {
+            Content::Inference(inference) => {
+                let fate = fate.expect("FATE judges every inference");
+                self.infer(envelope, inference, fate, by.identity, block)?
+            }
+            Content::SessionClose(close) => self.close_session(close, by.identity, block)?,
+            Content::Market(action) => self.trade(action, by.identity, block)?,
+            Content::Identity(action) => self.identify(envelope, action, block)?,
+        };
+        self.write(Family::Usage, &by.identity.0, &by.usage)?;
+        self.authors.insert(record.author, authored);
+        Ok(flags)
+    }
+
+    /// Writes what authors have used: once in a block, not with each record.
+    pub(super) fn write_authors(&mut self) -> Result<(), StorageError> {
+        for (author, usage) in core::mem::take(&mut self.authors) {
+            self.write(Family::AuthorUsage, &author.0, &usage)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the sender's key speaks for an identity that has room left.
+    fn check_sender(
+        &self,
+        envelope: &Envelope,
+        size: usize,
+        block: &BlockInput<'_>,
+    ) -> Result<By, Failure> {
+        let key = envelope.sender.public_key;
+        let entry = self.read(Family::Key, &key.0)?;
+        let is_registration = envelope.action() == Action::IdentityRegister;
+        let identity = identity_of(key, entry.as_ref(), is_registration, &self.parameters)?;
+        let usage: Usage = self.read(Family::Usage, &identity.0)?.unwrap_or_default();
+        let usage = match envelope.action() {
+            Action::IdentityRevoke => usage,
+            _ => usage.of_identity(size, block.timestamp, &self.parameters)?,
+        };
+        Ok(By { identity, usage })
+    }
+
+    fn infer(
+        &mut self,
+        envelope: &Envelope,
+        inference: &InferenceCommit,
+        fate: Fate,
+        owner: PublicKey,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let key = SessionKey { owner, session_id: inference.session_id };
+        let encoded_key = key.to_bytes();
+        self.check_open(&encoded_key)?;
+        let session = self.read(Family::Session, &encoded_key)?;
+        let mut parents = Vec::with_capacity(inference.parents.len());
+        for record in &inference.parents {
+            let node = self.read(Family::SessionNode, record.as_bytes())?;
+            parents.push(ParentRecord { record: *record, node });
+        }
+        let step = Step {
+            record: envelope.digest,
+            transition: inference.transition,
+            height: block.height,
+            timestamp: block.timestamp,
+            ihsan: envelope.metadata.ihsan_score,
+            snr: snr_of(envelope)?,
+            fate,
+            window: limits_of(inference).window,
+        };
+        let (session, node) = advance(key, session.as_ref(), &parents, &step)?;
+        self.write(Family::Session, &encoded_key, &session)?;
+        self.write(Family::SessionNode, envelope.digest.as_bytes(), &node)?;
+        let is_breached = is_breached(inference, step.snr);
+        Ok(if is_breached { OutcomeFlags::BUDGET } else { OutcomeFlags::default() })
+    }
+
+    fn close_session(
+        &mut self,
+        close: &SessionClose,
+        owner: PublicKey,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let key = SessionKey { owner, session_id: close.session_id }.to_bytes();
+        self.check_open(&key)?;
+        let session = self.read(Family::Session, &key)?;
+        let entry = close.close(session.as_ref(), block.height)?;
+        self.delete(Family::Session, &key)?;
+        self.write(Family::ClosedSession, &key, &entry)?;
+        Ok(OutcomeFlags::default())
+    }
+
+    fn trade(
+        &mut self,
+        action: &MarketAction,
+        sender: PublicKey,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let licence_key = action.licence_id().map(|id| id.0);
+        let licence: Option<Licence> = match &licence_key {
+            Some(key) => self.read(Family::Licence, key)?,
+            None => None,
+        };
+        let resource = match (licence, action) {
+            (Some(licence), _) => Some(licence.resource),
+            (None, MarketAction::Issue { resource, .. }) => Some(*resource),
+            _ => None,
+        };
+        let holdings_key = resource.map(|resource| resource.to_bytes());
+        let mut accounts = BTreeMap::new();
+        for key in [Some(sender), licence.map(|licence| licence.holder)].into_iter().flatten() {
+            if let Some(account) = self.read::<Account>(Family::Account, &key.0)? {
+                accounts.insert(key, account);
+            }
+        }
+        let before = Books {
+            market: self.read(Family::Market, &[])?.unwrap_or_default(),
+            accounts,
+            licence,
+            holdings: match &holdings_key {
+                Some(key) => self.read(Family::Holdings, key)?.unwrap_or_default(),
+                None => Holdings::default(),
+            },
+        };
+        let mut after = before.clone();
+        action.execute(sender, block.timestamp, &mut after, &self.parameters)?;
+
+        self.write(Family::Market, &[], &after.market)?;
+        for (key, account) in &after.accounts {
+            if before.accounts.get(key) != Some(account) {
+                self.write(Family::Account, &key.0, account)?;
+            }
+        }
+        if let Some(key) = licence_key {
+            self.put(Family::Licence, &key, after.licence.map(|licence| licence.to_bytes()))?;
+        }
+        if let Some(key) = holdings_key
+            && after.holdings != before.holdings
+        {
+            self.write(Family::Holdings, &key, &after.holdings)?;
+        }
+        Ok(OutcomeFlags::default())
+    }
+
+    fn identify(
+        &mut self,
+        envelope: &Envelope,
+        action: &IdentityAction,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let sender = envelope.sender.public_key;
+        let sender_entry = self.read(Family::Key, &sender.0)?;
+        let new_entry = match action {
+            IdentityAction::Rotate { new_key, .. } => self.read(Family::Key, &new_key.0)?,
+            _ => None,
+        };
+        let (own, new) =
+            action.execute(sender, sender_entry.as_ref(), new_entry.as_ref(), block.height)?;
+        self.write(Family::Key, &sender.0, &own)?;
+        if let Some((key, entry)) = new {
+            self.write(Family::Key, &key.0, &entry)?;
+        }
+        Ok(OutcomeFlags::default())
+    }
+
+    fn check_open(&self, key: &[u8]) -> Result<(), Failure> {
+        match self.read::<ClosedSession>(Family::ClosedSession, key)? {
+            Some(entry) => Err(closed(&entry).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// An entry of a plain family, decoded.
+    pub(super) fn read<T: Decode>(
+        &self,
+        family: Family,
+        key: &[u8],
+    ) -> Result<Option<T>, StorageError> {
+        self.plain(family, key)?.map(|bytes| decoded(family, &bytes)).transpose()
+    }
+
+    fn write(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: &impl Encode,
+    ) -> Result<(), StorageError> {
+        self.put(family, key, Some(value.to_bytes()))
+    }
+
+    fn delete(&mut self, family: Family, key: &[u8]) -> Result<(), StorageError> {
+        self.put(family, key, None)
+    }
+}

@@ -1,0 +1,447 @@
+//! Identities of submitters: keys that are registered, replaced and revoked.
+//!
+//! | action | `payload.data` | does |
+//! |---|---|---|
+//! | `identity/register` | – | registers the sender's key |
+//! | `identity/rotate` | `new_key`, `proof` | a new key takes the place of the sender's |
+//! | `identity/revoke` | `key` | the sender's key is worth nothing any more |
+//!
+//! An identity is named by its first key. Whatever belongs to it, sessions and
+//! accounts, belongs to that name, so it stays when the key changes. A key that
+//! nobody registered is an identity of its own, with the same name after its
+//! registration; a parameter says whether it may submit. `proof` is the new
+//! key's signature of [`rotation_message`]: without it anybody could take an
+//! unregistered key of somebody else into an identity, and revoke it. A key
+//! that was replaced or revoked never counts again.
+//!
+//! The log is for ever, so the bytes are limited that one identity, or the
+//! batches of one validator, may put into it in one governance epoch. A
+//! revocation is exempt from the former: whoever has stolen a key could
+//! otherwise use up the bytes and keep it.
+
+use crate::codes::{Code, Rejection};
+use crate::parameters::LedgerParameters;
+use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
+use bizra_types::encode_fields;
+use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
+use bizra_types::hash::{ChainId, Context, Hash};
+use bizra_types::json::{Member, SchemaError};
+use bizra_types::numbers::{Height, TimestampMs};
+
+/// `payload.data` of an `identity/…` action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityAction {
+    /// `identity/register`
+    Register,
+    /// `identity/rotate`
+    Rotate {
+        /// The key that takes the place of the sender's.
+        new_key: PublicKey,
+        /// Its signature of [`rotation_message`].
+        proof: Signature,
+    },
+    /// `identity/revoke`
+    Revoke {
+        /// The key to revoke.
+        key: PublicKey,
+    },
+}
+
+/// Value of [`Family::Key`](crate::plain::Family::Key), by the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The first key of the identity.
+    pub identity: PublicKey,
+    /// What the key is worth.
+    pub state: KeyState,
+    /// The block since which it is so.
+    pub height: Height,
+}
+
+/// What a key is worth; the numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum KeyState {
+    /// It speaks for its identity.
+    Valid = 1,
+    /// Another one took its place.
+    Replaced = 2,
+    /// It was revoked.
+    Revoked = 3,
+}
+
+/// Value of [`Family::Usage`](crate::plain::Family::Usage), by identity, and of
+/// [`Family::AuthorUsage`](crate::plain::Family::AuthorUsage), by the validator's key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The governance epoch of the latest record.
+    pub epoch: u64,
+    /// Bytes put into the log in it.
+    pub bytes: u64,
+}
+
+impl IdentityAction {
+    /// Reads `payload.data` of `identity/register`.
+    ///
+    /// # Errors
+    /// When it has a member.
+    pub fn read_register(data: &Member<'_>) -> Result<Self, SchemaError> {
+        data.object()?.finish()?;
+        Ok(Self::Register)
+    }
+
+    /// Reads `payload.data` of `identity/rotate`.
+    ///
+    /// # Errors
+    /// When a member is missing, unknown or of another form.
+    pub fn read_rotate(data: &Member<'_>) -> Result<Self, SchemaError> {
+        let mut object = data.object()?;
+        let new_key = PublicKey(object.take("new_key")?.hex()?);
+        let proof = Signature(object.take("proof")?.hex()?);
+        object.finish()?;
+        Ok(Self::Rotate { new_key, proof })
+    }
+
+    /// Reads `payload.data` of `identity/revoke`.
+    ///
+    /// # Errors
+    /// When a member is missing, unknown or of another form.
+    pub fn read_revoke(data: &Member<'_>) -> Result<Self, SchemaError> {
+        let mut object = data.object()?;
+        let key = PublicKey(object.take("key")?.hex()?);
+        object.finish()?;
+        Ok(Self::Revoke { key })
+    }
+
+    /// What of it needs no state: that the new key was asked, and that only the
+    /// own key is revoked.
+    ///
+    /// # Errors
+    /// [`Code::Signature`] when the proof is not good, or the new key of small order;
+    /// [`Code::Role`] when the key to revoke is another's.
+    pub fn check(&self, sender: PublicKey, chain_id: &ChainId) -> Result<(), Rejection> {
+        match *self {
+            Self::Register => Ok(()),
+            Self::Rotate { new_key, proof } => {
+                if new_key.is_small_order() {
+                    let detail = "is a key of small order, under which anything verifies";
+                    return Err(Rejection::new(Code::Signature, "payload.data.new_key", detail));
+                }
+                let message = rotation_message(chain_id, &sender, &new_key);
+                let check =
+                    SignatureCheck { key: new_key, message: message.as_bytes(), signature: proof };
+                if !check.is_good() {
+                    let detail = "is not the new key's signature of the rotation";
+                    return Err(Rejection::new(Code::Signature, "payload.data.proof", detail));
+                }
+                Ok(())
+            }
+            Self::Revoke { key } if key != sender => {
+                let detail = "must be the sender's own key; others are revoked by governance";
+                Err(Rejection::new(Code::Role, "payload.data.key", detail))
+            }
+            Self::Revoke { .. } => Ok(()),
+        }
+    }
+
+    /// The entries to set: of the sender's key, and of the new one. `sender_entry` and
+    /// `new_entry` are what there is, and the sender's key is neither replaced nor revoked.
+    ///
+    /// # Errors
+    /// [`Code::State`] when a key is registered that is so already, or replaced that is not, or
+    /// the new key is known.
+    pub fn execute(
+        &self,
+        sender: PublicKey,
+        sender_entry: Option<&KeyEntry>,
+        new_entry: Option<&KeyEntry>,
+        height: Height,
+    ) -> Result<(KeyEntry, Option<(PublicKey, KeyEntry)>), Rejection> {
+        let identity = sender_entry.map_or(sender, |entry| entry.identity);
+        let entry = |state| KeyEntry { identity, state, height };
+        match *self {
+            Self::Register if sender_entry.is_some() => {
+                Err(refused("sender.public_key", "must be new, but is registered already"))
+            }
+            Self::Register => Ok((entry(KeyState::Valid), None)),
+            Self::Rotate { .. } if sender_entry.is_none() => {
+                Err(refused("sender.public_key", "must be registered to be replaced"))
+            }
+            Self::Rotate { .. } if new_entry.is_some() => {
+                Err(refused("payload.data.new_key", "must be new, but was registered before"))
+            }
+            Self::Rotate { new_key, .. } => {
+                Ok((entry(KeyState::Replaced), Some((new_key, entry(KeyState::Valid)))))
+            }
+            Self::Revoke { .. } => Ok((entry(KeyState::Revoked), None)),
+        }
+    }
+}
+
+/// What the new key signs, as raw bytes, to take the place of the old one.
+#[must_use]
+pub fn rotation_message(chain_id: &ChainId, old_key: &PublicKey, new_key: &PublicKey) -> Hash {
+    Context::KeyRotation.hash(&[chain_id.as_bytes(), &old_key.0, &new_key.0])
+}
+
+/// The identity for which a key speaks; `is_registration` if the record registers it.
+///
+/// # Errors
+/// [`Code::State`] when it speaks for none.
+pub fn identity_of(
+    key: PublicKey,
+    entry: Option<&KeyEntry>,
+    is_registration: bool,
+    parameters: &LedgerParameters,
+) -> Result<PublicKey, Rejection> {
+    let Some(entry) = entry else {
+        if parameters.registered_only == 1 && !is_registration {
+            let detail = "must be registered (identity/register) before it submits";
+            return Err(refused("sender.public_key", detail));
+        }
+        return Ok(key);
+    };
+    let verb = match entry.state {
+        KeyState::Valid => return Ok(entry.identity),
+        KeyState::Replaced => "replaced",
+        KeyState::Revoked => "revoked",
+    };
+    let detail = format!("must be a valid key, but was {verb} at height {}", entry.height);
+    Err(refused("sender.public_key", detail))
+}
+
+impl Usage {
+    /// The usage of an identity with a record of so many bytes.
+    ///
+    /// # Errors
+    /// [`Code::State`] when it has no room left in this epoch.
+    pub fn of_identity(
+        self,
+        size: usize,
+        now: TimestampMs,
+        parameters: &LedgerParameters,
+    ) -> Result<Self, Rejection> {
+        let limit = parameters.identity_bytes_max;
+        self.with(size, now, limit, parameters).map_err(|bytes| {
+            let detail = format!(
+                "must leave the log at most {limit} bytes in a governance epoch, but would leave \
+                 it {bytes}"
+            );
+            refused("sender.public_key", detail)
+        })
+    }
+
+    /// The usage of the author of a batch with a record of so many bytes.
+    ///
+    /// # Errors
+    /// [`Code::State`] when it has no room left in this epoch.
+    pub fn of_author(
+        self,
+        size: usize,
+        now: TimestampMs,
+        parameters: &LedgerParameters,
+    ) -> Result<Self, Rejection> {
+        let limit = parameters.author_bytes_max;
+        self.with(size, now, limit, parameters).map_err(|bytes| {
+            let detail = format!(
+                "must go through another validator, because this one may leave the log {limit} \
+                 bytes in a governance epoch, and would leave it {bytes}"
+            );
+            refused("", detail)
+        })
+    }
+
+    /// Adds a record, or says how many bytes would be too many.
+    fn with(
+        self,
+        size: usize,
+        now: TimestampMs,
+        limit: u64,
+        parameters: &LedgerParameters,
+    ) -> Result<Self, u64> {
+        let epoch = now.get() / parameters.governance_epoch_ms;
+        let used = if self.epoch == epoch { self.bytes } else { 0 };
+        let bytes = used.saturating_add(size as u64);
+        if bytes > limit { Err(bytes) } else { Ok(Self { epoch, bytes }) }
+    }
+}
+
+fn refused(member: &str, detail: impl Into<String>) -> Rejection {
+    Rejection::new(Code::State, member, detail)
+}
+
+impl Encode for KeyState {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+}
+
+impl Decode for KeyState {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::decode(reader)? {
+            1 => Ok(Self::Valid),
+            2 => Ok(Self::Replaced),
+            3 => Ok(Self::Revoked),
+            other => Err(DecodeError::Invalid { what: "state of a key", value: other.into() }),
+        }
+    }
+}
+
+encode_fields!(KeyEntry { identity, state, height });
+encode_fields!(Usage { epoch, bytes });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{key, public};
+    use ed25519_dalek::Signer as _;
+
+    const CHAIN: ChainId = ChainId([5; 32]);
+
+    fn rotation(from: u8, to: u8, chain_id: &ChainId) -> IdentityAction {
+        let message = rotation_message(chain_id, &public(from), &public(to));
+        let proof = Signature(key(to).sign(message.as_bytes()).to_bytes());
+        IdentityAction::Rotate { new_key: public(to), proof }
+    }
+
+    fn entry(identity: u8, state: KeyState) -> KeyEntry {
+        KeyEntry { identity: public(identity), state, height: Height::new(4) }
+    }
+
+    #[test]
+    fn the_new_key_must_have_been_asked() {
+        assert_eq!(rotation(1, 2, &CHAIN).check(public(1), &CHAIN), Ok(()));
+        let not_its_own = "SIGNATURE: `payload.data.proof` is not the new key's signature of the \
+                           rotation";
+        for (action, sender) in [
+            (rotation(1, 2, &CHAIN), public(3)),
+            (rotation(1, 2, &ChainId([6; 32])), public(1)),
+            (IdentityAction::Rotate { new_key: public(2), proof: Signature([0; 64]) }, public(1)),
+        ] {
+            let rejection = action.check(sender, &CHAIN).expect_err("no good proof");
+            assert_eq!(rejection.to_string(), not_its_own);
+        }
+        let zero =
+            IdentityAction::Rotate { new_key: PublicKey([0; 32]), proof: Signature([0; 64]) };
+        assert_eq!(
+            zero.check(public(1), &CHAIN).expect_err("small order").to_string(),
+            "SIGNATURE: `payload.data.new_key` is a key of small order, under which anything \
+             verifies"
+        );
+    }
+
+    #[test]
+    fn only_the_own_key_is_revoked() {
+        let revoke = IdentityAction::Revoke { key: public(1) };
+        assert_eq!(revoke.check(public(1), &CHAIN), Ok(()));
+        assert_eq!(
+            revoke.check(public(2), &CHAIN).expect_err("another's").to_string(),
+            "ROLE: `payload.data.key` must be the sender's own key; others are revoked by \
+             governance"
+        );
+        assert_eq!(IdentityAction::Register.check(public(1), &CHAIN), Ok(()));
+    }
+
+    #[test]
+    fn each_action_sets_its_entries() {
+        let valid = entry(9, KeyState::Valid);
+        let at = |state| KeyEntry { height: Height::new(7), ..entry(9, state) };
+        let own = |state| KeyEntry { identity: public(1), ..at(state) };
+        let execute = |action: IdentityAction, sender_entry, new_entry| {
+            action.execute(public(1), sender_entry, new_entry, Height::new(7))
+        };
+        let rotate = rotation(1, 2, &CHAIN);
+        let revoke = IdentityAction::Revoke { key: public(1) };
+        let register = IdentityAction::Register;
+        assert_eq!(execute(register, None, None), Ok((own(KeyState::Valid), None)));
+        assert_eq!(
+            execute(rotate, Some(&valid), None),
+            Ok((at(KeyState::Replaced), Some((public(2), at(KeyState::Valid)))))
+        );
+        assert_eq!(execute(revoke, Some(&valid), None), Ok((at(KeyState::Revoked), None)));
+        assert_eq!(execute(revoke, None, None), Ok((own(KeyState::Revoked), None)));
+        for (result, sentence) in [
+            (
+                execute(register, Some(&valid), None),
+                "STATE: `sender.public_key` must be new, but is registered already",
+            ),
+            (
+                execute(rotate, None, None),
+                "STATE: `sender.public_key` must be registered to be replaced",
+            ),
+            (
+                execute(rotate, Some(&valid), Some(&valid)),
+                "STATE: `payload.data.new_key` must be new, but was registered before",
+            ),
+        ] {
+            assert_eq!(result.expect_err(sentence).to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn a_key_speaks_for_its_identity_while_it_is_valid() {
+        let open = LedgerParameters::default();
+        let strict = LedgerParameters { registered_only: 1, ..open };
+        let of = |entry: Option<KeyEntry>, is_registration, parameters| {
+            identity_of(public(1), entry.as_ref(), is_registration, parameters)
+        };
+        assert_eq!(of(None, false, &open), Ok(public(1)));
+        assert_eq!(of(None, true, &strict), Ok(public(1)));
+        assert_eq!(of(Some(entry(9, KeyState::Valid)), false, &strict), Ok(public(9)));
+        for (entry, sentence) in [
+            (None, "must be registered (identity/register) before it submits"),
+            (
+                Some(entry(9, KeyState::Replaced)),
+                "must be a valid key, but was replaced at height 4",
+            ),
+            (Some(entry(9, KeyState::Revoked)), "must be a valid key, but was revoked at height 4"),
+        ] {
+            let rejection = of(entry, false, &strict).expect_err(sentence);
+            assert_eq!(rejection.to_string(), format!("STATE: `sender.public_key` {sentence}"));
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_an_epoch_are_limited() {
+        let parameters = LedgerParameters {
+            identity_bytes_max: 100_000,
+            author_bytes_max: 50_000,
+            governance_epoch_ms: 3_600_000,
+            ..LedgerParameters::default()
+        };
+        let at = |usage: Usage, size, hour: u64| {
+            usage.of_identity(size, TimestampMs::new(hour * 3_600_000 + 5), &parameters)
+        };
+        let first = at(Usage::default(), 60_000, 3).expect("there is room");
+        assert_eq!(first, Usage { epoch: 3, bytes: 60_000 });
+        let full = at(first, 40_000, 3).expect("there is room");
+        assert_eq!(
+            at(full, 1, 3).expect_err("it is full").to_string(),
+            "STATE: `sender.public_key` must leave the log at most 100000 bytes in a governance \
+             epoch, but would leave it 100001"
+        );
+        assert_eq!(at(full, 1, 4), Ok(Usage { epoch: 4, bytes: 1 }));
+        let now = TimestampMs::new(3 * 3_600_000);
+        assert_eq!(
+            first.of_author(1, now, &parameters).expect_err("it is full").to_string(),
+            "STATE: the record must go through another validator, because this one may leave the \
+             log 50000 bytes in a governance epoch, and would leave it 60001"
+        );
+    }
+
+    #[test]
+    fn entries_have_one_encoding() {
+        for state in [KeyState::Valid, KeyState::Replaced, KeyState::Revoked] {
+            let entry = entry(3, state);
+            assert_eq!(KeyEntry::from_bytes(&entry.to_bytes()), Ok(entry));
+        }
+        let mut bytes = entry(3, KeyState::Valid).to_bytes();
+        bytes[32] = 4;
+        assert_eq!(
+            KeyEntry::from_bytes(&bytes),
+            Err(DecodeError::Invalid { what: "state of a key", value: 4 })
+        );
+        let usage = Usage { epoch: 1, bytes: 2 };
+        assert_eq!(Usage::from_bytes(&usage.to_bytes()), Ok(usage));
+    }
+}
