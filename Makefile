@@ -32,7 +32,7 @@ demo: setup build ## seven validators on this machine: finality, two killed, rec
 	$(say) 'demo'
 	@"$(BINARIES)/bizra" demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: setup-tests test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim test-live test-deny ## every test that needs no special machine
+test: setup-tests test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim planted test-live test-deny ## every test that needs no special machine
 	$(say) 'all tests passed'
 
 lint: test-fmt test-clippy test-lint-bites ## formatting, clippy, and that clippy's bans bite
