@@ -139,8 +139,11 @@ fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
     // A record of our own, signed and waited for, and its proof.
     let key = bizra_keys::SenderKey::generate();
     key.write_new(net.path("sender.key")).expect("written");
-    let record = include_str!("../../configs/demo/records.ndjson").lines().next();
-    std::fs::write(net.path("unsigned"), record.expect("a record")).expect("written");
+    let mut records = include_str!("../../configs/demo/records.ndjson").lines();
+    let mut write_next = || {
+        std::fs::write(net.path("unsigned"), records.next().expect("a record")).expect("written");
+    };
+    write_next();
     let (signed, proof) = (net.path("signed"), net.path("proof.cbor"));
     let sign = bizra(&[
         "record",
@@ -167,6 +170,7 @@ fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
     for number in 0..20 {
         let (unsigned, signed) = (net.path("unsigned"), net.path(&format!("signed-{number}")));
         let (key, endpoint) = (net.path("sender.key"), api.as_str());
+        write_next();
         let sign = ["record", "sign", &unsigned, "--key", &key, "--out", &signed];
         assert!(bizra(&[&sign[..], &["--endpoint", endpoint]].concat()).status.success());
         let submit = bizra(&["submit", &signed, "--wait", "ordered", "--endpoint", endpoint]);

@@ -1071,9 +1071,10 @@ impl Oracles {
     /// still be cited.
     fn lapsed_letters(&self) -> usize {
         let lapsed = self.batches.values().filter(|batch| {
-            batch.records().first().is_some_and(|record| {
-                self.fates.get(record_number(&record.bytes)) == Some(&Fate::Lapsed)
-            })
+            !self.is_of_liar(batch.header())
+                && batch.records().first().is_some_and(|record| {
+                    self.fates.get(record_number(&record.bytes)) == Some(&Fate::Lapsed)
+                })
         });
         lapsed.map(|batch| letters_of(batch.header())).sum()
     }
