@@ -74,9 +74,9 @@ const REPEAT_MS: u64 = 200;
 const VIEW_MS: u64 = 1_000;
 /// How far the clock of the second instance of a key is ahead.
 const TWIN_AHEAD_MS: u64 = 50;
-/// Timers that an instance may take to leave a view or time it out: one that
+/// Timers that an instance may take to leave one view or time it out: one that
 /// starts late, and one that runs.
-const TIMERS_MAX: usize = 3;
+const TIMERS_PER_VIEW: usize = 2;
 /// Messages that may pass before a view comes to rest.
 const MESSAGES_MAX: usize = 50_000;
 /// Heights that every honest validator must commit anew after healing.
@@ -240,7 +240,8 @@ impl<'a> Stage<'a> {
             }
             self.deliver()?;
         }
-        for _ in 0..TIMERS_MAX {
+        // Whoever is behind may catch up view by view.
+        for _ in 0..=TIMERS_PER_VIEW * view {
             let late: Vec<_> =
                 (0..self.instances.len()).filter(|number| self.is_late(*number, view)).collect();
             if late.is_empty() {

@@ -54,6 +54,14 @@ fn seven_validators_with_two_twins_keep_every_rule_in_drawn_scenarios() {
     }
 }
 
+/// An instance that is behind comes through two views in the turn of one, each
+/// by its timer.
+#[test]
+fn whoever_is_behind_catches_up_view_by_view() {
+    kept(&Scenario::sample(4, 1, 7, 2_016), "4 validators, 7 views, sample 2016");
+    kept(&Scenario::sample(4, 1, 7, 2_178).late(), "4 validators, 7 views, sample 2178, late");
+}
+
 /// Two of four exist twice: instances 4 and 5 are the twins of 0 and 1. Each
 /// side has a quorum, and a leader.
 #[test]
