@@ -944,7 +944,8 @@ impl Replica {
                 matches!(node.body, Body::Wanting)
                     || (matches!(node.body, Body::Ready(_)) && node.execution == Execution::No)
             })
-            .map(|node| (node.block.header().height, node.block.id()))
+            // Parents first; a filler stands at the height of its parent.
+            .map(|node| (node.block.header().view, node.block.id()))
             .collect();
         waiting.sort_unstable();
         for (_, id) in waiting {
@@ -1236,9 +1237,12 @@ impl Replica {
     fn answer_closed(&mut self, effects: &mut Effects, era: Era, peer: ValidatorIndex) {
         let known = self.closed.get(&era).filter(|_| !is_planted(Bug::StrandedStragglers));
         let Some(closed) = known else { return };
-        let committee = match era.previous().and_then(|before| self.closed.get(&before)) {
+        let before = era.previous().and_then(|before| self.closed.get(&before));
+        let committee = match before {
             Some(before) => &before.next,
-            None => &self.genesis_committee,
+            None if era == Era::new(1) => &self.genesis_committee,
+            // Too long ago to know whose place this was.
+            None => return,
         };
         let Some(key) = committee.key(peer) else { return };
         let now = self.now.time;
@@ -1283,6 +1287,10 @@ impl Replica {
             return;
         };
         let Some(node) = self.tree.get(block.id()) else { return };
+        // What it should close, and under which version, was not compared yet.
+        if node.execution == Execution::No && !is_planted(Bug::VoteBeforeBatches) {
+            return;
+        }
         let is_empty = match &node.body {
             Body::Ready(batches) => batches.is_empty(),
             Body::Wanting if is_planted(Bug::VoteBeforeBatches) => true,

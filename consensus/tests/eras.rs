@@ -136,6 +136,38 @@ fn nothing_is_voted_on_a_block_before_its_execution_tells_whether_it_closes() {
     assert_eq!(cluster.votes_of(A).len(), 1, "now it is known to be no filler");
 }
 
+/// Whether A votes for a filler on a filler, both of which came before the
+/// closing block was executed. Its leader chooses the time so that its id comes
+/// before its parent's.
+fn votes_for_early_filler(closes_what_was_certified: bool) -> bool {
+    let mut cluster = Cluster::new(&[D, B, C]);
+    let root = cluster.root_qc();
+    let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let other = cluster.block(D, view(1), 1, 6, &root, Vec::new());
+    cluster.decisions.insert(block.id(), takes_over(&[A, B, C, E]));
+    cluster.slow.insert(block.id());
+    cluster.send_proposal(A, &block, None);
+    let qc = cluster.qc(&[B, C, D], &block);
+    let filler = cluster.filler(B, view(2), &block, 7, &qc);
+    cluster.send_proposal(A, &filler, None);
+    let qc = cluster.qc(&[B, C, D], &filler);
+    let closed = if closes_what_was_certified { &block } else { &other };
+    let second = (8..)
+        .map(|time| cluster.filler(C, view(3), closed, time, &qc))
+        .find(|second| second.id() < filler.id())
+        .expect("half of the ids are smaller");
+    cluster.send_proposal(A, &second, None);
+    assert_eq!(cluster.view_of(A), view(3));
+    cluster.finish(A, &block);
+    cluster.votes_of(A).iter().any(|vote| vote.vote.block == second.id())
+}
+
+#[test]
+fn a_filler_gets_no_vote_before_what_it_closes_was_compared() {
+    assert!(votes_for_early_filler(true));
+    assert!(!votes_for_early_filler(false));
+}
+
 /// The write that begins an era is durable, the commit that ended the one
 /// before is lost in the crash.
 #[test]

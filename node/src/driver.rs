@@ -387,7 +387,7 @@ impl Loop {
                     %block, %theirs, %ours,
                     "a quorum executed this block to another result: this node signs nothing \
                      more; stop it, keep its data folder for the post-mortem, and bring it back \
-                     with an empty one"
+                     with a rotated key: an empty folder has forgotten what the old one signed"
                 );
             }
             Alarm::InvalidCertified { block, rule } => {
@@ -616,7 +616,8 @@ pub fn wall_clock() -> TimestampMs {
 fn on_report(context: &Context, report: Report) {
     match report {
         Report::Executed { block, exec } => {
-            // Governance decides nothing yet.
+            // Governance decides nothing yet, and must not before the driver
+            // follows eras: its verifier and its places are those of genesis.
             let decisions = Decisions::default();
             context.answer(Input::Executed { block, exec, decisions });
         }
