@@ -1288,7 +1288,10 @@ impl Replica {
         };
         let Some(node) = self.tree.get(block.id()) else { return };
         // What it should close, and under which version, was not compared yet.
-        if node.execution == Execution::No && !is_planted(Bug::VoteBeforeBatches) {
+        let is_compared = node.execution != Execution::No
+            || is_planted(Bug::UnexecutedParent)
+            || is_planted(Bug::VoteBeforeBatches);
+        if !is_compared {
             return;
         }
         let is_empty = match &node.body {
