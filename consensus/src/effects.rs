@@ -194,12 +194,15 @@ pub struct Persist {
     pub batches: Vec<Arc<SignedBatch>>,
     /// Batches of our own, to be signed once this is durable.
     pub own_batches: Vec<(BatchHeader, Arc<[BatchRecord]>)>,
+    /// Batches of others to be deleted: no block can cite them any more. Should
+    /// one stay, it is named again after the next start.
+    pub lapsed_batches: Vec<BatchHeader>,
 }
 
 impl Persist {
     /// Adds what the next step wants on disk, so that one write does for both.
     pub fn join(&mut self, next: Self) {
-        let Self { safety, closed, blocks, batches, own_batches } = next;
+        let Self { safety, closed, blocks, batches, own_batches, lapsed_batches } = next;
         for record in safety {
             self.safety.retain(|earlier| earlier.era != record.era);
             self.safety.push(record);
@@ -208,6 +211,7 @@ impl Persist {
         self.blocks.extend(blocks);
         self.batches.extend(batches);
         self.own_batches.extend(own_batches);
+        self.lapsed_batches.extend(lapsed_batches);
     }
 
     /// Whether there is nothing to write.
@@ -218,6 +222,7 @@ impl Persist {
             && self.blocks.is_empty()
             && self.batches.is_empty()
             && self.own_batches.is_empty()
+            && self.lapsed_batches.is_empty()
     }
 }
 

@@ -129,6 +129,12 @@ impl Lanes {
         header.era <= era && (header.era.next() >= era || self.members.contains(&header.author))
     }
 
+    /// Whether a batch may not be cited any more in an era, nor in one after it
+    /// unless its author comes back.
+    pub(crate) fn has_lapsed(&self, header: &BatchHeader, era: Era) -> bool {
+        header.era < era && !self.is_timely(header, era)
+    }
+
     /// Whether a record of `bytes` may be admitted.
     pub(crate) fn can_admit(&self, me: &PublicKey, bytes: usize) -> bool {
         let lane = self.lanes.get(me).map_or(0, |lane| lane.bytes);
@@ -365,18 +371,27 @@ impl Lanes {
     }
 
     /// Begins an era: places in the committee mean other validators now, and
-    /// what may not be cited any more goes. Our own stays, because whoever comes
-    /// back goes on with its lane.
-    pub(crate) fn begin_era(&mut self, era: Era, committee: &Committee, own: &[PublicKey]) {
+    /// what may not be cited any more goes, and is returned. Our own stays,
+    /// because whoever comes back goes on with its lane.
+    pub(crate) fn begin_era(
+        &mut self,
+        era: Era,
+        committee: &Committee,
+        own: &[PublicKey],
+    ) -> Vec<BatchHeader> {
         self.members = committee.iter().map(|(_, member)| member.consensus_key).collect();
         self.withholding.clear();
+        let mut lapsed = Vec::new();
         let mut lanes = core::mem::take(&mut self.lanes);
         for lane in lanes.values_mut() {
             for all in lane.batches.values_mut() {
                 all.retain(|held| {
                     let header = held.batch.header();
-                    let is_kept = self.is_timely(header, era) || own.contains(&header.author);
-                    lane.bytes -= if is_kept { 0 } else { cost(&held.batch) };
+                    let is_kept = !self.has_lapsed(header, era) || own.contains(&header.author);
+                    if !is_kept {
+                        lane.bytes -= cost(&held.batch);
+                        lapsed.push(*header);
+                    }
                     is_kept
                 });
                 for held in all {
@@ -386,6 +401,7 @@ impl Lanes {
             lane.batches.retain(|_, held| !held.is_empty());
         }
         self.lanes = lanes;
+        lapsed
     }
 
     /// Forgets what the committed head cites.

@@ -110,12 +110,15 @@ pub struct Replica {
     /// The last batch of each of our keys as of its last era: a lane goes on
     /// with its key.
     last_batches: BTreeMap<PublicKey, (LaneSeq, BatchDigest)>,
-    /// Peers that were answered with a certificate lately, by what they sent.
-    answered: BTreeMap<(ValidatorIndex, Answered), Time>,
+    /// Whom this replica answered with a certificate lately, and for what. By
+    /// keys: the same place means somebody else in each era.
+    answered: BTreeMap<(PublicKey, Answered), Time>,
     repeat_at: Option<Time>,
     /// Kind, validator and view of what was proven already.
     accused: BTreeSet<(u8, u32, u64)>,
     is_stopped: bool,
+    /// Nothing more becomes final here: what comes is not taken in.
+    is_halted: bool,
     /// Another replica signs with our key, and that is meant so.
     has_twin: bool,
     /// The leader computed last, for a parent and a view: it is asked for at every step.
@@ -335,20 +338,22 @@ impl Replica {
             repeat_at: None,
             accused: BTreeSet::new(),
             is_stopped: false,
+            is_halted: false,
             has_twin: false,
             last_leader: Cell::new(None),
         };
         let mut effects = Effects::default();
-        replica.lanes.begin_era(era, &replica.committee, &replica.keys);
+        for batch in &batches {
+            let heads = &replica.tree.root().lane_heads;
+            let _ = replica.lanes.accept(heads, batch, true);
+        }
+        let lapsed = replica.lanes.begin_era(era, &replica.committee, &replica.keys);
+        effects.persist.lapsed_batches.extend(lapsed);
         replica.take_seat(&mut effects);
         replica.pacemaker.seat(replica.me.map(|(me, _)| me));
         if let Some(closed) = replica.closed.get(&era) {
             let lost = closed.certificate.clone();
             replica.on_certificate(&mut effects, lost);
-        }
-        for batch in &batches {
-            let heads = &replica.tree.root().lane_heads;
-            let _ = replica.lanes.accept(heads, batch, true);
         }
         let mut blocks = blocks;
         blocks.sort_by_key(|block| block.header().height);
@@ -620,7 +625,7 @@ impl Replica {
         let batch = Arc::new(batch.into_inner());
         let header = *batch.header();
         let digest = header.digest(&self.chain_id);
-        if header.era < self.safety.era() && !self.lanes.is_timely(&header, self.safety.era()) {
+        if self.is_halted || self.lanes.has_lapsed(&header, self.safety.era()) {
             return;
         }
         let is_own = self.keys.contains(&header.author);
@@ -801,8 +806,14 @@ impl Replica {
         }
     }
 
-    /// Signs nothing more until the process is started again.
+    /// Signs nothing more until the process is started again. Whoever cannot
+    /// judge what comes next, or came to something else, takes in no more of it:
+    /// none of that could become final here, and it has no end.
     fn stop(&mut self, effects: &mut Effects, alarm: Alarm) {
+        self.is_halted |= matches!(
+            alarm,
+            Alarm::Diverged { .. } | Alarm::InvalidCertified { .. } | Alarm::VersionUnknown(_)
+        );
         let is_twin = self.has_twin && matches!(alarm, Alarm::KeyUsedElsewhere { .. });
         if !self.is_stopped && !is_twin {
             self.is_stopped = true;
@@ -847,7 +858,8 @@ impl Replica {
     fn insert_block(&mut self, effects: &mut Effects, block: Block) {
         let header = *block.header();
         let id = block.id();
-        if self.tree.contains(id)
+        if self.is_halted
+            || self.tree.contains(id)
             || header.era != self.safety.era()
             || header.height <= self.tree.height()
         {
@@ -1186,7 +1198,8 @@ impl Replica {
             self.committee.quorum(),
             self.me.map(|(me, _)| me),
         );
-        self.lanes.begin_era(era, &self.committee, &self.keys);
+        let lapsed = self.lanes.begin_era(era, &self.committee, &self.keys);
+        effects.persist.lapsed_batches.extend(lapsed);
         self.schedule.begin_era();
         self.votes = Votes::default();
         self.proposals.clear();
@@ -1245,17 +1258,22 @@ impl Replica {
             None => return,
         };
         let Some(key) = committee.key(peer) else { return };
-        let now = self.now.time;
-        let paced = (peer, Answered::OldEra);
-        let wait = REPEAT_MICROS_MIN / 2;
-        if self.keys.contains(&key)
-            || self.answered.get(&paced).is_some_and(|last| now.micros_since(*last) < wait)
-        {
-            return;
-        }
-        self.answered.insert(paced, now);
         let message = Outgoing::Certificate(closed.certificate.clone());
-        effects.send.push(Send { to: Recipients::Former(key), message });
+        if !self.keys.contains(&key) && self.may_answer(key, Answered::OldEra) {
+            effects.send.push(Send { to: Recipients::Former(key), message });
+        }
+    }
+
+    /// Whether it is time for another such answer to a validator; then it counts
+    /// as given.
+    fn may_answer(&mut self, to: PublicKey, reason: Answered) -> bool {
+        let now = self.now.time;
+        let last = self.answered.get(&(to, reason));
+        let is_due = last.is_none_or(|last| now.micros_since(*last) >= REPEAT_MICROS_MIN / 2);
+        if is_due {
+            self.answered.insert((to, reason), now);
+        }
+        is_due
     }
 
     /// Rule 2.
@@ -1287,23 +1305,21 @@ impl Replica {
             return;
         };
         let Some(node) = self.tree.get(block.id()) else { return };
-        // What it should close, and under which version, was not compared yet.
-        let is_compared = node.execution != Execution::No
-            || is_planted(Bug::UnexecutedParent)
-            || is_planted(Bug::VoteBeforeBatches);
-        if !is_compared {
-            return;
-        }
         let is_empty = match &node.body {
+            // Its parent is not executed: what it may close, and under which
+            // version, was not compared yet.
+            Body::Ready(_)
+                if node.execution == Execution::No && !is_planted(Bug::UnexecutedParent) =>
+            {
+                return;
+            }
             Body::Ready(batches) => batches.is_empty(),
             Body::Wanting if is_planted(Bug::VoteBeforeBatches) => true,
             Body::Wanting | Body::Invalid(_) => return,
         };
         let header = block.header();
         let parent = self.tree.parent(header.parent).expect("a node's parent is here");
-        if !is_executed(&parent)
-            || self.is_too_early(header.timestamp_ms, parent.header.timestamp_ms)
-        {
+        if self.is_too_early(header.timestamp_ms, parent.header.timestamp_ms) {
             return;
         }
         let depth = self.tree.path(header.parent).map_or(0, |path| path.len() as u64);
@@ -1328,7 +1344,7 @@ impl Replica {
             return;
         }
         let Some(parent) = self.tree.parent(justify.vote.block) else { return };
-        if !is_executed(&parent) {
+        if parent.exec.is_none() {
             return;
         }
         let depth = self.tree.path(justify.vote.block).map_or(0, |path| path.len() as u64);
@@ -1478,7 +1494,7 @@ impl Replica {
 
     fn ask(&mut self, effects: &mut Effects, missing: &BTreeSet<MissingBatches>) {
         let now = self.now.time;
-        if missing.is_empty() && self.is_complete() {
+        if self.is_halted || (missing.is_empty() && self.is_complete()) {
             self.asks.clear();
             return;
         }
@@ -1727,15 +1743,12 @@ impl Replica {
         reason: Answered,
         certificate: Certificate,
     ) {
-        let now = self.now.time;
-        let wait = REPEAT_MICROS_MIN / 2;
-        if self.me.is_none_or(|(me, _)| me == peer)
-            || self.answered.get(&(peer, reason)).is_some_and(|last| now.micros_since(*last) < wait)
+        if let Some(key) = self.committee.key(peer)
+            && self.me.is_some_and(|(me, _)| me != peer)
+            && self.may_answer(key, reason)
         {
-            return;
+            send_one(effects, peer, Outgoing::Certificate(certificate));
         }
-        self.answered.insert((peer, reason), now);
-        send_one(effects, peer, Outgoing::Certificate(certificate));
     }
 
     // ---- facts ----
@@ -1960,11 +1973,6 @@ impl Replica {
             effects.persist.safety.extend(changed.filter(|_| !is_write_lost(effects)));
         }
     }
-}
-
-/// Rule 1: whoever builds on a block knows what it did.
-fn is_executed(parent: &Parent) -> bool {
-    parent.exec.is_some() || is_planted(Bug::UnexecutedParent)
 }
 
 /// What [`Bug::VoteBeforePersist`] and [`Bug::QcNotDurable`] do.

@@ -4,9 +4,11 @@
 mod harness;
 
 use bizra_consensus::{Activation, Alarm, Decisions, Input, Recipients};
+use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::block::Block;
 use bizra_types::certificate::{Certificate, Qc};
-use bizra_types::numbers::{Era, Height, ProtocolVersion};
+use bizra_types::hash::BatchDigest;
+use bizra_types::numbers::{Era, Height, LaneSeq, ProtocolVersion, TimestampMs};
 use harness::*;
 
 const NEXT: Era = Era::new(2);
@@ -221,6 +223,48 @@ fn who_has_left_still_tells_the_others_how_the_era_ended() {
     assert_eq!(answers, [(to, Certificate::Commit(cert))]);
 }
 
+/// The same place is C's in era 1 and E's in era 2.
+#[test]
+fn stragglers_of_two_eras_at_one_place_are_both_answered() {
+    let mut cluster = Cluster::new(&[D]);
+    let first = cluster.end_era(A, &[B, C, D], &[A, B, E, D]);
+    cluster.end_era(A, &[B, E, D], &[A, B, C, D]);
+    cluster.nodes[A].sent.clear();
+    let late = cluster.timeout(C, view(1), &cluster.root_qc(), None);
+    let later = cluster.timeout(E, view(1), &Qc::root(NEXT, first.id(), 4), None);
+    assert_eq!(late.signer, later.signer);
+    cluster.send_timeout(A, late);
+    cluster.send_timeout(A, later);
+    let answered: Vec<_> = cluster.nodes[A].sent.iter().map(|(to, _)| *to).collect();
+    assert_eq!(answered, [C, E].map(|node| Recipients::Former(cluster.key(node))));
+}
+
+/// D's batch can be cited for one era after D left, and then no more.
+#[test]
+fn what_has_lapsed_is_deleted_also_if_it_is_found_at_a_start() {
+    let mut cluster = Cluster::new(&[D]);
+    let author = cluster.key(D);
+    let record = BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: [7; 40].into() };
+    let records = [record];
+    let header = BatchHeader::new(ERA, author, LaneSeq::new(1), BatchDigest::ZERO, &records);
+    let batch = cluster.batch(header, records.into());
+    let input = Input::Batch(cluster.verifier.batch(batch.clone()).expect("verified"));
+    cluster.step(A, input);
+    let on_disk = |cluster: &Cluster| {
+        cluster.nodes[A].disk.batches.iter().map(|batch| *batch.header()).collect::<Vec<_>>()
+    };
+    cluster.end_era(A, &[B, C, D], &[A, B, C, E]);
+    assert_eq!(on_disk(&cluster), [header]);
+    cluster.end_era(A, &[B, C, E], &[A, B, C, D]);
+    assert_eq!(on_disk(&cluster), [header], "D is back, and its lane goes on");
+    cluster.end_era(A, &[B, C, D], &[A, B, C, E]);
+    assert_eq!(on_disk(&cluster), []);
+    // A file system that was put back has it again.
+    cluster.nodes[A].disk.batches.push(batch.into());
+    cluster.restart(A);
+    assert_eq!(on_disk(&cluster), []);
+}
+
 #[test]
 fn who_leaves_accepts_no_record_once_that_is_certified() {
     let (mut cluster, _, qc) = closing(&[D], &[B, C, D, E]);
@@ -323,6 +367,38 @@ fn a_program_that_lacks_the_next_version_stops_before_it() {
     cluster.pass(&[A], 5_000);
     assert_eq!(cluster.votes_of(A).len(), 2);
     assert!(cluster.timeouts_of(A).is_empty());
+}
+
+/// Nothing of it could become final here, and there is no end to it.
+#[test]
+fn a_program_that_lacks_the_next_version_takes_in_nothing_of_it() {
+    let mut cluster = Cluster::new(&[D, B, C]);
+    let root = cluster.root_qc();
+    let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let activation = Activation { height: Height::new(2), version: ProtocolVersion::new(2) };
+    let decisions = Decisions { next_committee: None, activation: Some(activation) };
+    cluster.decisions.insert(first.id(), decisions);
+    cluster.send_proposal(A, &first, None);
+    let mut qc = cluster.qc(&[B, C, D], &first);
+    let second = cluster.block_of_version(2, B, view(2), 2, 6, &qc, Vec::new());
+    cluster.send_proposal(A, &second, None);
+    assert_eq!(cluster.nodes[A].alarms, [Alarm::VersionUnknown(activation)]);
+    cluster.nodes[A].asked.clear();
+    let mut parent = second;
+    for number in 3..30 {
+        qc = cluster.qc(&[B, C, D], &parent);
+        cluster.send_certificate(A, Certificate::Qc(qc.clone()));
+        cluster.send_block(A, &parent);
+        parent = cluster.block_of_version(2, B, view(number), number, 4 + number, &qc, Vec::new());
+    }
+    cluster.pass(&[A], 1_000);
+    assert_eq!(cluster.nodes[A].disk.blocks.len(), 2, "what was here when it stopped");
+    assert_eq!(cluster.nodes[A].asked, []);
+
+    // What was decided before still becomes final.
+    let cert = cluster.commit_cert(&[B, C, D], &first);
+    cluster.send_certificate(A, Certificate::Commit(cert));
+    assert_eq!(cluster.committed_by(A), [first.id()]);
 }
 
 #[test]

@@ -301,6 +301,11 @@ impl Stored {
                     self.add_batch(StoredBatch::Own(header, Arc::clone(&records)));
                     accepted.push((header, records));
                 }
+                for header in persist.lapsed_batches {
+                    if let Some(all) = self.batches.get_mut(&(header.author, header.lane_seq)) {
+                        all.retain(|batch| *batch.header() != header);
+                    }
+                }
                 for block in persist.blocks {
                     self.add_block(block);
                 }

@@ -214,6 +214,7 @@ impl Cluster {
             disk.closed.extend(persist.closed);
             disk.blocks.extend(persist.blocks.into_iter().map(|block| (block.id(), block)));
             disk.batches.extend(persist.batches);
+            disk.batches.retain(|batch| !persist.lapsed_batches.contains(batch.header()));
             for (header, records) in persist.own_batches {
                 let batch = self.batch(header, records);
                 self.nodes[node].disk.batches.push(Arc::new(batch));
@@ -311,7 +312,7 @@ impl Cluster {
         let (era, view, block) = (block.header().era, block.header().view, block.id());
         let vote = CommitVote { era, view, block, exec };
         let signature = self.signature(node, &vote.signed_bytes(&self.genesis.chain_id()));
-        SignedCommitVote { vote, signer: index(node), signature }
+        SignedCommitVote { vote, signer: self.place(era, node), signature }
     }
 
     pub(crate) fn timeout(
@@ -325,7 +326,7 @@ impl Cluster {
         let signature = self.signature(node, &timeout.signed_bytes(&self.genesis.chain_id()));
         SignedTimeout {
             timeout,
-            signer: index(node),
+            signer: self.place(timeout.era, node),
             signature,
             high_qc: high_qc.clone(),
             entry_tc,
@@ -348,12 +349,38 @@ impl Cluster {
     }
 
     pub(crate) fn commit_cert(&mut self, signers: &[usize], block: &Block) -> CommitCert {
-        let votes: Vec<_> = signers.iter().map(|node| self.commit_vote(*node, block)).collect();
+        let mut votes: Vec<_> = signers.iter().map(|node| self.commit_vote(*node, block)).collect();
+        votes.sort_by_key(|vote| vote.signer);
         CommitCert {
             vote: votes[0].vote,
-            signers: SignerSet::of(4, signers.iter().map(|node| index(*node))),
+            signers: SignerSet::of(4, votes.iter().map(|vote| vote.signer)),
             signatures: votes.iter().map(|vote| vote.signature).collect(),
         }
+    }
+
+    /// Ends the era of the head of `node` in favour of `next`: these signers
+    /// commit a block on that head.
+    pub(crate) fn end_era(&mut self, node: usize, signers: &[usize], next: &[usize]) -> Block {
+        let status = self.nodes[node].replica.status();
+        let (era, height) = (status.era, status.height.next().get());
+        let root = Qc::root(era, status.block, 4);
+        let block = self.block(B, view(1), height, 5 * height, &root, Vec::new());
+        let next_committee = Some(Self::committee(next));
+        let decisions = Decisions { next_committee, activation: None };
+        self.decisions.insert(block.id(), decisions);
+        self.send_block(node, &block);
+        let cert = self.commit_cert(signers, &block);
+        self.send_certificate(node, Certificate::Commit(cert));
+        assert_eq!(self.nodes[node].replica.status().era, era.next());
+        block
+    }
+
+    /// The place of a node in the committee of an era; where it has none, one
+    /// that peers refuse.
+    fn place(&self, era: Era, node: usize) -> ValidatorIndex {
+        let known = self.verifier.chain().era(era).ok();
+        let place = known.and_then(|known| known.committee.index_of(&self.key(node)));
+        place.unwrap_or_else(|| index(node))
     }
 
     /// A timeout certificate of signers with their high QCs.
@@ -478,6 +505,12 @@ impl Cluster {
 
     pub(crate) fn send_certificate(&mut self, to: usize, certificate: Certificate) {
         let input = Input::Certificate(self.verifier.certificate(certificate).expect("verified"));
+        self.step(to, input);
+    }
+
+    /// A certified block, as an answer brings it.
+    pub(crate) fn send_block(&mut self, to: usize, block: &Block) {
+        let input = Input::Block(self.verifier.block(block.clone()).expect("verified"));
         self.step(to, input);
     }
 

@@ -80,7 +80,7 @@ bugs! {
     EraEndsOnQc = "era-ends-on-qc",
     /// The next era starts from the filler that was certified.
     EraStartsOnFiller = "era-starts-on-filler",
-    /// Blocks are built on one that may close the era, before it is executed.
+    /// A vote for a block on one that may close the era, before that is executed.
     UnexecutedParent = "unexecuted-parent",
     /// After a restart the end of an era is forgotten.
     EndedEraForgotten = "ended-era-forgotten",
