@@ -1,10 +1,11 @@
 //! What goes into the engine and what comes out: its whole boundary.
 
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
-use bizra_types::block::{Block, Header, Reveal, SignedProposal};
+use bizra_types::block::{Block, FinalHeader, Header, Reveal, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
+use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{
     BatchAck, BatchHint, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
@@ -12,7 +13,7 @@ use bizra_types::message::{
 use bizra_types::numbers::{
     Era, Height, LaneSeq, ProtocolVersion, TimestampMs, ValidatorIndex, View,
 };
-use bizra_types::verify::{From, Verified};
+use bizra_types::verify::{Chain, EraContext, From, Verified};
 use bizra_types::vrf::VrfInput;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -183,9 +184,10 @@ pub struct Effects {
 /// What must be on disk before anything is sent.
 #[derive(Clone, Debug, Default)]
 pub struct Persist {
-    /// The safety records that changed, ascending by era: one, but two where
-    /// an era ends. Those of earlier eras stay on disk.
-    pub safety: Vec<SafetyRecord>,
+    /// The safety records that changed, each under the key that signs by it,
+    /// ascending by era: one, but two where an era ends. Those of earlier eras
+    /// and of other keys stay on disk.
+    pub safety: Vec<(PublicKey, SafetyRecord)>,
     /// What ended the era before, in the write that begins the next one.
     pub closed: Vec<ClosedEra>,
     /// Blocks that were voted for or certified.
@@ -203,9 +205,10 @@ impl Persist {
     /// Adds what the next step wants on disk, so that one write does for both.
     pub fn join(&mut self, next: Self) {
         let Self { safety, closed, blocks, batches, own_batches, lapsed_batches } = next;
-        for record in safety {
-            self.safety.retain(|earlier| earlier.era != record.era);
-            self.safety.push(record);
+        for (key, record) in safety {
+            let is_older = |it: &(PublicKey, SafetyRecord)| (it.0, it.1.era) == (key, record.era);
+            self.safety.retain(|earlier| !is_older(earlier));
+            self.safety.push((key, record));
         }
         self.closed.extend(closed);
         self.blocks.extend(blocks);
@@ -442,9 +445,16 @@ pub enum Alarm {
         /// The view in which the key signed.
         view: View,
     },
-    /// This validator has no safety record: its disk was emptied, so it cannot
-    /// know what it signed. It signs nothing; its key must be rotated.
-    NoSafetyRecord,
+    /// This validator's key has a seat in the era, and its record of the last
+    /// era in which it had one is not on disk, or it never had a seat and there
+    /// is no record that says so: it cannot know what it signed. It signs
+    /// nothing with that key, in no era; the key must be rotated.
+    NoSafetyRecord {
+        /// The era.
+        era: Era,
+        /// The key.
+        key: PublicKey,
+    },
     /// The next block follows a version of the protocol that this program does
     /// not know: it can neither judge nor execute it, and waits to be replaced.
     VersionUnknown(Activation),
@@ -475,16 +485,110 @@ pub enum Evidence {
 /// What a node has on disk when it starts.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// The safety records, at most one of an era. A validator without any
-    /// signs nothing: a key that never signed begins with [`SafetyRecord::new`].
-    pub safety: Vec<SafetyRecord>,
+    /// The safety records, each with its key, at most one of a key and an era.
+    /// A key signs nothing without that of the last era in which it had a seat;
+    /// one that never had a seat begins with [`SafetyRecord::new`].
+    pub safety: Vec<(PublicKey, SafetyRecord)>,
     /// The committed head.
     pub root: Root,
-    /// Eras that ended. One may be that of the head, if it ended and the
-    /// commit of its last block was lost.
+    /// Eras that ended: all before that of the head. One more may be that of
+    /// the head, if it ended and the commit of its last block was lost; and that
+    /// may lack if the commit was written and what ended the era was lost.
     pub closed: Vec<ClosedEra>,
     /// Blocks that were voted for or certified and are not final.
     pub blocks: Vec<Block>,
     /// Batches that no final block cites.
     pub batches: Vec<Arc<SignedBatch>>,
+}
+
+/// Why a replica cannot start from what is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// Without the end of every era before that of the head it is not known who
+    /// orders the blocks after the head.
+    #[error("the head is followed by era {head}, and how era {ended} ended is not on disk")]
+    EndUnknown {
+        /// The era that the next block belongs to.
+        head: Era,
+        /// The earlier era whose end is missing.
+        ended: Era,
+    },
+}
+
+impl Root {
+    /// What made the head final, such that it can be sent and proven by: with
+    /// the header of the filler, if it was one. None at genesis.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        let cert = self.cert.clone()?;
+        Some(match self.opening.as_ref().and_then(|opening| opening.filler) {
+            Some(header) => Certificate::Filler(cert, header),
+            None => Certificate::Commit(cert),
+        })
+    }
+
+    /// The head as nodes gossip it. None at genesis, and of a block that has no
+    /// certificate of its own, because a filler of it was certified.
+    #[must_use]
+    pub fn final_header(&self) -> Option<FinalHeader> {
+        let commit = self.cert.clone().filter(|cert| cert.vote.block == self.header.id())?;
+        Some(FinalHeader { header: self.header, commit })
+    }
+
+    /// The era that the head closed, if it closed its own.
+    #[must_use]
+    pub fn ended(&self) -> Option<ClosedEra> {
+        let next = Arc::clone(&self.opening.as_ref()?.committee);
+        Some(ClosedEra { era: self.header.era, next, certificate: self.certificate()? })
+    }
+}
+
+impl ClosedEra {
+    /// The block that ended the era, and with which the next one starts.
+    ///
+    /// # Panics
+    /// When the certificate is one that ends no era.
+    #[must_use]
+    pub fn last_block(&self) -> BlockId {
+        match &self.certificate {
+            Certificate::Commit(cert) => cert.vote.block,
+            Certificate::Filler(_, header) => {
+                header.closes.expect("checked with its certificate").block
+            }
+            Certificate::Qc(_) | Certificate::Tc(_) => unreachable!("an era ends by a commit"),
+        }
+    }
+
+    /// The era that began with it, as a verifier takes it in.
+    #[must_use]
+    pub fn opens(&self) -> (Era, EraContext) {
+        let context = EraContext { committee: Arc::clone(&self.next), root: self.last_block() };
+        (self.era.next(), context)
+    }
+}
+
+impl Restored {
+    /// The eras up to the one that follows the head: what a verifier must know
+    /// at the start. Later ones it learns from [`Commit::root`].
+    ///
+    /// # Errors
+    /// When the end of an era before is not on disk.
+    pub fn chain(&self, genesis: &Genesis) -> Result<Chain, StartError> {
+        let last = self.root.ended();
+        let head = last.as_ref().map_or(self.root.header.era, |last| last.era.next());
+        let mut chain = genesis.chain();
+        while chain.newest() < head {
+            let ended = chain.newest();
+            let closed = self.closed.iter().chain(&last).find(|closed| closed.era == ended);
+            let (era, context) = closed.ok_or(StartError::EndUnknown { head, ended })?.opens();
+            chain.add_era(era, context);
+        }
+        Ok(chain)
+    }
+
+    /// The end of an era that the head tells of, and that was lost in the crash
+    /// with the write that was to begin the next: nothing was signed in that.
+    pub(crate) fn lost_end(&self) -> Option<ClosedEra> {
+        self.root.ended().filter(|last| self.closed.iter().all(|closed| closed.era != last.era))
+    }
 }

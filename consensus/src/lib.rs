@@ -135,7 +135,8 @@ mod votes;
 
 pub use effects::{
     Activation, Alarm, Ask, ClosedEra, Commit, Decisions, Effects, Evidence, Execute, Input, Now,
-    Opening, Outgoing, Persist, Recipients, Restored, Root, SafetyRecord, Send, Time, Versions,
+    Opening, Outgoing, Persist, Recipients, Restored, Root, SafetyRecord, Send, StartError, Time,
+    Versions,
 };
 pub use replica::{Replica, ReplicaConfig, Status};
 pub use schedule::{EpochState, Schedule};

@@ -4,7 +4,7 @@
 use crate::block_tree::{BlockTree, Body, Execution, LaneHeads, Node, Parent};
 use crate::effects::{
     Activation, Alarm, Ask, ClosedEra, Commit, Decisions, Effects, Evidence, Execute, Input, Now,
-    Opening, Outgoing, Recipients, Restored, Root, SafetyRecord, Send, Time, Versions,
+    Opening, Outgoing, Recipients, Restored, Root, SafetyRecord, Send, StartError, Time, Versions,
 };
 use crate::lanes::{Accepted, CitationLimits, Lanes, MissingBatches, Resolution};
 use crate::pacemaker::Pacemaker;
@@ -105,8 +105,9 @@ pub struct Replica {
     closed: BTreeMap<Era, ClosedEra>,
     /// Safety records of eras after this one: the commit that ended this era
     /// was lost and comes again, and nothing may be signed before.
-    later: BTreeMap<Era, SafetyRecord>,
-    has_record: bool,
+    later: BTreeMap<(Era, PublicKey), SafetyRecord>,
+    /// Keys of this node of which it is not known any more what they signed.
+    lost_keys: BTreeSet<PublicKey>,
     /// The last batch of each of our keys as of its last era: a lane goes on
     /// with its key.
     last_batches: BTreeMap<PublicKey, (LaneSeq, BatchDigest)>,
@@ -225,15 +226,21 @@ fn last_batches(
     last_batches
 }
 
-/// The block that became final by what closed an era.
-fn closing_block(certificate: &Certificate) -> BlockId {
-    match certificate {
-        Certificate::Commit(cert) => cert.vote.block,
-        Certificate::Filler(_, header) => {
-            header.closes.expect("checked with its certificate").block
-        }
-        Certificate::Qc(_) | Certificate::Tc(_) => unreachable!("an era ends by a commit"),
-    }
+/// The keys of this node of which it is not known any more what they signed:
+/// those without the record of the last era in which they had a seat, or without
+/// any. An era counts from the write on that began it, which held the record too.
+fn lost_keys(config: &ReplicaConfig, restored: &Restored) -> BTreeSet<PublicKey> {
+    let is_lost = |key: &PublicKey| {
+        let later = restored.closed.iter().map(|closed| (closed.era.next(), &closed.next));
+        let last = core::iter::once((Era::new(1), &config.genesis.committee))
+            .chain(later)
+            .filter(|(_, committee)| committee.index_of(key).is_some())
+            .map(|(era, _)| era)
+            .max()
+            .unwrap_or_default();
+        !restored.safety.iter().any(|(of, record)| of == key && record.era >= last)
+    };
+    config.keys.iter().copied().filter(is_lost).collect()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -262,35 +269,36 @@ impl Replica {
     /// A replica that goes on from what is on disk, with what must be sent
     /// again: the same messages, never different ones.
     ///
+    /// # Errors
+    /// When it is not on disk how an era before that of the head ended.
+    ///
     /// # Panics
     /// When what was restored contradicts itself.
-    pub fn new(config: &ReplicaConfig, restored: Restored, now: Now) -> (Self, Effects) {
+    pub fn new(
+        config: &ReplicaConfig,
+        restored: Restored,
+        now: Now,
+    ) -> Result<(Self, Effects), StartError> {
         let genesis = &config.genesis;
+        let chain = restored.chain(genesis)?;
+        let era = chain.newest();
+        let context = chain.era(era).expect("the newest is known");
+        let committee = Arc::clone(&context.committee);
+        let lost_keys = lost_keys(config, &restored);
+        let lost_end = restored.lost_end();
         let Restored { safety: records, root, closed, blocks, batches } = restored;
-        let closed: BTreeMap<_, _> =
-            closed.into_iter().map(|closed| (closed.era, closed)).collect();
-        let era = match root.opening {
-            Some(_) => root.header.era.next(),
-            None => root.header.era,
-        };
-        let before = era.previous().and_then(|before| closed.get(&before));
-        let (committee, era_root) = match (&root.opening, before) {
-            (Some(opening), _) => (&opening.committee, root.header.id()),
-            (None, Some(closed)) => (&closed.next, closing_block(&closed.certificate)),
-            (None, None) => (&genesis.committee, genesis.header().id()),
-        };
-        let committee = Arc::clone(committee);
-        let has_record = !records.is_empty();
+        let closed = closed.into_iter().chain(lost_end.clone());
+        let closed: BTreeMap<_, _> = closed.map(|closed| (closed.era, closed)).collect();
         let mut records: BTreeMap<_, _> =
-            records.into_iter().map(|record| (record.era, record)).collect();
-        let later = records.split_off(&era.next());
+            records.into_iter().map(|(key, record)| ((record.era, key), record)).collect();
+        let later = records.split_off(&(era.next(), PublicKey([0; 32])));
         let last_batches = last_batches(config, &root, &batches);
-        let safety = match records.remove(&era) {
+        let key = config.keys.iter().copied().find(|key| committee.index_of(key).is_some());
+        let safety = match key.and_then(|key| records.remove(&(era, key))) {
             Some(record) => Safety::restored(record),
             None => {
-                let key = config.keys.iter().find(|key| committee.index_of(key).is_some());
-                let last_batch = key.and_then(|key| last_batches.get(key)).copied();
-                Safety::begun(Qc::root(era, era_root, committee.size()), last_batch)
+                let last_batch = key.and_then(|key| last_batches.get(&key)).copied();
+                Safety::begun(Qc::root(era, context.root, committee.size()), last_batch)
             }
         };
         let schedule =
@@ -332,7 +340,7 @@ impl Replica {
             chain_next: now.time,
             closed,
             later,
-            has_record,
+            lost_keys,
             last_batches,
             answered: BTreeMap::new(),
             repeat_at: None,
@@ -343,6 +351,7 @@ impl Replica {
             last_leader: Cell::new(None),
         };
         let mut effects = Effects::default();
+        effects.persist.closed.extend(lost_end);
         for batch in &batches {
             let heads = &replica.tree.root().lane_heads;
             let _ = replica.lanes.accept(heads, batch, true);
@@ -363,7 +372,7 @@ impl Replica {
         replica.resend(&mut effects);
         replica.progress(&mut effects);
         replica.finish(&mut effects);
-        (replica, effects)
+        Ok((replica, effects))
     }
 
     /// Handles one input.
@@ -440,6 +449,18 @@ impl Replica {
             && self.me.is_some_and(|(_, key)| self.lanes.can_admit(&key, bytes))
     }
 
+    /// The era that it is in: what places in [`Effects`] mean after a step.
+    #[must_use]
+    pub const fn era(&self) -> Era {
+        self.safety.era()
+    }
+
+    /// Who orders that era.
+    #[must_use]
+    pub const fn committee(&self) -> &Arc<Committee> {
+        &self.committee
+    }
+
     /// The replica's state, for people.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -461,7 +482,7 @@ impl Replica {
             is_quorum_heard: self.pacemaker.is_quorum_heard(self.now.time),
             is_behind: !self.pending_certs.is_empty()
                 || (high.is_none() && !self.is_high_qc_final()),
-            is_stopped: self.is_stopped,
+            is_stopped: self.is_stopped || self.is_amnesiac(),
             lane_bytes: self.me.map_or(0, |(_, key)| self.lanes.own_bytes(&key)),
         }
     }
@@ -1180,14 +1201,16 @@ impl Replica {
         if let (Some((_, key)), Some(last)) = (self.me, self.safety.record().last_batch) {
             self.last_batches.insert(key, last);
         }
-        self.safety = match self.later.remove(&era) {
+        let key = self.seat().map(|(_, key)| key);
+        let record = key.and_then(|key| self.later.remove(&(era, key)));
+        self.later.retain(|(later, _), _| *later > era);
+        self.safety = match record {
             Some(record) => Safety::restored(record),
             None => {
                 let mut root = Qc::root(era, self.tree.root_id(), self.committee.size());
                 if is_planted(Bug::EraStartsOnFiller) {
                     root.vote.block = last.cert.vote.block;
                 }
-                let key = self.seat().map(|(_, key)| key);
                 Safety::begun(root, key.and_then(|key| self.last_batches.get(&key)).copied())
             }
         };
@@ -1223,12 +1246,20 @@ impl Replica {
 
     /// Finds our place in the committee of the era, if we may sign in it.
     fn take_seat(&mut self, effects: &mut Effects) {
-        let seat = self.seat();
-        if seat.is_some() && !self.has_record {
-            self.stop(effects, Alarm::NoSafetyRecord);
+        let era = self.safety.era();
+        let has_ended = self.closed.contains_key(&era) || !self.later.is_empty();
+        self.me = self.seat().filter(|_| !has_ended || is_planted(Bug::EndedEraForgotten));
+        if self.is_amnesiac()
+            && let Some((_, key)) = self.me.take()
+        {
+            effects.alarms.push(Alarm::NoSafetyRecord { era, key });
         }
-        let has_ended = self.closed.contains_key(&self.safety.era()) || !self.later.is_empty();
-        self.me = seat.filter(|_| !has_ended || is_planted(Bug::EndedEraForgotten));
+    }
+
+    /// Whether the key that has our place in this era must not sign, because
+    /// nobody knows what it signed.
+    fn is_amnesiac(&self) -> bool {
+        self.seat().is_some_and(|(_, key)| self.lost_keys.contains(&key))
     }
 
     fn seat(&self) -> Option<(ValidatorIndex, PublicKey)> {
@@ -1600,7 +1631,7 @@ impl Replica {
 
     fn resend(&mut self, effects: &mut Effects) {
         let signs = self.me.is_some() && self.resend_votes(effects);
-        let lanes = self.has_record && self.resend_batches(effects);
+        let lanes = self.resend_batches(effects);
         if signs || lanes {
             self.plan_repeat();
         }
@@ -1643,7 +1674,7 @@ impl Replica {
     fn resend_batches(&self, effects: &mut Effects) -> bool {
         let heads = &self.tree.root().lane_heads;
         let mut again = false;
-        for key in &self.keys {
+        for key in self.keys.iter().filter(|key| !self.lost_keys.contains(key)) {
             let Some((batch, acks)) = self.lanes.oldest_unacknowledged(heads, key) else {
                 continue;
             };
@@ -1968,9 +1999,9 @@ impl Replica {
     /// Puts the changed safety record among what must be durable. A validator
     /// that has lost its records writes none: it would pass for fresh later.
     fn finish(&mut self, effects: &mut Effects) {
-        if self.me.is_some() && self.has_record {
-            let changed = self.safety.take_changed();
-            effects.persist.safety.extend(changed.filter(|_| !is_write_lost(effects)));
+        if let Some((_, key)) = self.me {
+            let changed = self.safety.take_changed().filter(|_| !is_write_lost(effects));
+            effects.persist.safety.extend(changed.map(|record| (key, record)));
         }
     }
 }

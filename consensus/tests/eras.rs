@@ -3,10 +3,13 @@
 
 mod harness;
 
-use bizra_consensus::{Activation, Alarm, Decisions, Input, Recipients};
+use bizra_consensus::{
+    Activation, Alarm, Decisions, Input, Recipients, Replica, ReplicaConfig, Restored, StartError,
+};
 use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::block::Block;
 use bizra_types::certificate::{Certificate, Qc};
+use bizra_types::crypto::PublicKey;
 use bizra_types::hash::BatchDigest;
 use bizra_types::numbers::{Era, Height, LaneSeq, ProtocolVersion, TimestampMs};
 use harness::*;
@@ -28,6 +31,17 @@ fn takes_over(next: &[usize]) -> Decisions {
     Decisions { next_committee: Some(Cluster::committee(next)), activation: None }
 }
 
+/// The alarm of A without its record of an era.
+fn no_record(cluster: &Cluster, era: Era) -> Alarm {
+    Alarm::NoSafetyRecord { era, key: cluster.key(A) }
+}
+
+/// Whether A signs anything within a view timer.
+fn signs(cluster: &mut Cluster) -> bool {
+    cluster.pass(&[A], 5_000);
+    !cluster.timeouts_of(A).is_empty()
+}
+
 fn era_of(cluster: &Cluster, node: usize) -> Era {
     cluster.nodes[node].replica.status().era
 }
@@ -40,14 +54,14 @@ fn a_qc_does_not_end_an_era_and_a_commit_certificate_does() {
     assert_eq!(cluster.commit_votes_of(A).len(), 1);
 
     let cert = cluster.commit_cert(&[B, C, D], &block);
-    let before = cluster.nodes[A].disk.safety[&ERA].clone();
+    let before = cluster.record(A, ERA).clone();
     cluster.send_certificate(A, Certificate::Commit(cert.clone()));
     let status = cluster.nodes[A].replica.status();
     assert_eq!((status.era, status.view, status.block), (NEXT, view(1), block.id()));
     assert_eq!(cluster.committed_by(A), [block.id()]);
+    assert_eq!(*cluster.record(A, ERA), before, "the old record is frozen, not gone");
+    assert_eq!(cluster.record(A, NEXT).high_qc, Qc::root(NEXT, block.id(), 4));
     let disk = &cluster.nodes[A].disk;
-    assert_eq!(disk.safety[&ERA], before, "the old record is frozen, not gone");
-    assert_eq!(disk.safety[&NEXT].high_qc, Qc::root(NEXT, block.id(), 4));
     assert_eq!(disk.closed[0].certificate, Certificate::Commit(cert));
 }
 
@@ -71,7 +85,7 @@ fn a_filler_ends_the_era_and_is_never_final() {
     let certificate = Certificate::Filler(cert, *filler.header());
     let disk = &cluster.nodes[A].disk;
     assert_eq!(disk.closed[0].certificate, certificate);
-    assert_eq!(disk.safety[&NEXT].high_qc, Qc::root(NEXT, block.id(), 4));
+    assert_eq!(cluster.record(A, NEXT).high_qc, Qc::root(NEXT, block.id(), 4));
 
     // That certificate is enough for C, which never saw the filler.
     cluster.send_proposal(C, &block, None);
@@ -182,9 +196,8 @@ fn nothing_of_an_ended_era_is_signed_after_a_restart() {
     let timeouts = cluster.timeouts_of(A);
     assert!(timeouts.iter().any(|timeout| timeout.high_qc == root), "A signs in the new era");
 
-    let disk = &mut cluster.nodes[A].disk;
-    disk.root = None;
-    let record = disk.safety[&NEXT].clone();
+    cluster.nodes[A].disk.root = None;
+    let record = cluster.record(A, NEXT).clone();
     cluster.slow.insert(block.id());
     cluster.restart(A);
     cluster.pass(&[A], 5_000);
@@ -195,7 +208,94 @@ fn nothing_of_an_ended_era_is_signed_after_a_restart() {
     cluster.finish(A, &block);
     assert_eq!(era_of(&cluster, A), NEXT, "what ended the era is on disk too");
     assert_eq!(cluster.nodes[A].replica.status().view, record.current_view);
-    assert_eq!(cluster.nodes[A].disk.safety[&NEXT].last_timeout, record.last_timeout);
+    assert_eq!(cluster.record(A, NEXT).last_timeout, record.last_timeout);
+}
+
+/// The commit that ended the era is durable, the write that was to begin the
+/// next is lost in the crash.
+#[test]
+fn the_last_commit_of_an_era_is_enough_to_begin_the_next() {
+    let mut cluster = Cluster::new(&[D]);
+    cluster.end_era(A, &[B, C, D], &[A, B, E, D]);
+    let key = cluster.key(A);
+    let disk = &mut cluster.nodes[A].disk;
+    disk.safety.remove(&(NEXT, key));
+    let closed = core::mem::take(&mut disk.closed);
+    cluster.restart(A);
+    assert_eq!(cluster.nodes[A].alarms, [], "nothing was signed in that era");
+    assert_eq!(cluster.nodes[A].disk.closed, closed, "it is written again");
+    assert!(signs(&mut cluster));
+    cluster.restart(A);
+    cluster.end_era(A, &[B, E, D], &[A, B, C, D]);
+    assert_eq!(cluster.nodes[A].replica.committee(), &Cluster::committee(&[A, B, C, D]));
+}
+
+/// The head tells who orders the next block only where it ended its era itself.
+#[test]
+fn nobody_starts_without_the_end_of_every_era_before() {
+    let mut cluster = Cluster::new(&[D]);
+    let first = cluster.end_era(A, &[B, C, D], &[A, B, E, D]);
+    let root = Qc::root(NEXT, first.id(), 4);
+    let block = cluster.block(B, view(1), 2, 50, &root, Vec::new());
+    cluster.send_block(A, &block);
+    let cert = cluster.commit_cert(&[B, E, D], &block);
+    cluster.send_certificate(A, Certificate::Commit(cert));
+    assert_eq!(cluster.nodes[A].replica.status().height, Height::new(2));
+    let disk = &mut cluster.nodes[A].disk;
+    let closed = core::mem::take(&mut disk.closed);
+    let config = ReplicaConfig {
+        genesis: cluster.genesis.clone(),
+        keys: vec![cluster.key(A)],
+        version_max: ProtocolVersion::new(1),
+    };
+    let restored = cluster.restored(&cluster.nodes[A].disk);
+    let refused = Replica::new(&config, restored.clone(), cluster.now()).map(|_| ());
+    assert_eq!(refused, Err(StartError::EndUnknown { head: NEXT, ended: ERA }));
+    let restored = Restored { closed, ..restored };
+    assert!(Replica::new(&config, restored, cluster.now()).is_ok());
+}
+
+/// Of a later era, of an earlier one, of another key: what A must have is that
+/// of the last era in which its key had a seat.
+#[test]
+fn only_the_last_record_of_the_very_key_lets_it_sign() {
+    let started = |change: fn(&mut Disk, PublicKey)| {
+        let mut cluster = Cluster::new(&[D]);
+        cluster.end_era(A, &[B, C, D], &[A, B, E, D]);
+        let key = cluster.key(A);
+        change(&mut cluster.nodes[A].disk, key);
+        cluster.restart(A);
+        let alarms = cluster.nodes[A].alarms.clone();
+        let is_refused = alarms == [no_record(&cluster, NEXT)];
+        assert!(is_refused || alarms.is_empty(), "{alarms:?}");
+        assert_eq!(signs(&mut cluster), !is_refused);
+        // In the era after, the key is as unknown as before.
+        cluster.nodes[A].sent.clear();
+        cluster.end_era(A, &[B, E, D], &[A, B, C, D]);
+        assert_eq!(signs(&mut cluster), !is_refused);
+        !is_refused
+    };
+    assert!(started(|_, _| {}));
+    assert!(started(|disk, key| disk.safety.retain(|(era, of), _| (*era, *of) == (NEXT, key))));
+    assert!(!started(|disk, key| disk.safety.retain(|(era, of), _| (*era, *of) == (ERA, key))));
+    assert!(!started(|disk, key| disk.safety.retain(|(_, of), _| *of != key)));
+}
+
+/// Both the commit and the records of the era after are gone: the certificate on
+/// disk tells that it began.
+#[test]
+fn a_record_of_an_era_that_ended_does_not_count_before_its_commit_is_back_either() {
+    let (mut cluster, block, _) = closing(&[D], &[A, B, C, E]);
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    cluster.send_certificate(A, Certificate::Commit(cert));
+    let key = cluster.key(A);
+    let disk = &mut cluster.nodes[A].disk;
+    disk.root = None;
+    disk.safety.remove(&(NEXT, key));
+    cluster.restart(A);
+    assert_eq!(era_of(&cluster, A), NEXT);
+    assert!(!signs(&mut cluster));
+    assert!(cluster.nodes[A].alarms.contains(&no_record(&cluster, NEXT)));
 }
 
 /// The only holder of the certificate leaves the committee with it.
@@ -280,7 +380,7 @@ fn who_leaves_accepts_no_record_once_that_is_certified() {
 fn a_validator_whose_record_is_gone_signs_nothing() {
     let mut cluster = Cluster::new(&[D]);
     cluster.add(A, Disk::default());
-    assert_eq!(cluster.nodes[A].alarms, [Alarm::NoSafetyRecord]);
+    assert_eq!(cluster.nodes[A].alarms, [no_record(&cluster, ERA)]);
     let root = cluster.root_qc();
     let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
     cluster.send_proposal(A, &block, None);
@@ -295,7 +395,7 @@ fn a_validator_whose_record_is_gone_signs_nothing_after_another_restart_either()
     cluster.add(A, Disk::default());
     assert!(cluster.nodes[A].disk.safety.is_empty());
     cluster.restart(A);
-    assert_eq!(cluster.nodes[A].alarms, [Alarm::NoSafetyRecord]);
+    assert_eq!(cluster.nodes[A].alarms, [no_record(&cluster, ERA)]);
     cluster.pass(&[A], 5_000);
     assert!(cluster.nodes[A].sent.is_empty(), "{:?}", cluster.nodes[A].sent);
 }

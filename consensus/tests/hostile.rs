@@ -193,7 +193,8 @@ fn follower_sends_nothing() {
         blocks: Vec::new(),
         batches: Vec::new(),
     };
-    let (mut follower, _) = Replica::new(&config, restored, cluster.now());
+    let (mut follower, _) =
+        Replica::new(&config, restored, cluster.now()).expect("there is but one era");
     let records: Arc<[BatchRecord]> =
         Arc::from([BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: vec![7; 10].into() }]);
     let header =

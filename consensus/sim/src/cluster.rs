@@ -18,6 +18,7 @@ use crate::wan::Finality;
 use bizra_consensus::{Decisions, Input, Root, SafetyRecord};
 use bizra_types::batch::BatchRecord;
 use bizra_types::certificate::Qc;
+use bizra_types::crypto::PublicKey;
 use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BlockId, ExecHash, Hash};
 use bizra_types::message::SignedVote;
@@ -392,10 +393,11 @@ impl Cluster {
         let root = Root::genesis(keyring.genesis(), ledger::genesis_exec());
         let root_qc = Qc::root(Era::new(1), root.header.id(), options.validators);
         let fresh = SafetyRecord::new(root_qc, None);
-        let nodes = (0..size).map(|_| {
+        let nodes = (0..size).map(|node| {
             let drift_ppm = i64::try_from(rng.below(400)).expect("a small number") - 200;
             let clock = Clock::new(0, rng.below(1 << 40), drift_ppm, START_MS, 0);
-            Node::new(Disk::new(root.clone(), fresh.clone()), clock)
+            let keys = keyring.members().keys(node);
+            Node::new(Disk::new(root.clone(), &keys, &fresh), clock)
         });
         let nodes = nodes.collect();
         let are_reveals_needed = liars.values().any(Liar::needs_reveals);
@@ -647,7 +649,10 @@ impl Cluster {
         let is_aware = match self.weakness {
             Weakness::None => true,
             Weakness::OldProgram(node) => self.oracles.is_aware_of_version(node),
-            Weakness::Amnesia(node) => !is_member(node) || self.oracles.is_aware_of_amnesia(node),
+            Weakness::Amnesia(node) => {
+                let seat = self.keyring.members().seat(era, node);
+                seat.is_none_or(|(_, key)| self.oracles.is_aware_of_amnesia(&key))
+            }
         };
         is_aware && (!self.is_changing || members.all(|node| self.oracles.votes_in(node, era)))
     }
@@ -899,7 +904,7 @@ impl Cluster {
         }
         self.note(9, 0, self.faults_injected, || format!("fault: {fault:?}"));
         if let Weakness::Amnesia(node) = self.weakness
-            && !self.oracles.is_amnesiac(node)
+            && !self.oracles.is_anybody_amnesiac()
             && self.change_rng.chance(AMNESIA_PER_MILLION)
         {
             self.forget(node)?;
@@ -948,7 +953,8 @@ impl Cluster {
         *self.fault_kinds.entry(kind).or_default() += 1;
     }
 
-    /// A node dies, and its disk comes back without safety records.
+    /// A node dies, and its disk comes back without safety records: without any,
+    /// or without those since some era, as from an export.
     fn forget(&mut self, node: usize) -> Checked {
         self.note(14, node, 0, || "loses its safety records".to_string());
         self.count(FaultKind::Amnesia);
@@ -956,8 +962,18 @@ impl Cluster {
             let survivors = self.nodes[node].disk.unsynced();
             self.kill_for(node, survivors, AMNESIA_DOWN_MICROS)?;
         }
-        self.nodes[node].disk.restore_safety(BTreeMap::new());
-        self.oracles.on_amnesia(node);
+        let all = self.nodes[node].disk.stored().safety.clone();
+        let newest = all.last_key_value().map(|((era, _), _)| *era).unwrap_or_default();
+        let from = Era::new(self.change_rng.below(newest.get() + 1));
+        let mut kept = all.clone();
+        kept.retain(|(era, _), _| *era < from);
+        let mut lost = self.keyring.members().keys(node);
+        lost.retain(|key| {
+            let last = |(era, of): &(Era, PublicKey)| (of == key).then_some(*era);
+            all.keys().filter_map(last).max() != kept.keys().filter_map(last).max()
+        });
+        self.nodes[node].disk.restore_safety(kept);
+        self.oracles.on_amnesia(lost);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use bizra_consensus::{Ask, ClosedEra, Commit, Persist, Restored, Root, SafetyRecord};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::{Certificate, CommitCert};
+use bizra_types::certificate::Certificate;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId};
 use bizra_types::numbers::{Era, Height, LaneSeq};
@@ -51,7 +51,7 @@ pub(crate) type Chain = (Vec<(Block, Vec<Arc<SignedBatch>>)>, Certificate);
 #[derive(Debug)]
 pub(crate) struct Stored {
     /// The safety records, each under its era.
-    pub(crate) safety: BTreeMap<Era, SafetyRecord>,
+    pub(crate) safety: BTreeMap<(Era, PublicKey), SafetyRecord>,
     /// What ended earlier eras.
     pub(crate) closed: BTreeMap<Era, ClosedEra>,
     pub(crate) root: Root,
@@ -81,11 +81,11 @@ pub(crate) struct Disk {
 pub(crate) type Accepted = (BatchHeader, Arc<[BatchRecord]>);
 
 impl Disk {
-    /// The disk of a node that never ran, with the record of a key that never
+    /// The disk of a node that never ran, with the records of keys that never
     /// signed.
-    pub(crate) fn new(root: Root, fresh: SafetyRecord) -> Self {
+    pub(crate) fn new(root: Root, keys: &[PublicKey], fresh: &SafetyRecord) -> Self {
         let stored = Stored {
-            safety: BTreeMap::from([(fresh.era, fresh)]),
+            safety: keys.iter().map(|key| ((fresh.era, *key), fresh.clone())).collect(),
             closed: BTreeMap::new(),
             root,
             blocks: BTreeMap::new(),
@@ -177,7 +177,7 @@ impl Disk {
     }
 
     /// Puts old safety records back, or none, which no disk may do.
-    pub(crate) fn restore_safety(&mut self, safety: BTreeMap<Era, SafetyRecord>) {
+    pub(crate) fn restore_safety(&mut self, safety: BTreeMap<(Era, PublicKey), SafetyRecord>) {
         self.stored.safety = safety;
     }
 
@@ -229,7 +229,7 @@ impl Stored {
         };
         let batches = self.batches.values().flatten().filter(|batch| uncited(batch.header()));
         Restored {
-            safety: self.safety.values().cloned().collect(),
+            safety: self.safety.iter().map(|((_, key), it)| (*key, it.clone())).collect(),
             root: self.root.clone(),
             closed: self.closed.values().cloned().collect(),
             blocks: self.blocks.values().cloned().collect(),
@@ -309,8 +309,8 @@ impl Stored {
                 for block in persist.blocks {
                     self.add_block(block);
                 }
-                for safety in persist.safety {
-                    self.safety.insert(safety.era, safety);
+                for (key, safety) in persist.safety {
+                    self.safety.insert((safety.era, key), safety);
                 }
                 for closed in persist.closed {
                     self.closed.insert(closed.era, closed);
@@ -346,20 +346,12 @@ impl Stored {
                 ranges.push((citation.author, before.unwrap_or_default(), citation.up_to_seq));
             }
             self.heights.insert(block.id(), block.header().height);
-            let cert = (number == last).then(|| certificate(&commit.cert, &commit.root));
+            let cert = commit.root.certificate().filter(|_| number == last);
             self.chain.push(Final { block, ranges, cert });
         }
         let height = commit.root.header.height;
         self.root = commit.root;
         self.blocks.retain(|_, block| block.header().height > height);
-    }
-}
-
-/// What makes a root final, such that it can be sent.
-pub(crate) fn certificate(cert: &CommitCert, root: &Root) -> Certificate {
-    match root.opening.as_ref().and_then(|opening| opening.filler) {
-        Some(header) => Certificate::Filler(cert.clone(), header),
-        None => Certificate::Commit(cert.clone()),
     }
 }
 
@@ -402,19 +394,25 @@ mod tests {
     }
 
     fn persist_of(view: u64, keyring: &Keyring) -> Write {
-        let safety = vec![record_of(view, keyring)];
+        let safety = vec![(key(keyring), record_of(view, keyring))];
         Write::Persist(Persist { safety, ..Persist::default() })
     }
 
+    fn key(keyring: &Keyring) -> PublicKey {
+        keyring.members().keys(0)[0]
+    }
+
     fn view(disk: &Disk) -> u64 {
-        disk.stored().safety[&ERA].current_view.get()
+        let records: Vec<_> = disk.stored().safety.values().collect();
+        assert_eq!(records.len(), 1);
+        records[0].current_view.get()
     }
 
     #[test]
     fn a_crash_loses_what_was_not_synced_from_the_end() {
         let keyring = Keyring::new(1, 4, Parameters::default(), false);
         let root = Root::genesis(keyring.genesis(), ExecHash::ZERO);
-        let mut disk = Disk::new(root, record_of(1, &keyring));
+        let mut disk = Disk::new(root, &[key(&keyring)], &record_of(1, &keyring));
         disk.write(persist_of(2, &keyring));
         assert!(disk.start_sync());
         disk.write(persist_of(3, &keyring));
@@ -432,7 +430,7 @@ mod tests {
     fn a_full_disk_ends_its_sync_and_keeps_nothing_of_what_comes_after() {
         let keyring = Keyring::new(1, 4, Parameters::default(), false);
         let root = Root::genesis(keyring.genesis(), ExecHash::ZERO);
-        let mut disk = Disk::new(root, record_of(1, &keyring));
+        let mut disk = Disk::new(root, &[key(&keyring)], &record_of(1, &keyring));
         disk.write(persist_of(2, &keyring));
         assert!(disk.start_sync());
         disk.set_full(true);

@@ -8,7 +8,7 @@
 use crate::byzantine::{Letter, Liar, Parcel};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Event, Sabotage, Weakness};
-use crate::disk::{self, Accepted, Disk, Stored, Write, asked_peer};
+use crate::disk::{Accepted, Disk, Stored, Write, asked_peer};
 use crate::faults::{AtSync, CrashPoint};
 use crate::keys::{Keyring, index};
 use crate::ledger::{self, NEXT_VERSION};
@@ -21,6 +21,7 @@ use bizra_consensus::{
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{SignedProposal, proposal_bytes};
 use bizra_types::certificate::Certificate;
+use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BlockId, ChainId, ExecHash};
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
 use bizra_types::numbers::{Era, ValidatorIndex, View};
@@ -41,6 +42,9 @@ const END_ASK_MICROS: u64 = 50_000;
 /// A member tells each node without a seat of so many in a million of its
 /// final heads.
 const GOSSIP_PER_MILLION: u64 = 300_000;
+/// So many of a million commits that end an era are written before what the
+/// same step wants synced.
+const COMMIT_FIRST_PER_MILLION: u64 = 500_000;
 /// How often a replica may want to be woken at one instant.
 const WAKES_AT_ONCE_MAX: u32 = 100;
 /// Height from which [`Sabotage::OtherExec`] executes to something else.
@@ -76,7 +80,7 @@ pub(crate) struct Node {
     end_ask_micros: u64,
     replica: Option<Replica>,
     /// The safety records with which the process started.
-    first_safety: BTreeMap<Era, SafetyRecord>,
+    first_safety: BTreeMap<(Era, PublicKey), SafetyRecord>,
     execs: BTreeMap<BlockId, ExecHash>,
     outbox: VecDeque<Output>,
     wake_at: Option<u64>,
@@ -135,7 +139,8 @@ impl Cluster {
             keys: keyring.members().keys(node),
             version_max: if is_old { keyring.genesis().protocol_version } else { NEXT_VERSION },
         };
-        let (replica, effects) = Replica::new(&config, restored, now);
+        let (replica, effects) =
+            Replica::new(&config, restored, now).expect("a disk keeps the ends of eras");
         this.replica = Some(replica);
         self.carry_out(node, effects)
     }
@@ -303,18 +308,26 @@ impl Cluster {
             return self.crash(node, point, survivors, down_micros);
         }
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
-        for safety in &persist.safety {
-            self.oracles.on_safety(node, safety)?;
+        for (key, safety) in &persist.safety {
+            self.oracles.on_safety(node, *key, safety)?;
         }
         for closed in &persist.closed {
             self.oracles.on_closed(node, closed)?;
         }
         self.oracles.on_decided(node, &send)?;
+        // Commits are written elsewhere: the first of an era may be on disk
+        // before that is which ended the one before.
+        let ends_era = commit.iter().any(|commit| commit.root.opening.is_some());
+        let is_late = ends_era && self.change_rng.chance(COMMIT_FIRST_PER_MILLION);
         let this = &mut self.nodes[node];
-        if !persist.is_empty() {
-            this.disk.write(Write::Persist(persist));
+        let mut after_write = this.disk.written();
+        let mut late_persist = None;
+        if is_late {
+            after_write += commit.len() as u64 + 1;
+            late_persist = Some(persist);
+        } else if !persist.is_empty() {
+            after_write = this.disk.write(Write::Persist(persist));
         }
-        let after_write = this.disk.written();
         if let Some(last) = commit.last().filter(|commit| commit.root.opening.is_some()) {
             this.era = last.root.header.era.next();
         }
@@ -330,6 +343,9 @@ impl Cluster {
             self.learn(node, &commit)?;
             self.note_final(node, &commit);
             self.nodes[node].disk.write(Write::Commit(Box::new(commit)));
+        }
+        if let Some(persist) = late_persist {
+            self.nodes[node].disk.write(Write::Persist(persist));
         }
         for alarm in &alarms {
             self.oracles.on_alarm(node, alarm)?;
@@ -362,7 +378,7 @@ impl Cluster {
             .collect();
         for peer in without_seat {
             if self.change_rng.chance(GOSSIP_PER_MILLION) {
-                let certificate = disk::certificate(&commit.cert, root);
+                let certificate = root.certificate().expect("it was committed");
                 let certificate = self.keyring.verifier().certificate(certificate);
                 let certificate = certificate.expect("judged with the commit");
                 let message = Arc::new(Message::of(Input::Certificate(certificate)));

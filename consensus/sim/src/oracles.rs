@@ -80,7 +80,7 @@ pub enum Invariant {
     /// A block follows the version in force at its height, and a program that
     /// does not know the version commits no such block.
     Version,
-    /// A validator without safety records signs nothing.
+    /// A key without the last of its safety records signs nothing.
     Amnesia,
     /// A safety record only grows, each signature it grants is allowed by the
     /// record before, and it holds the certificate by which its view was entered.
@@ -216,7 +216,7 @@ pub(crate) struct Oracles {
     /// Height to which each node has committed since it started.
     committed: Vec<usize>,
     /// The records of each node by their eras, as of the last step.
-    safety: Vec<BTreeMap<Era, SafetyRecord>>,
+    safety: Vec<BTreeMap<(Era, PublicKey), SafetyRecord>>,
     /// The last era that each node has handed over from.
     ended: Vec<Option<Era>>,
     version: ProtocolVersion,
@@ -224,7 +224,7 @@ pub(crate) struct Oracles {
     /// Nodes that said that they do not know a version.
     aware_of_version: BTreeSet<usize>,
     /// Nodes that have lost their records, and whether they said so.
-    amnesiacs: BTreeMap<usize, bool>,
+    amnesiacs: BTreeMap<PublicKey, bool>,
     fates: Vec<Fate>,
     accepted: usize,
     finals: usize,
@@ -325,14 +325,14 @@ impl Oracles {
         votes.range((era, View::ZERO)..(era.next(), View::ZERO)).next().is_some()
     }
 
-    /// Whether a node has lost its safety records.
-    pub(crate) fn is_amnesiac(&self, node: usize) -> bool {
-        self.amnesiacs.contains_key(&node)
+    /// Whether a node has lost safety records.
+    pub(crate) fn is_anybody_amnesiac(&self) -> bool {
+        !self.amnesiacs.is_empty()
     }
 
-    /// Whether a node that lost its safety records, if it did, said so.
-    pub(crate) fn is_aware_of_amnesia(&self, node: usize) -> bool {
-        self.amnesiacs.get(&node).is_none_or(|is_aware| *is_aware)
+    /// Whether it was said that a key lost its safety records, if it did.
+    pub(crate) fn is_aware_of_amnesia(&self, key: &PublicKey) -> bool {
+        self.amnesiacs.get(key).is_none_or(|is_aware| *is_aware)
     }
 
     /// Whether a node said that it does not know the version in force, if
@@ -498,14 +498,14 @@ impl Oracles {
     pub(crate) fn on_start(&mut self, node: usize, stored: &Stored) {
         self.committed[node] = height_number(stored.root.header.height.get());
         self.safety[node].clone_from(&stored.safety);
-        self.ended[node] = stored.closed.last_key_value().map(|(era, _)| *era);
+        let closed = stored.closed.last_key_value().map(|(era, _)| *era);
+        self.ended[node] = closed.max(stored.root.ended().map(|ended| ended.era));
         self.heard.retain(|(hearer, ..), _| *hearer != node);
     }
 
-    /// A disk loses its safety records.
-    pub(crate) fn on_amnesia(&mut self, node: usize) {
-        self.safety[node].clear();
-        self.amnesiacs.insert(node, false);
+    /// A disk loses the last safety records of these keys.
+    pub(crate) fn on_amnesia(&mut self, keys: Vec<PublicKey>) {
+        self.amnesiacs.extend(keys.into_iter().map(|key| (key, false)));
     }
 
     // ---- what a step decides ----
@@ -537,7 +537,7 @@ impl Oracles {
 
     /// [`Invariant::SafetyRecord`] and [`Invariant::Certificates`]: the rules of
     /// voting, on two records in a row.
-    pub(crate) fn on_safety(&mut self, node: usize, new: &SafetyRecord) -> Checked {
+    pub(crate) fn on_safety(&mut self, node: usize, key: PublicKey, new: &SafetyRecord) -> Checked {
         if self.liars.contains(&node) {
             return Ok(());
         }
@@ -545,7 +545,7 @@ impl Oracles {
         self.require(self.ended[node] < Some(era), Invariant::EndedEra, || {
             format!("node {node} has ended era {era} and changes its record: {new:?}")
         })?;
-        let old = self.safety[node].insert(era, new.clone());
+        let old = self.safety[node].insert((era, key), new.clone());
         let Some(old) = old else { return Ok(()) };
         let wrong = |rule: &str| format!("node {node}: {rule}\nbefore {old:?}\nafter {new:?}");
         let require =
@@ -903,8 +903,8 @@ impl Oracles {
             // Whoever should know it must commit after healing.
             self.aware_of_version.insert(node);
             return Ok(());
-        } else if let Some(is_aware) = self.amnesiacs.get_mut(&node)
-            && matches!(alarm, Alarm::NoSafetyRecord)
+        } else if let Alarm::NoSafetyRecord { key, .. } = alarm
+            && let Some(is_aware) = self.amnesiacs.get_mut(key)
         {
             *is_aware = true;
             return Ok(());
@@ -1116,16 +1116,18 @@ impl Oracles {
             self.on_lie_sent(node, input);
             return Ok(());
         }
-        let is_signed = matches!(
-            input,
-            Input::Proposal(_)
-                | Input::Vote(_)
-                | Input::CommitVote(_)
-                | Input::Timeout(_)
-                | Input::Batch(_)
-        );
-        self.require(!is_signed || !self.is_amnesiac(node), Invariant::Amnesia, || {
-            format!("node {node} has lost its safety records and signs {input:?}")
+        let of = |era| self.members.seat(era, node).map(|(_, key)| key);
+        let key = match input {
+            Input::Proposal(it) => of(it.get().block.header().era),
+            Input::Vote(it) => of(it.get().vote.era),
+            Input::CommitVote(it) => of(it.get().vote.era),
+            Input::Timeout(it) => of(it.get().timeout.era),
+            Input::Batch(it) => Some(it.get().header().author),
+            _ => None,
+        };
+        let is_lost = key.is_some_and(|key| self.amnesiacs.contains_key(&key));
+        self.require(!is_lost, Invariant::Amnesia, || {
+            format!("node {node} has lost the safety records of {key:?} and signs {input:?}")
         })?;
         match input {
             Input::Proposal(it) => self.on_proposal_sent(node, &it.get().block, disk),
@@ -1314,7 +1316,8 @@ impl Oracles {
         disk: &'a Disk,
         era: Era,
     ) -> Result<Option<&'a SafetyRecord>, Box<Breach>> {
-        let record = disk.stored().safety.get(&era);
+        let seat = self.members.seat(era, node);
+        let record = seat.and_then(|(_, key)| disk.stored().safety.get(&(era, key)));
         self.synced(node, record.is_some(), era)?;
         Ok(record)
     }
@@ -1590,7 +1593,7 @@ mod tests {
         assert_eq!(world.oracles.on_closed(1, &closed), Ok(()));
         let found = broken(world.oracles.on_decided(1, &send(ERA)));
         assert_eq!(found, Some(Invariant::EndedEra));
-        let found = broken(world.oracles.on_safety(1, &record(5, 4)));
+        let found = broken(world.oracles.on_safety(1, key_of(1), &record(5, 4)));
         assert_eq!(found, Some(Invariant::EndedEra));
         assert_eq!(world.oracles.on_decided(1, &send(ERA.next())), Ok(()));
         assert_eq!(world.oracles.on_decided(2, &send(ERA)), Ok(()), "another node");
@@ -1600,12 +1603,14 @@ mod tests {
     fn a_signature_without_safety_records_is_seen() {
         let mut world = World::new();
         let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
-        let disk = Disk::new(root, SafetyRecord { last_voted: Some(vote(5)), ..record(5, 4) });
+        let key = key_of(1);
+        let voted = SafetyRecord { last_voted: Some(vote(5)), ..record(5, 4) };
+        let disk = Disk::new(root, &[key], &voted);
         world.oracles.muted = vec![Invariant::PersistBeforeSend];
         let sent = signed(&mut world, 1, vote(5));
         let input = Input::Vote(world.keyring.verifier().vote(sent).expect("signed above"));
         assert_eq!(world.oracles.on_sent(1, &input, &disk), Ok(()));
-        world.oracles.on_amnesia(1);
+        world.oracles.on_amnesia(vec![key]);
         let found = broken(world.oracles.on_sent(1, &input, &disk));
         assert_eq!(found, Some(Invariant::Amnesia));
     }
@@ -1698,6 +1703,11 @@ mod tests {
 
         let other = world.commit(&block, World::empty_exec(), &[0, 1, 2]);
         assert_eq!(broken(world.oracles.on_commit(1, &other)), Some(Invariant::Agreement));
+    }
+
+    /// The key of a node in the first committee.
+    fn key_of(node: usize) -> PublicKey {
+        crate::keys::committee(4).key(index(node)).expect("four validators")
     }
 
     /// A safety record in a view, with nothing signed.
@@ -1806,9 +1816,9 @@ mod tests {
             let mut world = World::new();
             // The certificates here have no signatures.
             world.oracles.muted = vec![Invariant::Certificates];
-            world.oracles.safety[1] = BTreeMap::from([(ERA, old)]);
+            world.oracles.safety[1] = BTreeMap::from([((ERA, key_of(1)), old)]);
             let expected = (!is_allowed).then_some(Invariant::SafetyRecord);
-            assert_eq!(broken(world.oracles.on_safety(1, &new)), expected, "{name}");
+            assert_eq!(broken(world.oracles.on_safety(1, key_of(1), &new)), expected, "{name}");
         }
     }
 
@@ -1824,14 +1834,14 @@ mod tests {
             for node in 0..3 {
                 world.oracles.voices[node].votes.insert((ERA, View::new(5)), vote(5).block);
             }
-            world.oracles.safety[1] = BTreeMap::from([(ERA, record(5, 4))]);
+            world.oracles.safety[1] = BTreeMap::from([((ERA, key_of(1)), record(5, 4))]);
             let high_qc = Qc {
                 vote: vote(view),
                 signers: SignerSet::of(4, (0..signers).map(index)),
                 signatures: Vec::new(),
             };
             let new = SafetyRecord { high_qc, ..record(view + 1, 4) };
-            let found = broken(world.oracles.on_safety(1, &new));
+            let found = broken(world.oracles.on_safety(1, key_of(1), &new));
             assert_eq!(found, expected, "{signers} of view 5 for view {view}");
         }
     }
@@ -1839,8 +1849,8 @@ mod tests {
     #[test]
     fn a_view_that_was_entered_by_no_certificate_is_seen() {
         let mut world = World::new();
-        world.oracles.safety[1] = BTreeMap::from([(ERA, record(5, 4))]);
-        let found = broken(world.oracles.on_safety(1, &record(7, 4)));
+        world.oracles.safety[1] = BTreeMap::from([((ERA, key_of(1)), record(5, 4))]);
+        let found = broken(world.oracles.on_safety(1, key_of(1), &record(7, 4)));
         assert_eq!(found, Some(Invariant::SafetyRecord));
     }
 
@@ -1882,7 +1892,7 @@ mod tests {
     fn two_things_in_one_view_and_a_hidden_certificate_are_heard() {
         let mut world = World::new();
         let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
-        let disk = Disk::new(root, record(1, 0));
+        let disk = Disk::new(root, &[key_of(1)], &record(1, 0));
         // The timeouts here carry no TC.
         world.oracles.muted = vec![Invariant::PersistBeforeSend, Invariant::WellFormed];
         let signature = Signature([0; 64]);
@@ -1917,7 +1927,7 @@ mod tests {
     fn what_is_not_synced_may_not_leave() {
         let mut world = World::new();
         let root = Root::genesis(world.keyring.genesis(), ledger::genesis_exec());
-        let disk = Disk::new(root, record(1, 0));
+        let disk = Disk::new(root, &[key_of(1)], &record(1, 0));
         let sent = SignedVote { vote: vote(5), signer: index(1), signature: Signature([0; 64]) };
         let found = broken(world.oracles.on_vote_sent(1, &sent, &disk));
         assert_eq!(found, Some(Invariant::PersistBeforeSend));
@@ -1927,7 +1937,7 @@ mod tests {
     fn world_with_a_liar() -> World {
         let keyring = Keyring::new(1, 4, Parameters::default(), false);
         let mut oracles = Oracles::new(&keyring, Vec::new(), BTreeSet::from([3]));
-        oracles.safety = vec![BTreeMap::from([(ERA, record(5, 4))]); 4];
+        oracles.safety = vec![BTreeMap::from([((ERA, key_of(1)), record(5, 4))]); 4];
         World { keyring, oracles }
     }
 

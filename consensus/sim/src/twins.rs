@@ -199,19 +199,17 @@ impl<'a> Stage<'a> {
         let epoch = EpochState { seed: self.scenario.seed(), ..usual.epoch };
         let root = Root { epoch, ..usual };
         let root_qc = Qc::root(ERA, root.header.id(), self.scenario.validators());
-        let disk = Disk::new(root.clone(), SafetyRecord::new(root_qc, None));
+        let keys = self.keyring.members().keys(identity);
+        let disk = Disk::new(root.clone(), &keys, &SafetyRecord::new(root_qc, None));
         let restored = disk.stored().restored(&mut |_, _| unreachable!("the disk is new"));
         self.oracles.on_start(identity, disk.stored());
-        let config = ReplicaConfig {
-            keys: self.keyring.members().keys(identity),
-            version_max: genesis.protocol_version,
-            genesis,
-        };
+        let config = ReplicaConfig { keys, version_max: genesis.protocol_version, genesis };
         let is_second = number >= self.scenario.validators();
         let clock_ahead_ms = if is_second { TWIN_AHEAD_MS } else { 0 };
         let time = Time::default();
         let wall = self.wall(clock_ahead_ms);
-        let (mut replica, effects) = Replica::new(&config, restored, Now { time, wall });
+        let (mut replica, effects) =
+            Replica::new(&config, restored, Now { time, wall }).expect("there is but one era");
         if self.scenario.twins().contains(&identity) {
             replica.ignore_twin();
         }
@@ -260,7 +258,9 @@ impl<'a> Stage<'a> {
     /// Whether an instance is in this view or before it and does not want to
     /// leave. Whoever does can only wait for others.
     fn is_late(&self, number: usize, view: usize) -> bool {
-        let record = &self.instances[number].disk.stored().safety[&ERA];
+        let Instance { identity, disk, .. } = &self.instances[number];
+        let (_, key) = self.keyring.members().seat(ERA, *identity).expect("a member");
+        let record = &disk.stored().safety[&(ERA, key)];
         let left = record.last_timeout.as_ref().map(|(timeout, _)| timeout.view);
         record.current_view.get() <= view as u64 && left != Some(record.current_view)
     }
@@ -350,8 +350,8 @@ impl<'a> Stage<'a> {
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
         let this = &mut self.instances[number];
         let node = this.identity;
-        for safety in &persist.safety {
-            self.oracles.on_safety(node, safety)?;
+        for (key, safety) in &persist.safety {
+            self.oracles.on_safety(node, *key, safety)?;
         }
         if !persist.is_empty() {
             this.disk.write(Write::Persist(persist));

@@ -37,7 +37,7 @@ const START_MS: u64 = 1_800_000_000_000;
 /// What a node keeps through a crash.
 #[derive(Default)]
 pub(crate) struct Disk {
-    pub(crate) safety: BTreeMap<Era, SafetyRecord>,
+    pub(crate) safety: BTreeMap<(Era, PublicKey), SafetyRecord>,
     pub(crate) closed: Vec<ClosedEra>,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     pub(crate) batches: Vec<Arc<SignedBatch>>,
@@ -126,32 +126,43 @@ impl Cluster {
         let slow = BTreeSet::new();
         let mut cluster = Self { genesis, verifier, nodes: Vec::new(), micros: 0, decisions, slow };
         for node in [A, B, C] {
-            cluster.add(node, cluster.fresh_disk());
+            cluster.add(node, cluster.fresh_disk(node));
         }
         cluster
     }
 
-    /// The disk of a key that never signed.
-    pub(crate) fn fresh_disk(&self) -> Disk {
-        let safety = BTreeMap::from([(ERA, SafetyRecord::new(self.root_qc(), None))]);
-        Disk { safety, ..Disk::default() }
+    /// The disk of a node whose keys never signed.
+    pub(crate) fn fresh_disk(&self, node: usize) -> Disk {
+        let fresh = |key| ((ERA, key), SafetyRecord::new(self.root_qc(), None));
+        let keys = [node, rotated(node)].map(|identity| self.key(identity));
+        Disk { safety: keys.into_iter().map(fresh).collect(), ..Disk::default() }
+    }
+
+    /// The record under which a node signs in an era.
+    pub(crate) fn record(&self, node: usize, era: Era) -> &SafetyRecord {
+        &self.nodes[node].disk.safety[&(era, self.key(node))]
+    }
+
+    /// What a replica gets that starts on this disk.
+    pub(crate) fn restored(&self, disk: &Disk) -> Restored {
+        let genesis = || Root::genesis(&self.genesis, ExecHash([0; 32]));
+        Restored {
+            safety: disk.safety.iter().map(|((_, key), it)| (*key, it.clone())).collect(),
+            root: disk.root.clone().unwrap_or_else(genesis),
+            closed: disk.closed.clone(),
+            blocks: disk.blocks.values().cloned().collect(),
+            batches: disk.batches.clone(),
+        }
     }
 
     /// Starts a node, or starts it again on another disk.
     pub(crate) fn add(&mut self, node: usize, disk: Disk) {
-        let root =
-            disk.root.clone().unwrap_or_else(|| Root::genesis(&self.genesis, ExecHash([0; 32])));
-        let restored = Restored {
-            safety: disk.safety.values().cloned().collect(),
-            root,
-            closed: disk.closed.clone(),
-            blocks: disk.blocks.values().cloned().collect(),
-            batches: disk.batches.clone(),
-        };
+        let restored = self.restored(&disk);
         let keys = vec![validator(node).consensus_key, validator(rotated(node)).consensus_key];
         let version_max = ProtocolVersion::new(1);
         let config = ReplicaConfig { genesis: Arc::clone(&self.genesis), keys, version_max };
-        let (replica, effects) = Replica::new(&config, restored, self.now());
+        let (replica, effects) =
+            Replica::new(&config, restored, self.now()).expect("the ends of eras are on disk");
         let fresh = Node {
             replica,
             disk,
@@ -208,8 +219,8 @@ impl Cluster {
         while let Some(effects) = queue.pop_front() {
             let Effects { persist, send, execute, commit, ask, alarms } = effects;
             let disk = &mut self.nodes[node].disk;
-            for safety in persist.safety {
-                disk.safety.insert(safety.era, safety);
+            for (key, safety) in persist.safety {
+                disk.safety.insert((safety.era, key), safety);
             }
             disk.closed.extend(persist.closed);
             disk.blocks.extend(persist.blocks.into_iter().map(|block| (block.id(), block)));

@@ -132,13 +132,18 @@ impl Chain {
         self.eras.get(&era).ok_or(Fault::Era(era))
     }
 
+    /// The last era known.
+    #[must_use]
+    pub fn newest(&self) -> Era {
+        *self.eras.last_key_value().expect("there is a first era").0
+    }
+
     /// Adds an era that follows the last one known.
     ///
     /// # Panics
     /// When it does not follow: eras are never skipped or redefined.
     pub fn add_era(&mut self, era: Era, context: EraContext) {
-        let last = self.eras.last_key_value().map(|(era, _)| *era).unwrap_or_default();
-        assert_eq!(era, last.next(), "eras follow one another");
+        assert_eq!(era, self.newest().next(), "eras follow one another");
         self.eras.insert(era, context);
     }
 }
