@@ -95,6 +95,14 @@ pub enum Input {
         /// Microseconds there and back.
         round_trip_micros: Option<u64>,
     },
+    /// A peer speaks of an era that the driver's verifier does not know: either
+    /// the era here has ended, or the peer lies.
+    LaterEra {
+        /// The era that it speaks of.
+        era: Era,
+        /// Its place in the committee of the era here, if it has one.
+        peer: Option<ValidatorIndex>,
+    },
     /// Answer to [`Effects::execute`].
     Executed {
         /// The block.
@@ -334,6 +342,9 @@ pub struct Commit {
     /// The certificate of the last one.
     pub cert: CommitCert,
     /// Where the engine starts from after a restart; written with the blocks.
+    /// [`Root::certificate`] is to be kept for the block's height: it is what
+    /// others are sent and proofs are made of, also when the block of a filler
+    /// is gone. [`Root::ended`] opens the next era to the verifier.
     pub root: Root,
 }
 
@@ -378,7 +389,9 @@ pub struct ClosedEra {
     pub certificate: Certificate,
 }
 
-/// Something that is missing here, and who may have it.
+/// Something that is missing here, and who may have it, by places in the
+/// committee of the era that the replica is in. Where the driver has no way to
+/// that validator, any other peer will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ask {
     /// Batches of a lane, from after `after` up to `up_to` with `digest`. An
@@ -403,8 +416,19 @@ pub enum Ask {
         /// Whom to ask.
         peer: ValidatorIndex,
     },
+    /// How an era ended: the certificate of its [`ClosedEra`]. The answer is
+    /// [`Input::Certificate`], verified as any other against the committee of
+    /// that era. What ends nothing does no harm: then the peer lied.
+    End {
+        /// The era.
+        era: Era,
+        /// Whom to ask.
+        peer: ValidatorIndex,
+    },
     /// The final blocks from after `above` towards `target`, ascending, each
-    /// followed by its batches, then a commit certificate of the last.
+    /// followed by its batches, then what made the last one final, as
+    /// [`Root::certificate`] has it. They end with the era in which they begin:
+    /// nothing of the next can be verified before.
     Chain {
         /// A block that is final somewhere.
         target: BlockId,

@@ -99,6 +99,8 @@ pub struct Replica {
     sources: BTreeMap<BlockId, Vec<ValidatorIndex>>,
     pending_certs: BTreeMap<View, Final>,
     asks: BTreeMap<Wanted, Asked>,
+    /// While it was heard of a later era: who spoke of it.
+    later_era: Option<BTreeSet<ValidatorIndex>>,
     /// When the next range of final blocks may be asked for.
     chain_next: Time,
     /// How earlier eras ended.
@@ -178,6 +180,7 @@ enum Wanted {
     Batches(MissingBatches),
     Block(BlockId),
     Chain(BlockId),
+    End,
 }
 
 /// What a peer is answered for: each kind has a pace of its own, so that an
@@ -230,6 +233,9 @@ fn last_batches(
 /// those without the record of the last era in which they had a seat, or without
 /// any. An era counts from the write on that began it, which held the record too.
 fn lost_keys(config: &ReplicaConfig, restored: &Restored) -> BTreeSet<PublicKey> {
+    if is_planted(Bug::AnySafetyRecord) && !restored.safety.is_empty() {
+        return BTreeSet::new();
+    }
     let is_lost = |key: &PublicKey| {
         let later = restored.closed.iter().map(|closed| (closed.era.next(), &closed.next));
         let last = core::iter::once((Era::new(1), &config.genesis.committee))
@@ -337,6 +343,7 @@ impl Replica {
             sources: BTreeMap::new(),
             pending_certs: BTreeMap::new(),
             asks: BTreeMap::new(),
+            later_era: None,
             chain_next: now.time,
             closed,
             later,
@@ -399,6 +406,7 @@ impl Replica {
             Input::Heard { peer, round_trip_micros } => {
                 self.pacemaker.on_heard(self.now.time, peer, round_trip_micros);
             }
+            Input::LaterEra { era, peer } => self.on_later_era(era, peer),
             Input::Executed { block, exec, decisions } => {
                 self.on_executed(block, exec, decisions);
             }
@@ -707,6 +715,13 @@ impl Replica {
                 let missing = MissingBatches { author, after: head.0, up_to: lane_seq, digest };
                 self.hinted.entry(hint.sender).or_insert(missing);
             }
+        }
+    }
+
+    fn on_later_era(&mut self, era: Era, peer: Option<ValidatorIndex>) {
+        if era > self.safety.era() {
+            let peer = peer.filter(|peer| self.committee.get(*peer).is_some());
+            self.later_era.get_or_insert_default().extend(peer);
         }
     }
 
@@ -1236,6 +1251,7 @@ impl Replica {
         self.sources.clear();
         self.pending_certs.clear();
         self.asks.clear();
+        self.later_era = None;
         self.answered.clear();
         // Views count anew.
         self.accused.clear();
@@ -1529,13 +1545,18 @@ impl Replica {
             self.asks.clear();
             return;
         }
+        // Everybody was asked: those who spoke of a later era lied, or will again.
+        let asked = self.asks.get(&Wanted::End);
+        if asked.is_some_and(|it| it.attempts >= self.committee.size() && now >= it.next) {
+            self.later_era = None;
+        }
         let wanted = self.wanted(missing);
         self.asks.retain(|ask, _| wanted.contains_key(ask));
         for (ask, peers) in wanted {
             let first = match ask {
                 Wanted::Batches(_) => now
                     .plus_micros(self.pacemaker.round_trip_micros().max(ASK_BATCHES_AFTER_MICROS)),
-                Wanted::Block(_) | Wanted::Chain(_) => now,
+                Wanted::Block(_) | Wanted::Chain(_) | Wanted::End => now,
             };
             let asked = self.asks.entry(ask).or_insert(Asked { attempts: 0, next: first });
             if matches!(ask, Wanted::Chain(_)) {
@@ -1561,6 +1582,7 @@ impl Replica {
                 }
                 Wanted::Block(block) => Ask::Block { block, peer },
                 Wanted::Chain(target) => Ask::Chain { target, above: self.tree.height(), peer },
+                Wanted::End => Ask::End { era: self.safety.era(), peer },
             });
         }
     }
@@ -1570,6 +1592,7 @@ impl Replica {
         self.hinted.is_empty()
             && self.orphans.is_empty()
             && self.pending_certs.is_empty()
+            && self.later_era.is_none()
             && self.tree.contains(self.safety.record().high_qc.vote.block)
     }
 
@@ -1587,6 +1610,10 @@ impl Replica {
             if !self.lanes.has(&gap.author, gap.up_to, gap.digest) {
                 wanted.insert(Wanted::Batches(*gap), self.reachable(vec![*hinter]));
             }
+        }
+        if let Some(speakers) = &self.later_era {
+            let peers = speakers.iter().copied().chain(self.others()).collect();
+            wanted.insert(Wanted::End, self.reachable(peers));
         }
         let high = self.safety.record().high_qc.vote;
         let mut blocks = BTreeSet::new();
@@ -1924,7 +1951,7 @@ impl Replica {
                 (gap.author, gap.up_to, gap.digest) == (*author, seq, digest)
                     && !self.hinted.values().any(|hinted| hinted == gap)
             }
-            Wanted::Block(_) | Wanted::Chain(_) => false,
+            Wanted::Block(_) | Wanted::Chain(_) | Wanted::End => false,
         })
     }
 

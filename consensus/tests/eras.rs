@@ -4,7 +4,8 @@
 mod harness;
 
 use bizra_consensus::{
-    Activation, Alarm, Decisions, Input, Recipients, Replica, ReplicaConfig, Restored, StartError,
+    Activation, Alarm, Ask, Decisions, Input, Recipients, Replica, ReplicaConfig, Restored,
+    StartError,
 };
 use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::block::Block;
@@ -86,6 +87,10 @@ fn a_filler_ends_the_era_and_is_never_final() {
     let disk = &cluster.nodes[A].disk;
     assert_eq!(disk.closed[0].certificate, certificate);
     assert_eq!(cluster.record(A, NEXT).high_qc, Qc::root(NEXT, block.id(), 4));
+    // What is kept proves the block final, and nothing is served as its head.
+    let root = &cluster.nodes[A].commits[0].root;
+    assert_eq!(root.certificate().as_ref(), Some(&certificate));
+    assert_eq!(root.final_header(), None);
 
     // That certificate is enough for C, which never saw the filler.
     cluster.send_proposal(C, &block, None);
@@ -323,6 +328,33 @@ fn who_has_left_still_tells_the_others_how_the_era_ended() {
     assert_eq!(answers, [(to, Certificate::Commit(cert))]);
 }
 
+/// A hears of an era of which it can verify nothing, and nothing else.
+#[test]
+fn who_hears_of_a_later_era_asks_everybody_once_how_its_own_ended() {
+    let (mut cluster, block, _) = closing(&[D], &[A, B, C, E]);
+    let speaks = Input::LaterEra { era: NEXT, peer: Some(index(C)) };
+    cluster.step(A, Input::LaterEra { era: ERA, peer: Some(index(C)) });
+    assert_eq!(cluster.nodes[A].asked, [], "that is its own");
+    cluster.step(A, speaks.clone());
+    cluster.step(A, speaks.clone());
+    let end_of = |peer| Ask::End { era: ERA, peer: index(peer) };
+    assert_eq!(cluster.nodes[A].asked, [end_of(C)], "the speaker first, and with a pace");
+    cluster.pass(&[A], 20_000);
+    let mut asked = cluster.nodes[A].asked.clone();
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked, [end_of(B), end_of(C), end_of(D)]);
+    assert!(cluster.nodes[A].asked.len() <= 4, "then it waits to hear of it again");
+
+    cluster.step(A, speaks);
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    cluster.send_certificate(A, Certificate::Commit(cert));
+    assert_eq!(era_of(&cluster, A), NEXT);
+    cluster.nodes[A].asked.clear();
+    cluster.pass(&[A], 5_000);
+    assert_eq!(cluster.nodes[A].asked, []);
+}
+
 /// The same place is C's in era 1 and E's in era 2.
 #[test]
 fn stragglers_of_two_eras_at_one_place_are_both_answered() {
@@ -517,7 +549,7 @@ fn a_block_of_a_version_that_is_not_in_force_gets_no_vote() {
 #[test]
 fn each_handover_fails_without_its_rule() {
     use bizra_types::planted::Bug;
-    let traces: [(Bug, fn()); 6] = [
+    let traces: [(Bug, fn()); 7] = [
         (Bug::FillerInChain, a_filler_ends_the_era_and_is_never_final),
         (Bug::EraStartsOnFiller, a_filler_ends_the_era_and_is_never_final),
         (Bug::EraEndsOnQc, a_qc_does_not_end_an_era_and_a_commit_certificate_does),
@@ -526,6 +558,7 @@ fn each_handover_fails_without_its_rule() {
             nothing_is_voted_on_a_block_before_its_execution_tells_whether_it_closes,
         ),
         (Bug::EndedEraForgotten, nothing_of_an_ended_era_is_signed_after_a_restart),
+        (Bug::AnySafetyRecord, only_the_last_record_of_the_very_key_lets_it_sign),
         (Bug::StrandedStragglers, who_has_left_still_tells_the_others_how_the_era_ended),
     ];
     for (bug, trace) in traces {

@@ -319,7 +319,8 @@ impl Options {
             | Bug::EraEndsOnQc
             | Bug::EraStartsOnFiller
             | Bug::UnexecutedParent
-            | Bug::EndedEraForgotten => Self { changes: true, ..usual },
+            | Bug::EndedEraForgotten
+            | Bug::AnySafetyRecord => Self { changes: true, ..usual },
             _ => usual,
         }
     }
@@ -397,7 +398,7 @@ impl Cluster {
             let drift_ppm = i64::try_from(rng.below(400)).expect("a small number") - 200;
             let clock = Clock::new(0, rng.below(1 << 40), drift_ppm, START_MS, 0);
             let keys = keyring.members().keys(node);
-            Node::new(Disk::new(root.clone(), &keys, &fresh), clock)
+            Node::new(Disk::new(root.clone(), &keys, &fresh), clock, keyring.genesis().chain())
         });
         let nodes = nodes.collect();
         let are_reveals_needed = liars.values().any(Liar::needs_reveals);
@@ -734,7 +735,7 @@ impl Cluster {
             Event::Heard { from, to, round_trip_micros } => {
                 self.note(2, to, from as u64, || format!("heard {from}"));
                 let round_trip_micros = Some(round_trip_micros);
-                let seat = self.keyring.members().seat(self.nodes[to].era, from);
+                let seat = self.keyring.members().seat(self.nodes[to].era(), from);
                 let Some((peer, _)) = seat else { return Ok(()) };
                 self.step(to, Input::Heard { peer, round_trip_micros })
             }
@@ -807,13 +808,6 @@ impl Cluster {
                     format!("from {from}: {}", trace::describe(input))
                 });
                 self.hear(from, to, input)
-            }
-            Payload::AskEnd(era) => {
-                self.note(13, to, message.fingerprint, || {
-                    format!("from {from}: how did era {era} end?")
-                });
-                self.answer_end(to, from, *era);
-                Ok(())
             }
             Payload::Ask(ask) => {
                 self.note(6, to, message.fingerprint, || format!("from {from}: {ask:?}"));

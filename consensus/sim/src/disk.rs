@@ -373,7 +373,10 @@ fn position(height: Height) -> usize {
 /// Whom an ask goes to.
 pub(crate) const fn asked_peer(ask: &Ask) -> bizra_types::numbers::ValidatorIndex {
     match ask {
-        Ask::Batches { peer, .. } | Ask::Block { peer, .. } | Ask::Chain { peer, .. } => *peer,
+        Ask::Batches { peer, .. }
+        | Ask::Block { peer, .. }
+        | Ask::End { peer, .. }
+        | Ask::Chain { peer, .. } => *peer,
     }
 }
 

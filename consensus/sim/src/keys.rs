@@ -12,7 +12,7 @@ use bizra_types::block::Reveal;
 use bizra_types::committee::{Committee, Validator};
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck, SignatureMemo};
 use bizra_types::genesis::{Genesis, Parameters};
-use bizra_types::hash::{BlockId, ChainId, Hash};
+use bizra_types::hash::{ChainId, Hash};
 use bizra_types::numbers::{Epoch, Era, ProtocolVersion, TimestampMs, ValidatorIndex};
 use bizra_types::verify::{EraContext, Verifier};
 use bizra_types::vrf::{self, VrfInput};
@@ -167,11 +167,11 @@ impl Keyring {
         &mut self.verifier
     }
 
-    /// Takes in an era that the final block `root` opened, once.
-    pub(crate) fn begin(&mut self, era: Era, root: BlockId, committee: &Arc<Committee>) {
+    /// Takes in an era that began somewhere, once.
+    pub(crate) fn begin(&mut self, era: Era, context: EraContext) {
         if !self.members.knows(era) {
-            self.members.begin(era, Arc::clone(committee));
-            self.verifier.add_era(era, EraContext { committee: Arc::clone(committee), root });
+            self.members.begin(era, Arc::clone(&context.committee));
+            self.verifier.add_era(era, context);
         }
     }
 
@@ -298,6 +298,7 @@ impl rand_core::CryptoRng for NoRandomness {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bizra_types::hash::BlockId;
     use bizra_types::message::{SignedVote, Vote};
     use bizra_types::numbers::View;
 
@@ -334,7 +335,7 @@ mod tests {
             keyring.members().registration(node, is_second).expect("each has two").clone()
         });
         let committee = Arc::new(Committee::new(next.to_vec()).expect("distinct"));
-        keyring.begin(Era::new(2), BlockId([1; 32]), &committee);
+        keyring.begin(Era::new(2), EraContext { committee, root: BlockId([1; 32]) });
         let members = keyring.members();
         assert_eq!(members.newest(), Era::new(2));
         assert_eq!(members.node(Era::new(2), index(1)), Some(2));

@@ -159,6 +159,7 @@ mod tests {
     use crate::keys::Keyring;
     use bizra_types::genesis::Parameters;
     use bizra_types::hash::BlockId;
+    use bizra_types::verify::EraContext;
 
     #[test]
     fn committees_change_by_at_most_f_in_every_way_and_come_back() {
@@ -191,7 +192,7 @@ mod tests {
                 });
                 is_back |= members.committees_before(era).any(|it| keys(it) == new);
                 sizes.push(new.len());
-                keyring.begin(era.next(), BlockId([1; 32]), &next);
+                keyring.begin(era.next(), EraContext { committee: next, root: BlockId([1; 32]) });
             }
             assert!(is_back && is_rotated);
             assert_eq!(sizes.iter().min(), Some(&size));

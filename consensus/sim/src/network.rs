@@ -3,7 +3,6 @@
 use crate::rng::Rng;
 use crate::trace;
 use bizra_consensus::{Ask, Input};
-use bizra_types::numbers::Era;
 
 /// Shifts of the heavy tail: a late message takes up to 2¹¹ times as long.
 const TAIL_SHIFT_MAX: u32 = 11;
@@ -17,8 +16,6 @@ pub(crate) enum Payload {
     Input(Box<Input>),
     /// A question to a peer's disk.
     Ask(Ask),
-    /// A question to a peer's disk: how an era ended.
-    AskEnd(Era),
     /// The answer, on one stream and so in order.
     Answer(Vec<Input>),
 }
@@ -37,11 +34,6 @@ impl Message {
     pub(crate) fn of(input: Input) -> Self {
         let fingerprint = trace::fingerprint(&input);
         Self { payload: Payload::Input(Box::new(input)), fingerprint }
-    }
-
-    /// The question how an era ended.
-    pub(crate) fn ask_end(era: Era) -> Self {
-        Self { payload: Payload::AskEnd(era), fingerprint: era.get() }
     }
 
     /// An answer of several inputs.

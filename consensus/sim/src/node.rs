@@ -26,7 +26,7 @@ use bizra_types::hash::{BlockId, ChainId, ExecHash};
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
 use bizra_types::numbers::{Era, ValidatorIndex, View};
 use bizra_types::planted::{Bug, is_planted};
-use bizra_types::verify::Fault;
+use bizra_types::verify::{Chain, Fault};
 use bizra_types::vrf::VrfInput;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,8 +37,6 @@ const LIAR_RESTART_MICROS: u64 = 20_000;
 const OTHER_CHAIN: ChainId = ChainId([7; 32]);
 /// The disk reads an answer in so many µs.
 const ANSWER_MICROS: u64 = 200;
-/// A node that hears of a later era asks how its own ended, at most this often.
-const END_ASK_MICROS: u64 = 50_000;
 /// A member tells each node without a seat of so many in a million of its
 /// final heads.
 const GOSSIP_PER_MILLION: u64 = 300_000;
@@ -74,10 +72,9 @@ pub(crate) struct Node {
     pub(crate) sync_factor: u64,
     /// What came while it was paused.
     pub(crate) deferred: Vec<Event>,
-    /// The era of its head, the last one that its driver can verify.
-    pub(crate) era: Era,
-    /// When it may ask again how its era ended.
-    end_ask_micros: u64,
+    /// The eras of which its driver can verify anything. What is in a later one
+    /// the verifier that all nodes share may know, and it must not.
+    chain: Chain,
     replica: Option<Replica>,
     /// The safety records with which the process started.
     first_safety: BTreeMap<(Era, PublicKey), SafetyRecord>,
@@ -88,7 +85,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) const fn new(disk: Disk, clock: Clock) -> Self {
+    pub(crate) const fn new(disk: Disk, clock: Clock, chain: Chain) -> Self {
         Self {
             disk,
             clock,
@@ -97,8 +94,7 @@ impl Node {
             armed: None,
             sync_factor: 1,
             deferred: Vec::new(),
-            era: Era::new(1),
-            end_ask_micros: 0,
+            chain,
             replica: None,
             first_safety: BTreeMap::new(),
             execs: BTreeMap::new(),
@@ -106,6 +102,11 @@ impl Node {
             wake_at: None,
             last_wake: (0, 0),
         }
+    }
+
+    /// The last era that it knows: that of the next block.
+    pub(crate) fn era(&self) -> Era {
+        self.chain.newest()
     }
 
     /// The running replica, if any.
@@ -130,7 +131,7 @@ impl Cluster {
         self.oracles.on_start(node, stored);
         this.first_safety.clone_from(&stored.safety);
         let head = &restored.root;
-        this.era = if head.opening.is_some() { head.header.era.next() } else { head.header.era };
+        this.chain = restored.chain(keyring.genesis()).expect("a disk keeps the ends of eras");
         this.execs = BTreeMap::from([(head.header.id(), head.exec)]);
         let now = this.clock.now(self.now_micros);
         let is_old = self.weakness == Weakness::OldProgram(node);
@@ -139,8 +140,7 @@ impl Cluster {
             keys: keyring.members().keys(node),
             version_max: if is_old { keyring.genesis().protocol_version } else { NEXT_VERSION },
         };
-        let (replica, effects) =
-            Replica::new(&config, restored, now).expect("a disk keeps the ends of eras");
+        let (replica, effects) = Replica::new(&config, restored, now).expect("as above");
         this.replica = Some(replica);
         self.carry_out(node, effects)
     }
@@ -249,30 +249,16 @@ impl Cluster {
         self.transmit(node, asker, &Arc::new(Message::answer(inputs)), ANSWER_MICROS);
     }
 
-    /// Answers a peer that wants to know how an era ended, if that is on disk.
-    pub(crate) fn answer_end(&mut self, node: usize, asker: usize, era: Era) {
-        let known = self.nodes[node].disk.stored().closed.get(&era);
-        let Some(closed) = known.filter(|_| !is_planted(Bug::StrandedStragglers)) else { return };
-        let certificate = self.keyring.verifier().certificate(closed.certificate.clone());
-        let certificate = certificate.expect("what honest nodes store was verified before");
-        let message = Message::answer(vec![Input::Certificate(certificate)]);
-        self.transmit(node, asker, &Arc::new(message), ANSWER_MICROS);
-    }
-
     /// A peer's message reaches a node's driver, which hands it to the replica
-    /// if it can make sense of it. Of an era that did not begin here it cannot:
-    /// it asks that peer how its own era ended.
+    /// if it can make sense of it. Of an era that did not begin here it cannot,
+    /// and all that the replica learns is that there is one.
     pub(crate) fn hear(&mut self, from: usize, node: usize, input: &Input) -> Checked {
-        let this = &mut self.nodes[node];
-        let era = this.era;
-        if era_of(input).is_some_and(|of| of > era) {
-            if from != node && self.now_micros >= this.end_ask_micros {
-                this.end_ask_micros = self.now_micros + END_ASK_MICROS;
-                self.transmit(node, from, &Arc::new(Message::ask_end(era)), 0);
-            }
-            return Ok(());
-        }
+        let chain = &self.nodes[node].chain;
+        let era = chain.newest();
         let place = self.keyring.members().seat(era, from).map(|(place, _)| place);
+        if let Some(Err(Fault::Era(later))) = era_of(input).map(|of| chain.era(of)) {
+            return self.step(node, Input::LaterEra { era: later, peer: place });
+        }
         let verifier = self.keyring.verifier();
         // What carries no signature comes from the peer's place in the era here.
         let heard = match (input, place) {
@@ -328,10 +314,7 @@ impl Cluster {
         } else if !persist.is_empty() {
             after_write = this.disk.write(Write::Persist(persist));
         }
-        if let Some(last) = commit.last().filter(|commit| commit.root.opening.is_some()) {
-            this.era = last.root.header.era.next();
-        }
-        let era = this.era;
+        let era = this.replica.as_ref().expect("it made a step").era();
         if !send.is_empty() || !ask.is_empty() {
             this.outbox.push_back(Output { after_write, era, send, ask });
         }
@@ -365,9 +348,11 @@ impl Cluster {
     /// seat hear of the new head.
     fn learn(&mut self, node: usize, commit: &Commit) -> Checked {
         let root = &commit.root;
-        if let Some(opening) = &root.opening {
-            self.keyring.begin(root.header.era.next(), root.header.id(), &opening.committee);
-            self.oracles.begin(root.header.era.next(), &opening.committee);
+        if let Some((era, context)) = root.ended().map(|ended| ended.opens()) {
+            // As the driver tells its verifier.
+            self.nodes[node].chain.add_era(era, context.clone());
+            self.oracles.begin(era, &context.committee);
+            self.keyring.begin(era, context);
         }
         let members = self.keyring.members();
         if members.seat(root.header.era, node).is_none() {
@@ -376,12 +361,12 @@ impl Cluster {
         let without_seat: Vec<_> = (0..members.nodes())
             .filter(|peer| members.seat(root.header.era, *peer).is_none())
             .collect();
+        // There is no head of what a filler made final.
+        let Some(head) = root.final_header() else { return Ok(()) };
+        let head = self.keyring.verifier().final_header(head).expect("judged with the commit");
+        let message = Arc::new(Message::of(Input::Certificate(head.into_certificate())));
         for peer in without_seat {
             if self.change_rng.chance(GOSSIP_PER_MILLION) {
-                let certificate = root.certificate().expect("it was committed");
-                let certificate = self.keyring.verifier().certificate(certificate);
-                let certificate = certificate.expect("judged with the commit");
-                let message = Arc::new(Message::of(Input::Certificate(certificate)));
                 self.transmit(node, peer, &message, 0);
             }
         }
@@ -539,7 +524,7 @@ impl Cluster {
         act: impl FnOnce(&mut Liar, Now, &Keyring) -> Vec<Parcel>,
     ) -> Checked {
         let now = self.nodes[node].clock.now(self.now_micros);
-        let era = self.nodes[node].era;
+        let era = self.nodes[node].era();
         let liar = self.liars.get_mut(&node).expect("asked of liars only");
         let before = liar.lies_total();
         let parcels = act(liar, now, &self.keyring);
@@ -678,6 +663,14 @@ pub(crate) fn read_answer(keyring: &mut Keyring, stored: &Stored, ask: &Ask) -> 
             inputs.push(Input::Block(keyring.verifier().block(block.clone())?));
             Ok(())
         }),
+        Ask::End { era, .. } => {
+            let known = stored.closed.get(&era).filter(|_| !is_planted(Bug::StrandedStragglers));
+            known.map_or(Ok(()), |closed| {
+                let certificate = keyring.verifier().certificate(closed.certificate.clone())?;
+                inputs.push(Input::Certificate(certificate));
+                Ok(())
+            })
+        }
         Ask::Chain { above, .. } => {
             stored.chain_above(above, sign).map_or(Ok(()), |(blocks, cert)| {
                 for (block, batches) in blocks {
@@ -799,6 +792,7 @@ fn is_passed_on(node: usize, input: &Input) -> bool {
         Input::Certificate(_) | Input::Batch(_) => return true,
         Input::Record(_)
         | Input::Heard { .. }
+        | Input::LaterEra { .. }
         | Input::Executed { .. }
         | Input::Block(_)
         | Input::Wake => return false,

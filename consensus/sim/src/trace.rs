@@ -78,6 +78,7 @@ pub(crate) fn fingerprint(input: &Input) -> u64 {
         Input::Heard { peer, .. } => peer.get().into(),
         Input::Executed { exec, .. } => leading(exec.as_bytes()),
         Input::Block(it) => leading(it.get().id().as_bytes()),
+        Input::LaterEra { era, .. } => era.get(),
         Input::Wake => 0,
     }
 }
@@ -154,6 +155,7 @@ pub(crate) fn describe(input: &Input) -> String {
             let header = it.get().header();
             format!("block {:?} view {} height {}", it.get().id(), header.view, header.height)
         }
+        Input::LaterEra { era, .. } => format!("of era {era}, which is not known"),
         Input::Wake => "wake".to_string(),
     }
 }
@@ -163,6 +165,7 @@ pub(crate) fn ask_fingerprint(ask: &Ask) -> u64 {
     match ask {
         Ask::Batches { digest, .. } => leading(digest.as_bytes()),
         Ask::Block { block, .. } => leading(block.as_bytes()),
+        Ask::End { era, .. } => era.get(),
         Ask::Chain { target, above, .. } => leading(target.as_bytes()) ^ above.get(),
     }
 }

@@ -472,7 +472,6 @@ impl<'a> Stage<'a> {
                         self.hear(to, input)?;
                     }
                 }
-                Payload::AskEnd(_) => unreachable!("no era ends"),
             }
             if self.trace.events() > end {
                 return self.oracles.breach(Invariant::Bounded, || {

@@ -49,6 +49,7 @@ planted! {
     era_starts_on_filler: EraStartsOnFiller, 4, 10, [WellFormed];
     unexecuted_parent: UnexecutedParent, 4, 10, [PersistBeforeSend, NoAlarm];
     ended_era_forgotten: EndedEraForgotten, 4, 60, [EndedEra];
+    any_safety_record: AnySafetyRecord, 4, 60, [Amnesia];
 }
 
 #[test]

@@ -22,7 +22,7 @@ use bizra_types::message::{
     CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
 use bizra_types::numbers::{Era, Height, ProtocolVersion, TimestampMs, ValidatorIndex, View};
-use bizra_types::verify::{EraContext, Verifier};
+use bizra_types::verify::Verifier;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -264,11 +264,8 @@ impl Cluster {
     /// The verifier is that of all nodes: who is behind gets what it could not
     /// check itself, and must know what to do with it.
     fn learn_era(&mut self, root: &Root) {
-        let Some(opening) = &root.opening else { return };
-        let era = root.header.era.next();
+        let Some((era, context)) = root.ended().map(|ended| ended.opens()) else { return };
         if self.verifier.chain().era(era).is_err() {
-            let context =
-                EraContext { committee: Arc::clone(&opening.committee), root: root.header.id() };
             self.verifier.add_era(era, context);
         }
     }

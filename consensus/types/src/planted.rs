@@ -84,6 +84,8 @@ bugs! {
     UnexecutedParent = "unexecuted-parent",
     /// After a restart the end of an era is forgotten.
     EndedEraForgotten = "ended-era-forgotten",
+    /// Any safety record will do, of whatever key and era.
+    AnySafetyRecord = "any-safety-record",
 }
 
 #[cfg(planted_bugs)]
