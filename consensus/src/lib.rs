@@ -38,7 +38,8 @@
 //!    not before any cited admission. A rule for votes alone.
 //! 9. **Divergence**: a commit certificate with another exec than ours stops
 //!    all signing. So does a signature of our key that our record does not
-//!    know, and so does a record that is not there.
+//!    know. A key without the record of the last era in which it had a seat
+//!    signs nothing in any era.
 //!
 //! # Eras
 //!
@@ -55,11 +56,18 @@
 //!     and nothing is signed under it any more, also if the commit of B is lost
 //!     in a crash. (`Replica::hand_over`)
 //! 12. **Stragglers.** Upon any message of an ended era: answer with what ended
-//!     it. Whoever left goes on answering, and serves its lane, whose batches
-//!     can be cited in the era after; it accepts nothing from QC(B) on.
+//!     it. Upon any message of an era that the verifier does not know: ask the
+//!     members of this one, at a pace, how it ended. Whoever left goes on
+//!     answering, and serves its lane, whose batches can be cited in the era
+//!     after; it accepts nothing from QC(B) on.
+//! 13. **Starting.** The write that begins an era and the commit that ended the
+//!     one before may reach the disk in either order, and each alone is enough.
+//!     Without the end of every era before that of the head nobody starts.
+//!     ([`Restored::chain`])
 //!
 //! Versions of the protocol come into force at a height that an executed block
-//! decided. Whoever lacks one stops before that height.
+//! decided. Whoever lacks one stops before that height and takes in nothing
+//! more.
 //!
 //! # Why it is safe
 //!

@@ -280,7 +280,7 @@ fn hints_of_one_peer_do_not_crowd_out_the_others() {
         .iter()
         .filter_map(|ask| match ask {
             Ask::Batches { digest, peer, .. } => Some((digest.0[0], *peer)),
-            Ask::Block { .. } | Ask::Chain { .. } => None,
+            Ask::Block { .. } | Ask::Chain { .. } | Ask::End { .. } => None,
         })
         .collect();
     assert_eq!(asked, [(0, index(D)), (100, index(B))]);
