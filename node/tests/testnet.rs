@@ -188,4 +188,13 @@ fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
     bytes[middle] ^= 1;
     std::fs::write(&proof, bytes).expect("written");
     assert_eq!(verify(&proof), Some(1));
+
+    // A validator whose data folder was emptied forgot what it signed.
+    net.kill(3);
+    let data = net.path("node-3/data");
+    std::fs::remove_dir_all(&data).and_then(|()| std::fs::create_dir(&data)).expect("emptied");
+    let forgetful = bizra(&["testnet", "up", "--dir", &net.path(""), "--node", "3"]);
+    let said = String::from_utf8_lossy(&forgetful.stderr);
+    assert_eq!(forgetful.status.code(), Some(1), "{said}");
+    assert!(said.contains("must not sign again"), "{said}");
 }
