@@ -5,6 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# Where rustup puts Rust, should the shell not know it yet.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 BINARIES := $(CARGO_TARGET_DIR)/debug
