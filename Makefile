@@ -5,6 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# Where rustup puts Rust, should the shell not know it yet.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 BINARIES := $(CARGO_TARGET_DIR)/debug
@@ -23,7 +25,7 @@ say = @printf '\n== %s\n'
 
 .PHONY: help demo test lint fmt sim planted deny clean setup setup-tests build
 .PHONY: test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim
-.PHONY: test-live test-deny
+.PHONY: test-live test-crash test-deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -32,7 +34,7 @@ demo: setup build ## seven validators on this machine: finality, two killed, rec
 	$(say) 'demo'
 	@"$(BINARIES)/bizra" demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: setup-tests test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim planted test-live test-deny ## every test that needs no special machine
+test: setup-tests test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim planted test-live test-crash test-deny ## every test that needs no special machine
 	$(say) 'all tests passed'
 
 lint: test-fmt test-clippy test-lint-bites ## formatting, clippy, and that clippy's bans bite
@@ -115,6 +117,12 @@ test-sim:
 test-live:
 	$(say) 'Python client against four real validators'
 	@scripts/live-python.sh 4
+
+# The programs are built again with points at which they die, and then without.
+test-crash:
+	$(say) 'a process that dies at every point around a write'
+	@cargo test --locked --package bizra-node --features fail-points --test fail_points
+	@cargo build --locked --workspace --bins
 
 # The vulnerabilities are left to `make deny`: their list comes over the network.
 test-deny:

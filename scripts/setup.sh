@@ -19,27 +19,12 @@ tests) with_tests=yes ;;
 *) fail "unknown argument '$1'; it takes 'tests' or nothing" ;;
 esac
 
-# --- Rust ---------------------------------------------------------------
-command -v cargo >/dev/null ||
-    fail "Rust is missing: install it from https://rustup.rs and open a new shell"
-needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-found=$(rustc --version | cut -d' ' -f2)
-if [ "$(printf '%s\n' "$needed" "${found%%-*}" | sort -V | head -n1)" != "$needed" ]; then
-    fail "Rust $needed or newer is needed, and this is $found: rustup update stable"
-fi
-
-if [ $with_tests = yes ]; then
-    for tool in clippy fmt; do
-        cargo $tool --version >/dev/null 2>&1 ||
-            fail "cargo $tool is missing: rustup component add clippy rustfmt"
-    done
-fi
-
 # --- What the build asks of the system ----------------------------------
 # RocksDB, lz4 and aws-lc are compiled from source (C and C++), and the
 # bindings to RocksDB are generated with libclang and its headers.
 missing=()
 lacks() { ! command -v "$1" >/dev/null; }
+if lacks cargo && lacks curl; then missing+=(curl ca-certificates); fi
 
 has_libclang() {
     if [ -n "${LIBCLANG_PATH:-}" ]; then return 0; fi
@@ -84,6 +69,37 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${as_root[@]}" apt-get update -qq
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+# --- Rust ---------------------------------------------------------------
+needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+if lacks cargo; then
+    # As https://rustup.rs does it, for this user only; the Makefile looks there.
+    machine=$(uname -m)
+    from=https://static.rust-lang.org/rustup/dist/$machine-unknown-linux-gnu/rustup-init
+    echo "setup: installing Rust $needed with rustup into ~/.cargo and ~/.rustup"
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    (
+        cd "$folder"
+        curl --fail --silent --show-error --proto '=https' --tlsv1.2 \
+            --output rustup-init "$from" --output rustup-init.sha256 "$from.sha256"
+        printf '%s  rustup-init\n' "$(cut -d' ' -f1 rustup-init.sha256)" | sha256sum --check --quiet
+        chmod +x rustup-init
+        ./rustup-init -y --quiet --no-modify-path --profile minimal \
+            --component clippy --component rustfmt --default-toolchain "$needed"
+    ) || fail "Rust could not be installed: install it from https://rustup.rs and open a new shell"
+fi
+found=$(rustc --version | cut -d' ' -f2)
+if [ "$(printf '%s\n' "$needed" "${found%%-*}" | sort -V | head -n1)" != "$needed" ]; then
+    fail "Rust $needed or newer is needed, and this is $found: rustup update stable"
+fi
+
+if [ $with_tests = yes ]; then
+    for tool in clippy fmt; do
+        cargo $tool --version >/dev/null 2>&1 ||
+            fail "cargo $tool is missing: rustup component add clippy rustfmt"
+    done
 fi
 
 # --- Python, for the tests of the client --------------------------------

@@ -13,6 +13,7 @@
 //! Signatures and schemas of records are checked once, by whoever holds a batch
 //! first, in [`Verdicts`]; the executor checks what nobody has checked yet.
 
+use crate::fail::{self, Point};
 use crate::shared::{Committed, Ordered};
 use crate::storage::{CommittedBlock, StorageError, Store};
 use bizra_consensus::{Commit, Execute};
@@ -386,6 +387,7 @@ impl Worker {
         if blocks.is_empty() {
             return Ok(());
         }
+        fail::at(Point::BeforeCommit);
         let mut is_full = false;
         while let Err(error) = self.store.commit(commit, &blocks) {
             if !error.is_full() {
@@ -401,6 +403,7 @@ impl Worker {
                 return Err(End::Stopped);
             }
         }
+        fail::at(Point::AfterCommit);
         if is_full {
             (self.report)(Report::DiskWritable);
         }

@@ -6,6 +6,8 @@ pub mod api;
 pub mod config;
 pub mod driver;
 pub mod executor;
+mod fail;
+mod key_use;
 pub mod metrics;
 pub mod run;
 pub mod shared;

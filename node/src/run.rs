@@ -3,11 +3,12 @@
 use crate::api;
 use crate::config::{Config, LogFormat};
 use crate::driver::{Driver, DriverParts};
+use crate::key_use;
 use crate::metrics::Metrics;
 use crate::shared::{NodeStatus, SUBMISSIONS_MAX, Shared};
 use crate::storage::Store;
 use anyhow::{Context as _, bail};
-use bizra_consensus::{Restored, SafetyRecord};
+use bizra_consensus::{Persist, Restored, SafetyRecord};
 use bizra_gossip::{Hello, Limits, Network, NetworkConfig, PeerAddress, parse_peers};
 use bizra_keys::KeyRing;
 use bizra_types::batch::SignedBatch;
@@ -16,7 +17,6 @@ use bizra_types::crypto::Signature;
 use bizra_types::genesis::Genesis;
 use bizra_types::numbers::{Era, Height, ValidatorIndex};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,22 +55,16 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let genesis = read_genesis(&config.genesis)?;
     let keys = KeyRing::load(&config.keys_dir)
         .with_context(|| format!("the keys in {} cannot be used", config.keys_dir.display()))?;
-    let _lock = lock_keys(&config.keys_dir)?;
+    let _lock = key_use::lock(&config.keys_dir)?;
     let me = place_in_committee(&genesis, &keys)?;
     let store = Store::open(&config.data_dir, &genesis)?;
     store.keep_free(config.storage.reserve_bytes());
     let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
-    if restored.safety.is_empty() && me.is_some() {
-        if restored.root.header.height > Height::ZERO {
-            bail!(
-                "the data folder {} has blocks but no safety record: a validator that forgot what \
-                 it signed must not sign again; restore the whole folder, or rotate the consensus \
-                 key",
-                config.data_dir.display()
-            );
+    if me.is_some() {
+        if restored.safety.is_empty() {
+            restored.safety.push(first_safety_record(config, &genesis, &store)?);
         }
-        let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
-        restored.safety.push(SafetyRecord::new(root, None));
+        key_use::mark(&config.keys_dir, &genesis.chain_id())?;
     }
 
     let network = network_config(config, &genesis, &keys, &store)?;
@@ -192,23 +186,6 @@ fn read_peers(path: &Path) -> anyhow::Result<Vec<PeerAddress>> {
     parse_peers(&text).with_context(|| format!("in {}", path.display()))
 }
 
-/// Two processes with one key would sign two different things: the second one
-/// on this machine is refused here.
-fn lock_keys(dir: &Path) -> anyhow::Result<File> {
-    use rustix::fs::{FlockOperation, flock};
-    let path = dir.join("in-use.lock");
-    let file = File::create(&path)
-        .with_context(|| format!("the lock {} cannot be made", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
-        format!(
-            "the keys in {} are in use by another process: two nodes must never share a key; \
-             stop the other one first",
-            dir.display()
-        )
-    })?;
-    Ok(file)
-}
-
 fn place_in_committee(genesis: &Genesis, keys: &KeyRing) -> anyhow::Result<Option<ValidatorIndex>> {
     let key = keys.consensus.public();
     let Some(me) = genesis.committee.index_of(&key) else {
@@ -236,6 +213,27 @@ fn place_in_committee(genesis: &Genesis, keys: &KeyRing) -> anyhow::Result<Optio
         );
     }
     Ok(Some(me))
+}
+
+/// The empty safety record of a validator that never signed on this chain, on
+/// disk before anything is signed.
+fn first_safety_record(
+    config: &Config,
+    genesis: &Genesis,
+    store: &Store,
+) -> anyhow::Result<SafetyRecord> {
+    if store.head().height() > Height::ZERO {
+        bail!(
+            "the data folder {} has blocks but no safety record: a validator that forgot what it \
+             signed must not sign again; restore the whole folder, or rotate the consensus key",
+            config.data_dir.display()
+        );
+    }
+    key_use::expect_unused(&config.keys_dir, &genesis.chain_id(), &config.data_dir)?;
+    let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
+    let safety = SafetyRecord::new(root, None);
+    store.persist(&Persist { safety: vec![safety.clone()], ..Persist::default() })?;
+    Ok(safety)
 }
 
 /// A batch of ours that was stored and not yet signed when the node stopped

@@ -1,10 +1,12 @@
 //! A network of real processes, from the files to a verified proof.
 
+mod common;
+
+use common::{bizra, init, path};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
 
 /// A network that is stopped however the test ends.
 struct Net {
@@ -16,18 +18,7 @@ impl Net {
     fn start(validators: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join("net");
-        let base_port = free_base_port().to_string();
-        let init = bizra(&[
-            "testnet",
-            "init",
-            "--validators",
-            validators,
-            "--dir",
-            path(&dir),
-            "--base-port",
-            &base_port,
-        ]);
-        assert!(init.status.success(), "{init:?}");
+        init(&dir, validators);
         let mut up = Command::new(env!("CARGO_BIN_EXE_bizra"))
             .args(["testnet", "up", "--dir", path(&dir)])
             .stdout(Stdio::piped())
@@ -66,27 +57,6 @@ impl Drop for Net {
             assert!(down.status.success() && up.is_ok(), "{down:?} {up:?}");
         }
     }
-}
-
-fn bizra(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bizra")).args(arguments).output().expect("it starts")
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
-
-/// A block of ports that are free now, away from those that systems hand out.
-fn free_base_port() -> u16 {
-    let is_free = |port| {
-        TcpListener::bind(("127.0.0.1", port)).is_ok()
-            && UdpSocket::bind(("127.0.0.1", port)).is_ok()
-    };
-    let first = 20_000 + 100 * u16::try_from(std::process::id() % 100).expect("small");
-    (first..32_000)
-        .step_by(100)
-        .find(|base| (*base..base + 40).all(is_free))
-        .expect("40 free ports")
 }
 
 /// An answer, read until the other side hangs up; none if there is none.
@@ -188,4 +158,13 @@ fn records_become_final_and_provable_and_one_death_of_four_loses_nothing() {
     bytes[middle] ^= 1;
     std::fs::write(&proof, bytes).expect("written");
     assert_eq!(verify(&proof), Some(1));
+
+    // A validator whose data folder was emptied forgot what it signed.
+    net.kill(3);
+    let data = net.path("node-3/data");
+    std::fs::remove_dir_all(&data).and_then(|()| std::fs::create_dir(&data)).expect("emptied");
+    let forgetful = bizra(&["testnet", "up", "--dir", &net.path(""), "--node", "3"]);
+    let said = String::from_utf8_lossy(&forgetful.stderr);
+    assert_eq!(forgetful.status.code(), Some(1), "{said}");
+    assert!(said.contains("must not sign again"), "{said}");
 }

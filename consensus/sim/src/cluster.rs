@@ -42,10 +42,13 @@ pub const LIVENESS_MICROS_MAX: u64 = 30_000_000;
 /// So long after healing it is known who is dead, and what got lost is there
 /// again, in µs.
 pub const SETTLING_MICROS: u64 = 1_000_000;
-/// So many of a million proofs of life go on until that settled,
-const SETTLED_PER_MILLION: u64 = 250_000;
-/// and then for so long, in µs.
+/// The last proof of life of a run goes on until that settled, others so often
+/// in a million,
+const SETTLED_PER_MILLION: u64 = 100_000;
+/// and then for so long, in µs,
 const SETTLED_MICROS: u64 = 1_000_000;
+/// or for so many heights.
+const SETTLED_HEIGHTS: usize = 20;
 /// Longest view timer, in ms.
 const VIEW_TIMER_MS_MAX: u64 = 4_000;
 /// Heights that every living node must commit anew after healing.
@@ -57,6 +60,10 @@ const CHANGING_MIN: usize = 4;
 const AMNESIA_PER_MILLION: u64 = 150_000;
 /// How long a node without its records is down, in µs.
 const AMNESIA_DOWN_MICROS: u64 = 50_000;
+/// A record is handed in so often on average. Many records cost much and show
+/// little, so that few runs have them.
+const RECORD_INTERVALS_MICROS: [u64; 10] =
+    [1_000, 5_000, 5_000, 20_000, 20_000, 20_000, 100_000, 100_000, 100_000, 100_000];
 /// Healthy clocks differ by at most so much.
 const SKEW_MICROS_MAX: i64 = 20_000;
 
@@ -405,7 +412,7 @@ impl Cluster {
         let are_reveals_made = rng.chance(250_000) || are_reveals_needed;
         let sync_micros = rng.pick(&[100, 1_000, 5_000]);
         let per_record = if is_wide { 10 } else { 1 };
-        let record_interval_micros = per_record * rng.pick(&[1_000, 5_000, 20_000, 100_000]);
+        let record_interval_micros = per_record * rng.pick(&RECORD_INTERVALS_MICROS);
         let record_bytes_max = rng.pick(&[100, 100, 100, 60_000]);
         Self {
             now_micros: 0,
@@ -526,11 +533,16 @@ impl Cluster {
                 self.run_until(end, |cluster| cluster.oracles.views() >= views_min)?;
             }
             self.drain_phase()?;
-            let views = self.oracles.views();
-            if views >= self.options.views_min && self.faults_injected >= self.options.faults_min {
+            if self.is_enough() {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether it has seen the views and the faults that it was to see.
+    fn is_enough(&self) -> bool {
+        let Options { views_min, faults_min, .. } = self.options;
+        self.oracles.views() >= views_min && self.faults_injected >= faults_min
     }
 
     fn faults_phase(&mut self) -> Checked {
@@ -540,7 +552,7 @@ impl Cluster {
         let pause = self.faults.pause_micros();
         self.push(pause, Event::Fault { phase });
         let end = self.now_micros + self.faults.phase_micros();
-        self.run_until(end, |_| false)
+        self.run_until(end, Self::is_enough)
     }
 
     /// All faults end, but up to f nodes stay dead for now: the others must go
@@ -672,10 +684,13 @@ impl Cluster {
         self.run_until(start + LIVENESS_MICROS_MAX, is_met)?;
         if is_met(self) {
             self.recovery_micros.push(self.now_micros - start);
-            if self.rng.chance(SETTLED_PER_MILLION) {
+            let is_last = self.is_enough() && living.len() == self.reliable().count();
+            if is_last || self.rng.chance(SETTLED_PER_MILLION) {
                 self.run_until(self.now_micros.max(start + SETTLING_MICROS), |_| false)?;
                 self.oracles.on_healed(true);
-                self.run_until(self.now_micros + SETTLED_MICROS, |_| false)?;
+                let height = self.oracles.height() + SETTLED_HEIGHTS;
+                let end = self.now_micros + SETTLED_MICROS;
+                self.run_until(end, |cluster| cluster.oracles.height() >= height)?;
             }
             return Ok(());
         }

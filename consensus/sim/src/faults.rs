@@ -198,7 +198,7 @@ impl Faults {
     /// The plagues of a seed: of these kinds, of all when there are none.
     pub(crate) fn new(seed: u64, size: usize, kinds: &[FaultKind]) -> Self {
         let mut rng = Rng::new(seed, "faults");
-        let interval_micros = rng.pick(&[20_000, 100_000, 400_000]);
+        let interval_micros = rng.pick(&[20_000, 100_000, 100_000, 400_000]);
         let is_drawn = |kind: &FaultKind| kinds.is_empty() || kinds.contains(kind);
         let weights: Vec<_> = WEIGHTS.into_iter().filter(|(kind, _)| is_drawn(kind)).collect();
         assert!(!weights.is_empty(), "none of {kinds:?} can be drawn");

@@ -46,9 +46,7 @@ pub(crate) fn exec<'a>(
     let mut hasher = blake3::Hasher::new();
     hasher.update(parent.as_bytes());
     for batch in batches {
-        for record in batch.records().iter() {
-            hasher.update(&record.bytes);
-        }
+        hasher.update(batch.header().records_hash.as_bytes());
     }
     ExecHash(*hasher.finalize().as_bytes())
 }

@@ -6,6 +6,7 @@
 //! nobody knows what is on the disk then.
 
 use super::{Context, Waiter};
+use crate::fail::{self, Point};
 use crate::shared::NotAccepted;
 use crate::storage::StorageError;
 use bizra_consensus::{Input, Outgoing, Persist, Recipients, Send};
@@ -50,14 +51,17 @@ pub(super) fn run(context: &Context, queue: &Receiver<Job>) {
         if write(context, &whole).is_err() {
             return;
         }
+        fail::at(Point::AfterWrite);
         for job in jobs {
             for message in job.send {
                 deliver(context, message);
+                fail::at(Point::MidSend);
             }
             for waiter in job.waiters {
                 answer(context, waiter);
             }
         }
+        fail::at(Point::AfterSend);
     }
 }
 
@@ -69,6 +73,7 @@ fn write(context: &Context, persist: &Persist) -> Result<(), Stopped> {
     if persist.is_empty() {
         return Ok(());
     }
+    fail::at(Point::BeforeWrite);
     loop {
         let started = Instant::now();
         match context.store.persist(persist) {
@@ -162,9 +167,11 @@ fn sign(context: &Context, message: Outgoing) -> Option<Message> {
             let signature = sign_bytes(context, &header.signed_bytes(&chain_id));
             let batch = SignedBatch::new(header, signature, records)
                 .expect("the header was made of these records");
+            fail::at(Point::BeforeSignature);
             if let Err(error) = context.store.store_signature(&batch) {
                 tracing::warn!(%error, "a batch's signature was not kept and will be made again");
             }
+            fail::at(Point::AfterSignature);
             Message::Batch(batch)
         }
         Outgoing::Reveal(input) => {
