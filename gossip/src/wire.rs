@@ -11,7 +11,7 @@ use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::hash::{BatchDigest, BlockId};
 use bizra_types::message::{BatchAck, BatchHint, SignedCommitVote, SignedTimeout, SignedVote};
-use bizra_types::numbers::{Height, LaneSeq};
+use bizra_types::numbers::{Era, Height, LaneSeq};
 use bytes::Bytes;
 
 /// Most batches in one answer.
@@ -68,6 +68,11 @@ pub enum Request {
         /// The height that is final at the asker.
         above: Height,
     },
+    /// How an era ended.
+    End {
+        /// The era.
+        era: Era,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -79,6 +84,8 @@ pub enum Response {
     Block(Block),
     /// Final blocks.
     Chain(ChainPart),
+    /// The certificate that ended an era.
+    End(Certificate),
 }
 
 /// Final blocks in a row.
@@ -170,6 +177,10 @@ impl Encode for Request {
                 target.encode(out);
                 above.encode(out);
             }
+            Self::End { era } => {
+                out.push(4);
+                era.encode(out);
+            }
         }
     }
 }
@@ -187,6 +198,7 @@ impl Decode for Request {
             3 => {
                 Ok(Self::Chain { target: Decode::decode(reader)?, above: Decode::decode(reader)? })
             }
+            4 => Ok(Self::End { era: Decode::decode(reader)? }),
             tag => Err(DecodeError::Invalid { what: "request tag", value: tag.into() }),
         }
     }
@@ -213,6 +225,10 @@ impl Encode for Response {
                 }
                 part.cert.encode(out);
             }
+            Self::End(certificate) => {
+                out.push(4);
+                certificate.encode(out);
+            }
         }
     }
 }
@@ -231,6 +247,7 @@ impl Decode for Response {
                 }
                 Ok(Self::Chain(ChainPart { blocks, cert: CommitCert::decode(reader)? }))
             }
+            4 => Ok(Self::End(Certificate::decode(reader)?)),
             tag => Err(DecodeError::Invalid { what: "response tag", value: tag.into() }),
         }
     }

@@ -27,7 +27,8 @@ use crate::shared::{
 };
 use crate::storage::{StorageError, Store};
 use bizra_consensus::{
-    Activation, Alarm, Decisions, Effects, Input, Now, Replica, ReplicaConfig, Restored, Time,
+    Activation, Alarm, Decisions, Effects, Input, Now, Replica, ReplicaConfig, Restored,
+    StartError, Time,
 };
 use bizra_gossip::{EventReceiver, Hello, Network, PeerId};
 use bizra_keys::KeyRing;
@@ -150,14 +151,17 @@ struct Waiter {
 impl Driver {
     /// Starts the driver's threads and tasks.
     ///
+    /// # Errors
+    /// When the engine cannot start from what the disk held.
+    ///
     /// # Panics
     /// Outside a tokio runtime, or when the system gives no thread.
-    #[must_use]
-    pub fn start(parts: DriverParts) -> Self {
+    pub fn start(parts: DriverParts) -> Result<Self, StartError> {
         let DriverParts { genesis, me, keys, store, restored, .. } = parts;
         let (events, queue) = crossbeam_channel::bounded(INPUTS_MAX);
         let (answers, answer_queue) = crossbeam_channel::unbounded();
-        let verifier = Verifier::new(genesis.chain(), SignatureMemo::new(SIGNATURE_MEMO_SIZE));
+        let chain = restored.chain(&genesis)?;
+        let verifier = Verifier::new(chain, SignatureMemo::new(SIGNATURE_MEMO_SIZE));
         let context = Arc::new(Context {
             peers: Peers::new(&genesis.committee),
             genesis: Arc::clone(&genesis),
@@ -204,8 +208,8 @@ impl Driver {
             genesis,
         };
         let own_context = Arc::clone(&context);
+        let (replica, effects) = Replica::new(&config, restored, clock.now())?;
         let thread = spawn("driver", move || {
-            let (replica, effects) = Replica::new(&config, restored, clock.now());
             let mut turn = Loop {
                 replica,
                 clock,
@@ -221,7 +225,7 @@ impl Driver {
             turn.carry_out(effects);
             turn.run(&answer_queue, &queue);
         });
-        Self { context: own_context, events, thread, outbox }
+        Ok(Self { context: own_context, events, thread, outbox })
     }
 
     /// Stops the engine and writes out what is queued, if the disk has room.
@@ -336,7 +340,7 @@ impl Loop {
     /// Hands effects on, in the order of their fields.
     fn carry_out(&mut self, effects: Effects) {
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
-        if let Some(safety) = persist.safety.last() {
+        if let Some((_, safety)) = persist.safety.last() {
             let vote = safety.high_qc.vote;
             if self.context.decided().vote.replace(vote) != Some(vote) {
                 self.executor.submit(Job::Certified(vote.block));
@@ -360,8 +364,16 @@ impl Loop {
                 commit.root.epoch.epoch.get(),
                 commit.blocks.iter().map(|(block, _)| block.reveals().len()).sum(),
             );
-            let head = FinalHeader { header: commit.root.header, commit: commit.cert.clone() };
-            self.heads.send_replace(Some(Arc::new(head)));
+            if let Some(ended) = commit.root.ended() {
+                let (era, opened) = ended.opens();
+                let mut verifier = self.context.verifier();
+                if verifier.chain().newest() < era {
+                    verifier.add_era(era, opened);
+                }
+            }
+            if let Some(head) = commit.root.final_header() {
+                self.heads.send_replace(Some(Arc::new(head)));
+            }
             self.executor.submit(Job::Commit(commit));
         }
         for ask in ask {
@@ -394,9 +406,10 @@ impl Loop {
                 self.context.metrics.error("invalid_certified");
                 tracing::error!(%block, rule, "a certified block breaks a rule: signing nothing more");
             }
-            Alarm::NoSafetyRecord => {
+            Alarm::NoSafetyRecord { era, key } => {
                 self.context.metrics.error("no_safety_record");
                 tracing::error!(
+                    %era, %key,
                     "there is no record of what this validator signed: it signs nothing; rotate \
                      its key"
                 );

@@ -13,7 +13,7 @@ use bizra_gossip::{Hello, Limits, Network, NetworkConfig, PeerAddress, parse_pee
 use bizra_keys::KeyRing;
 use bizra_types::batch::SignedBatch;
 use bizra_types::certificate::Qc;
-use bizra_types::crypto::Signature;
+use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::genesis::Genesis;
 use bizra_types::numbers::{Era, Height, ValidatorIndex};
 use std::collections::BTreeSet;
@@ -61,8 +61,9 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     store.keep_free(config.storage.reserve_bytes());
     let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
     if me.is_some() {
-        if restored.safety.is_empty() {
-            restored.safety.push(first_safety_record(config, &genesis, &store)?);
+        let key = keys.consensus.public();
+        if restored.safety.iter().all(|(of, _)| *of != key) {
+            restored.safety.push((key, first_safety_record(config, &genesis, &store, key)?));
         }
         key_use::mark(&config.keys_dir, &genesis.chain_id())?;
     }
@@ -106,7 +107,8 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         committed,
         ordered,
         metrics,
-    });
+    })
+    .context("the data folder cannot be started from")?;
     tracing::info!(api = %config.api.listen, admin = %config.admin.listen, "running");
 
     watch_signals(config, &network, &shared).await?;
@@ -221,6 +223,7 @@ fn first_safety_record(
     config: &Config,
     genesis: &Genesis,
     store: &Store,
+    key: PublicKey,
 ) -> anyhow::Result<SafetyRecord> {
     if store.head().height() > Height::ZERO {
         bail!(
@@ -232,7 +235,7 @@ fn first_safety_record(
     key_use::expect_unused(&config.keys_dir, &genesis.chain_id(), &config.data_dir)?;
     let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
     let safety = SafetyRecord::new(root, None);
-    store.persist(&Persist { safety: vec![safety.clone()], ..Persist::default() })?;
+    store.persist(&Persist { safety: vec![(key, safety.clone())], ..Persist::default() })?;
     Ok(safety)
 }
 

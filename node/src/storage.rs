@@ -9,7 +9,7 @@
 //! | family | key → value |
 //! |---|---|
 //! | `meta` | layout, chain, committed head |
-//! | `safety` | era → safety record; only the last era's is alive |
+//! | `safety` | era, key → safety record; of a key only the last one is alive |
 //! | `eras` | ended era → who took over, and what ended it |
 //! | `batches` | author, sequence, digest → batch, for ever |
 //! | `signatures` | as `batches` → our signature of our own batch |

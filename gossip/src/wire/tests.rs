@@ -129,6 +129,7 @@ fn requests() -> Vec<Request> {
         },
         Request::Block { block: BlockId([1; 32]) },
         Request::Chain { target: BlockId([1; 32]), above: Height::new(7) },
+        Request::End { era: Era::new(3) },
     ]
 }
 
@@ -138,6 +139,7 @@ fn responses() -> Vec<Response> {
         Response::Batches(vec![batch(), batch()]),
         Response::Block(block()),
         Response::Chain(ChainPart { blocks, cert: commit_cert() }),
+        Response::End(Certificate::Commit(commit_cert())),
     ]
 }
 
@@ -173,7 +175,7 @@ fn unknown_tags_are_refused() {
     for tag in [0, 10, 255] {
         assert_eq!(Message::decode(&[tag]), Err(invalid("message tag", tag.into())));
     }
-    for tag in [0, 4, 255] {
+    for tag in [0, 5, 255] {
         assert_eq!(Request::decode(&[tag]), Err(invalid("request tag", tag.into())));
         assert_eq!(Response::decode(&[tag]), Err(invalid("response tag", tag.into())));
     }

@@ -49,6 +49,7 @@ impl Fetcher {
             }
             Ask::Block { block, peer } => (peer, Request::Block { block }),
             Ask::Chain { target, above, peer } => (peer, Request::Chain { target, above }),
+            Ask::End { era, peer } => (peer, Request::End { era }),
         };
         let Some(peer) = self.context.peers.by_index.get(&index).copied() else { return };
         let context = Arc::clone(&self.context);
@@ -117,6 +118,11 @@ fn bring_in(context: &Context, request: Request, response: Response) -> Result<(
                 bring_batches(context, batches)?;
             }
             context.input(Input::Certificate(cert));
+            Ok(())
+        }
+        Response::End(certificate) => {
+            let certificate = context.verifier().certificate(certificate)?;
+            context.input(Input::Certificate(certificate));
             Ok(())
         }
     }

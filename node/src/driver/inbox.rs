@@ -136,6 +136,9 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
                 }
                 context.input(input);
             }
+            Err(Fault::Era(era)) => {
+                context.try_input(Input::LaterEra { era, peer: Some(sender) });
+            }
             Err(fault) => {
                 tracing::debug!(%peer, %fault, "a message was refused");
                 if fault.is_misbehaviour() {
@@ -223,6 +226,9 @@ fn serve(context: &Context, bytes: &Bytes, reply: Reply) {
             context.store.chain_from(above, target, CHAIN_ANSWER_BYTES_MAX).map(|part| {
                 part.map(|part| Response::Chain(ChainPart { blocks: part.blocks, cert: part.cert }))
             })
+        }
+        Request::End { era } => {
+            context.store.closed(era).map(|it| it.map(|closed| Response::End(closed.certificate)))
         }
     };
     match response {

@@ -16,12 +16,12 @@ use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, RecordDigest};
-use bizra_types::numbers::{Height, LaneSeq, LogIndex, ValidatorIndex};
+use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, ValidatorIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The layout of the folder: what is written where and how.
-pub(super) const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
 
 /// Bytes of an encoded [`BatchHeader`]; the signature follows.
 pub(super) const BATCH_HEADER_SIZE: usize = 124;
@@ -37,6 +37,14 @@ const LANES_MAX: usize = 64 * COMMITTEE_SIZE_MAX;
 const BLOCK_BATCHES_MAX: usize = 1 << 20;
 /// Records that one block can hold.
 const BLOCK_RECORDS_MAX: usize = 1 << 24;
+
+/// Where a safety record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SafetyKey {
+    pub(super) era: Era,
+    /// The key that signs by it.
+    pub(super) key: PublicKey,
+}
 
 /// Where a batch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +100,7 @@ pub(super) struct BytesEntry {
     pub(super) line: OutcomeLine,
 }
 
+encode_fields!(SafetyKey { era, key });
 encode_fields!(BatchRef { author, lane_seq, digest });
 encode_fields!(Mark { height, is_filler });
 encode_fields!(OutcomeLine { digest, code, flags, log_index });

@@ -2,13 +2,13 @@
 
 use super::formats::{
     self, BATCH_HEADER_SIZE, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine,
-    RecordEntry, SIGNATURE_SIZE,
+    RecordEntry, SIGNATURE_SIZE, SafetyKey,
 };
 use super::{
     BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
     RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
-use bizra_consensus::{Evidence, Restored};
+use bizra_consensus::{ClosedEra, Evidence, Restored};
 use bizra_ledger::codes::Code;
 use bizra_ledger::execution::{Base, Head};
 use bizra_ledger::forms::Uuid;
@@ -22,7 +22,7 @@ use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
-use bizra_types::numbers::{Height, LaneSeq, LogIndex};
+use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex};
 use bizra_types::proof::{FinalHead, FinalityProof};
 use rocksdb::{Direction, IteratorMode};
 use std::collections::{BTreeMap, VecDeque};
@@ -115,8 +115,10 @@ impl Store {
             blocks.push(block.ok_or_else(|| self.damaged(format!("block {id} is missing")))?);
         }
         blocks.sort_by_key(|block| (block.header().era, block.header().view));
-        let safety = self.all(SAFETY, formats::read_safety)?;
-        let closed = self.all(ERAS, formats::read_closed)?;
+        let safety = self.all(SAFETY, |place, bytes| {
+            Ok((SafetyKey::from_bytes(place)?.key, formats::read_safety(bytes)?))
+        })?;
+        let closed = self.all(ERAS, |_, bytes| formats::read_closed(bytes))?;
         let mut batches = Vec::new();
         let mut lanes = self.0.db.raw_iterator_cf(self.family(BATCHES));
         lanes.seek_to_first();
@@ -151,17 +153,26 @@ impl Store {
             .collect()
     }
 
+    /// How an era ended, if it did.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn closed(&self, era: Era) -> Result<Option<ClosedEra>, StorageError> {
+        let Some(bytes) = self.get(ERAS, &era.get().to_be_bytes())? else { return Ok(None) };
+        formats::read_closed(&bytes).map(Some).map_err(|error| self.decoding(ERAS, error))
+    }
+
     /// All entries of a family, ascending by key.
     fn all<T>(
         &self,
         family: &str,
-        read: impl Fn(&[u8]) -> Result<T, DecodeError>,
+        read: impl Fn(&[u8], &[u8]) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, StorageError> {
         let entries = self.0.db.iterator_cf(self.family(family), IteratorMode::Start);
         entries
             .map(|entry| {
-                let (_, bytes) = entry.map_err(|error| self.failure(error))?;
-                read(&bytes).map_err(|error| self.decoding(family, error))
+                let (key, bytes) = entry.map_err(|error| self.failure(error))?;
+                read(&key, &bytes).map_err(|error| self.decoding(family, error))
             })
             .collect()
     }

@@ -403,7 +403,7 @@ impl TestChain {
             high_tc: None,
         };
         Persist {
-            safety: vec![safety],
+            safety: vec![(validator_key(0).public(), safety)],
             blocks: vec![block.clone()],
             batches: batches.to_vec(),
             ..Persist::default()

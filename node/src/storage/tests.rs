@@ -186,7 +186,7 @@ fn what_was_persisted_is_restored() {
     };
     let last = Persist {
         closed: vec![closed.clone()],
-        safety: vec![full_safety_record()],
+        safety: vec![(validator_key(1).public(), full_safety_record())],
         blocks: vec![second.clone()],
         ..Persist::default()
     };
@@ -641,7 +641,7 @@ fn check_after_kill(dir: &TempDir, (synced, committed): (u64, u64)) {
     let store = open(dir, &chain.genesis);
     let restored = store.restored().expect("readable");
     let head = store.head().height().get();
-    let voted = restored.safety.first().map_or(0, |safety| safety.current_view.get());
+    let voted = restored.safety.first().map_or(0, |(_, safety)| safety.current_view.get());
     assert!(voted >= synced, "view {voted} is on disk, and the child was told {synced}");
     // The kernel outlives a killed process, so unsynced commits do too.
     assert!(head >= committed, "height {head} is on disk, and the child was told {committed}");

@@ -1,7 +1,7 @@
 //! What the driver and the executor write.
 
 use super::formats::{
-    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry,
+    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry, SafetyKey,
     batch_bytes, record_offsets,
 };
 use super::read::IndexKey;
@@ -54,9 +54,9 @@ impl Store {
         }
         self.check_reserve()?;
         let mut batch = WriteBatch::default();
-        for safety in &persist.safety {
-            let key = safety.era.get().to_be_bytes();
-            batch.put_cf(self.family(SAFETY), key, formats::safety_bytes(safety));
+        for (key, safety) in &persist.safety {
+            let place = SafetyKey { era: safety.era, key: *key }.to_bytes();
+            batch.put_cf(self.family(SAFETY), place, formats::safety_bytes(safety));
         }
         for closed in &persist.closed {
             let key = closed.era.get().to_be_bytes();
@@ -75,6 +75,11 @@ impl Store {
         for (header, records) in &persist.own_batches {
             let bytes = batch_bytes(header, NO_SIGNATURE, records);
             batch.put_cf(self.family(BATCHES), self.batch_ref(header).key(), bytes);
+        }
+        for header in &persist.lapsed_batches {
+            let place = self.batch_ref(header).key();
+            batch.delete_cf(self.family(BATCHES), &place);
+            batch.delete_cf(self.family(SIGNATURES), &place);
         }
         self.write(batch, true)?;
         self.uncommitted().extend(marks);
