@@ -11,6 +11,8 @@ use bizra_ledger::execution::Base as _;
 use bizra_ledger::gates::{
     Admitted, NONCE_LIFETIME_MS, NonceCache, Submission as Submitted, TIMESTAMP_TOLERANCE_MS,
 };
+use bizra_ledger::identity::Standing;
+use bizra_ledger::log::StorageError as LedgerError;
 use bizra_ledger::parameters::LedgerParameters;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode as _;
@@ -146,8 +148,12 @@ impl Worker {
         while queue.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
             let texts: Vec<&[u8]> = jobs.iter().map(|job: &Job| &*job.text).collect();
             let submitted = Submitted::parse_each(&texts, &self.shared.genesis.chain_id());
+            // Once for all of them: a block in between would have changed the rules as well
+            // a moment later.
+            let store = &self.shared.store;
+            let parameters = LedgerParameters::read(|family, key| store.plain(family, key));
             for (job, submitted) in jobs.drain(..).zip(submitted) {
-                let decision = self.decide(submitted);
+                let decision = self.decide(submitted, &parameters);
                 if let Decision::Rejected(_) = decision {
                     self.shared.metrics.record(RecordOutcome::Refused);
                 }
@@ -157,7 +163,11 @@ impl Worker {
         }
     }
 
-    fn decide(&mut self, submitted: Result<Submitted, Rejection>) -> Decision {
+    fn decide(
+        &mut self,
+        submitted: Result<Submitted, Rejection>,
+        parameters: &Result<LedgerParameters, LedgerError>,
+    ) -> Decision {
         let submitted = match submitted {
             Ok(submitted) => submitted,
             Err(rejection) => return Decision::Rejected(rejection),
@@ -175,18 +185,29 @@ impl Worker {
             Ok(_) => {}
             Err(error) => return Decision::Failed(error),
         }
-        let store = &self.shared.store;
-        let parameters = match LedgerParameters::read(|family, key| store.plain(family, key)) {
-            Ok(parameters) => parameters,
-            Err(error) => {
+        let (parameters, standing) = match (parameters, self.standing(submitted.sender())) {
+            (Ok(parameters), Ok(standing)) => (parameters, standing),
+            (Err(error), _) | (_, Err(ref error)) => {
                 let detail = format!("cannot be judged here: {error}");
                 return Decision::Rejected(Rejection::new(Code::Internal, "", detail));
             }
         };
-        match submitted.admit(now(), &mut self.nonces, &self.committee, &parameters) {
+        match submitted.admit(now(), &mut self.nonces, &standing, &self.committee, parameters) {
             Ok(admitted) => Decision::Submitted(digest, self.submit(digest, admitted)),
             Err(rejection) => Decision::Rejected(rejection),
         }
+    }
+
+    /// What the ledger says of a sender and of this validator, whose lane holds records that are
+    /// not charged yet.
+    fn standing(&self, sender: PublicKey) -> Result<Standing, LedgerError> {
+        let (author, waiting_bytes) = {
+            let status = self.shared.status.borrow();
+            let author = status.me.and_then(|me| self.shared.genesis.committee.key(me));
+            (author, status.lane_bytes)
+        };
+        let store = &self.shared.store;
+        Standing::read(sender, author, waiting_bytes, |family, key| store.plain(family, key))
     }
 
     /// Hands a record to the driver and sees to it that its answer reaches
