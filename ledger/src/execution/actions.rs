@@ -11,7 +11,7 @@ use crate::gates::{check_content, check_role, check_scores, snr_of};
 use crate::identity::{IdentityAction, IdentityUsage, KeyEntry, KeyState, identity_of};
 use crate::inference::{Fate, InferenceCommit};
 use crate::log::StorageError;
-use crate::market::{Account, Books, Holdings, Licence, MarketAction};
+use crate::market::{Account, Books, Licence, MarketAction};
 use crate::outcomes::OutcomeFlags;
 use crate::plain::Family;
 use crate::session::{
@@ -192,12 +192,6 @@ impl Draft<'_> {
             Some(key) => self.read(Family::Licence, key)?,
             None => None,
         };
-        let resource = match (licence, action) {
-            (Some(licence), _) => Some(licence.resource),
-            (None, MarketAction::Issue { resource, .. }) => Some(*resource),
-            _ => None,
-        };
-        let holdings_key = resource.map(|resource| resource.to_bytes());
         let mut accounts = BTreeMap::new();
         for key in [Some(sender), licence.map(|licence| licence.holder)].into_iter().flatten() {
             if let Some(account) = self.read::<Account>(Family::Account, &key.0)? {
@@ -208,13 +202,14 @@ impl Draft<'_> {
             market: self.read(Family::Market, &[])?.unwrap_or_default(),
             accounts,
             licence,
-            holdings: match &holdings_key {
-                Some(key) => self.read(Family::Holdings, key)?.unwrap_or_default(),
-                None => Holdings::default(),
-            },
+            holdings: None,
         };
         let mut after = before.clone();
-        action.execute(sender, block.timestamp, &mut after, &self.parameters)?;
+        let mut resource = None;
+        action.execute::<Failure>(sender, block.timestamp, &mut after, &self.parameters, |it| {
+            resource = Some(it);
+            Ok(self.read(Family::Holdings, &it.to_bytes())?.unwrap_or_default())
+        })?;
 
         self.write(Family::Market, &[], &after.market)?;
         for (key, account) in &after.accounts {
@@ -225,10 +220,8 @@ impl Draft<'_> {
         if let Some(key) = licence_key {
             self.put(Family::Licence, &key, after.licence.map(|licence| licence.to_bytes()))?;
         }
-        if let Some(key) = holdings_key
-            && after.holdings != before.holdings
-        {
-            self.write(Family::Holdings, &key, &after.holdings)?;
+        if let (Some(resource), Some(holdings)) = (resource, &after.holdings) {
+            self.write(Family::Holdings, &resource.to_bytes(), holdings)?;
         }
         Ok(OutcomeFlags::default())
     }

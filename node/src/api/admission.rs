@@ -185,14 +185,15 @@ impl Worker {
             Ok(_) => {}
             Err(error) => return Decision::Failed(error),
         }
-        let (parameters, standing) = match (parameters, self.standing(submitted.sender())) {
+        let standing = self.standing(submitted.sender());
+        let (parameters, standing) = match (parameters, &standing) {
             (Ok(parameters), Ok(standing)) => (parameters, standing),
-            (Err(error), _) | (_, Err(ref error)) => {
+            (Err(error), _) | (_, Err(error)) => {
                 let detail = format!("cannot be judged here: {error}");
                 return Decision::Rejected(Rejection::new(Code::Internal, "", detail));
             }
         };
-        match submitted.admit(now(), &mut self.nonces, &standing, &self.committee, parameters) {
+        match submitted.admit(now(), &mut self.nonces, standing, &self.committee, parameters) {
             Ok(admitted) => Decision::Submitted(digest, self.submit(digest, admitted)),
             Err(rejection) => Decision::Rejected(rejection),
         }
