@@ -39,6 +39,7 @@ use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
 use crate::parameters::LedgerParameters;
 use crate::plain::{Family, LtHash, OutcomeEntry};
+use crate::policy::Policies;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use bizra_types::crypto::PublicKey;
@@ -143,18 +144,23 @@ pub fn genesis_exec() -> ExecHash {
     genesis_fields().hash()
 }
 
-/// Executes a block on its parent.
+/// Executes a block on its parent, by the policies in force.
 ///
 /// # Errors
 /// When the store fails. There is no other failure: a bad record has a code.
 ///
 /// # Panics
 /// When the block's height is not one more than the parent's.
-pub fn execute(parent: &Parent<'_>, block: &BlockInput<'_>) -> Result<Overlay, StorageError> {
+pub fn execute(
+    parent: &Parent<'_>,
+    block: &BlockInput<'_>,
+    policies: &mut Policies,
+) -> Result<Overlay, StorageError> {
     assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
     let mut draft = Draft {
         parent,
         parameters: parent.parameters()?,
+        policies,
         log: Appended::new(parent.head.log_size, parent),
         plain: BTreeMap::new(),
         plain_hash: parent.head.plain.clone(),
@@ -351,6 +357,7 @@ impl Overlay {
 struct Draft<'a> {
     parent: &'a Parent<'a>,
     parameters: LedgerParameters,
+    policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     plain_hash: LtHash,

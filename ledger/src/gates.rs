@@ -1,7 +1,7 @@
 //! The gates, and who asks them what.
 //!
 //! In order, the first failure stops: SCHEMA, SIGNATURE, TIMESTAMP, REPLAY,
-//! ROLE, SNR, IHSAN, FATE, FORMAL.
+//! ROLE, SNR, IHSAN, POLICY, FATE, FORMAL.
 //!
 //! | gate | admission | receipt | execution |
 //! |---|---|---|---|
@@ -11,6 +11,7 @@
 //! | REPLAY | the nonce cache | – | a digest in the log is skipped |
 //! | ROLE | yes | – | yes, by the committee of the block's era |
 //! | SNR, IHSAN | yes | – | yes, by the parameters in force |
+//! | POLICY | yes | – | yes, by the policies in force |
 //! | FATE | yes | – | yes, by the parameters in force |
 //! | FORMAL, times | yes | – | yes |
 //! | proof of a new key | yes | in one batch | verdict of the receipt |
@@ -40,6 +41,7 @@ use crate::forms::Score;
 use crate::identity::{IdentityAction, Standing, rotation_message};
 use crate::inference::{Fate, InferenceCommit};
 use crate::parameters::{LedgerParameters, share};
+use crate::policy::Policies;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck, check_each};
@@ -178,6 +180,7 @@ impl Submission {
         standing: &Standing,
         committee: &[PublicKey],
         parameters: &LedgerParameters,
+        policies: &mut Policies,
     ) -> Result<Admitted, Rejection> {
         let Self { envelope, bytes } = self;
         check_timestamp(&envelope, now)?;
@@ -185,6 +188,7 @@ impl Submission {
         standing.check(&envelope, bytes.len(), now, parameters)?;
         check_role(&envelope, committee)?;
         check_scores(&envelope, parameters)?;
+        policies.check(&envelope)?;
         check_content(&envelope, parameters)?;
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })

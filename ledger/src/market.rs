@@ -241,6 +241,19 @@ impl MarketAction {
         Ok(action)
     }
 
+    /// The name of the action.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Join => "market/join",
+            Self::Issue { .. } => "market/issue",
+            Self::Buy { .. } => "market/buy",
+            Self::Assess { .. } => "market/assess",
+            Self::Pay { .. } => "market/pay",
+            Self::Release { .. } => "market/release",
+        }
+    }
+
     /// The licence that it names.
     #[must_use]
     pub const fn licence_id(&self) -> Option<Uuid> {

@@ -111,6 +111,7 @@ impl Draft<'_> {
     ) -> Result<OutcomeFlags, Failure> {
         check_role(envelope, block.committee)?;
         check_scores(envelope, &self.parameters)?;
+        self.policies.check(envelope)?;
         let fate = check_content(envelope, &self.parameters)?;
         match &envelope.content {
             Content::Inference(inference) => {

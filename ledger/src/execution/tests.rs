@@ -6,6 +6,7 @@ use crate::identity::rotation_message;
 use crate::market::{Account, Market};
 use crate::memory::MemoryLedger;
 use crate::ntu::Unit;
+use crate::policy::DEFAULT_POLICY;
 use crate::session::{ClosedSession, SessionNode};
 use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, key, public, unsigned, with_signature};
 
@@ -50,6 +51,11 @@ fn block(height: u64, records: &[BlockRecord]) -> BlockInput<'_> {
     BlockInput { height: Height::new(height), timestamp, committee: &[], records }
 }
 
+/// Those of the design, as a node has them after its start.
+fn policies() -> Policies {
+    Policies::new([DEFAULT_POLICY])
+}
+
 fn run(
     base: &MemoryLedger,
     pending: &[Arc<Overlay>],
@@ -57,7 +63,9 @@ fn run(
     records: &[BlockRecord],
 ) -> Arc<Overlay> {
     let parent = Parent::new(base, pending.to_vec()).expect("memory does not fail");
-    Arc::new(execute(&parent, &block(height, records)).expect("memory does not fail"))
+    Arc::new(
+        execute(&parent, &block(height, records), &mut policies()).expect("memory does not fail"),
+    )
 }
 
 fn codes(overlay: &Overlay) -> Vec<Code> {
@@ -248,7 +256,7 @@ impl Base for Governed {
 fn governed_parameters_decide() {
     let code = |base: &dyn Base, record: BlockRecord| {
         let parent = Parent::new(base, vec![]).expect("the head can be read");
-        execute(&parent, &block(1, &[record])).map(|overlay| codes(&overlay)[0])
+        execute(&parent, &block(1, &[record]), &mut policies()).map(|overlay| codes(&overlay)[0])
     };
     let low_snr = || changed(1, "metadata.snr_score", "0.906");
     assert_eq!(code(&MemoryLedger::genesis(), low_snr()), Ok(Code::Success));
@@ -392,7 +400,10 @@ fn a_market_grows_over_blocks_and_within_one() {
     let base = Governed("market_endowment", 1_000);
     let run = |pending: &[Arc<Overlay>], height, records: &[BlockRecord]| {
         let parent = Parent::new(&base, pending.to_vec()).expect("the head can be read");
-        Arc::new(execute(&parent, &block(height, records)).expect("memory does not fail"))
+        Arc::new(
+            execute(&parent, &block(height, records), &mut policies())
+                .expect("memory does not fail"),
+        )
     };
     let first = [
         trading(1, 1, "issue", &issue),
@@ -513,7 +524,7 @@ fn a_validator_revokes_through_governance_alone() {
     let base = MemoryLedger::genesis();
     let parent = Parent::new(&base, vec![]).expect("memory does not fail");
     let input = BlockInput { committee: &[public(1)], ..block(1, &records) };
-    let overlay = execute(&parent, &input).expect("memory does not fail");
+    let overlay = execute(&parent, &input, &mut policies()).expect("memory does not fail");
     assert_eq!(codes(&overlay), [Code::Role]);
 }
 
@@ -521,7 +532,7 @@ fn a_validator_revokes_through_governance_alone() {
 fn governed_quotas_and_registration_hold() {
     let run = |base: &Governed, records: &[BlockRecord]| {
         let parent = Parent::new(base, vec![]).expect("the head can be read");
-        codes(&execute(&parent, &block(1, records)).expect("memory does not fail"))
+        codes(&execute(&parent, &block(1, records), &mut policies()).expect("memory does not fail"))
     };
     use Code::{State, Success};
     let registered = Governed("registered_only", 1);
@@ -594,7 +605,8 @@ fn what_is_refused_is_charged_too() {
 fn what_nobody_pays_for_leaves_nothing() {
     let written = |base: &dyn Base, records: &[BlockRecord]| {
         let parent = Parent::new(base, vec![]).expect("the head can be read");
-        let overlay = execute(&parent, &block(1, records)).expect("memory does not fail");
+        let overlay =
+            execute(&parent, &block(1, records), &mut policies()).expect("memory does not fail");
         let outcomes = overlay.plain_writes().filter(|(family, ..)| *family == Family::Outcome);
         (codes(&overlay), outcomes.count())
     };
@@ -649,7 +661,8 @@ fn parents_that_are_no_heads_are_not_read() {
     ];
     let base = Counting(MemoryLedger::genesis(), core::cell::Cell::new(0));
     let parent = Parent::new(&base, vec![]).expect("memory does not fail");
-    let overlay = execute(&parent, &block(1, &records)).expect("memory does not fail");
+    let overlay =
+        execute(&parent, &block(1, &records), &mut policies()).expect("memory does not fail");
     use Code::{State, Success};
     assert_eq!(codes(&overlay), [State, State, Success, State]);
     // What a put replaces is read too.
@@ -723,10 +736,12 @@ impl Base for Broken {
 fn a_failing_store_is_no_outcome() {
     let parent = Parent::new(&Broken, vec![]).expect("the head can be read");
     let gone = Err(StorageError("the disk is gone".into()));
-    assert_eq!(execute(&parent, &block(1, &[good(2, 0)])).map(drop), gone);
-    assert_eq!(execute(&parent, &block(1, &[])).map(drop), gone);
+    assert_eq!(execute(&parent, &block(1, &[good(2, 0)]), &mut policies()).map(drop), gone);
+    assert_eq!(execute(&parent, &block(1, &[]), &mut policies()).map(drop), gone);
     assert_eq!(
-        execute(&parent, &block(1, &[good(1, 0)])).expect_err("a damaged entry").to_string(),
+        execute(&parent, &block(1, &[good(1, 0)]), &mut policies())
+            .expect_err("a damaged entry")
+            .to_string(),
         "the ledger's storage failed: an entry of the Outcome family outcome code is not valid: 16"
     );
 }

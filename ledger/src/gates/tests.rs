@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::DEFAULT_POLICY;
 use crate::testing::{
     CHAIN, TIMESTAMP_MS, edit, json, key, public, sign, signed, text, unsigned, with_signature,
 };
@@ -27,7 +28,8 @@ fn admit_by(
     nonces: &mut NonceCache,
     parameters: &LedgerParameters,
 ) -> Result<Admitted, Rejection> {
-    submission.admit(now, nonces, &Standing::default(), &[], parameters)
+    let mut policies = Policies::new([DEFAULT_POLICY]);
+    submission.admit(now, nonces, &Standing::default(), &[], parameters, &mut policies)
 }
 
 /// The same by the parameters of the design.
@@ -170,10 +172,7 @@ fn the_first_gate_that_fails_decides() {
     let system = sign(&system, 7);
     let mut nonces = NonceCache::new(8);
     let mut admit = |bytes: &[u8], now| {
-        submit(bytes)
-            .admit(now, &mut nonces, &Standing::default(), &[], &LedgerParameters::default())
-            .map(drop)
-            .map_err(|rejection| rejection.code)
+        admit(bytes, now, &mut nonces).map(drop).map_err(|rejection| rejection.code)
     };
     assert_eq!(admit(&system, late), Err(Code::Stale));
     assert_eq!(admit(&system, NOW), Err(Code::Role));
@@ -362,6 +361,7 @@ fn gates_are_asked_in_their_order() {
     for (path, value) in [
         ("payload.data.finished_at", "\"2026-11-22T01:46:00Z\""),
         ("payload.data.fate.f", "0.1"),
+        ("payload.data.flags.violation", "true"),
         ("metadata.ihsan_score", "0.5"),
         ("metadata.snr_score", "0.5"),
         ("sender.agent_type", "\"SAT\""),
@@ -370,8 +370,8 @@ fn gates_are_asked_in_their_order() {
         let admission = admit(&sign(&members, 7), NOW, &mut NonceCache::new(8));
         broken.push(admission.expect_err(path).code);
     }
-    use Code::{Fate, Ihsan, Invariant, Role, Snr};
-    assert_eq!(broken, [Invariant, Fate, Ihsan, Snr, Role]);
+    use Code::{Fate, Ihsan, Invariant, Policy, Role, Snr};
+    assert_eq!(broken, [Invariant, Fate, Policy, Ihsan, Snr, Role]);
 }
 
 #[test]

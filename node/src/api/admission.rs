@@ -14,6 +14,7 @@ use bizra_ledger::gates::{
 use bizra_ledger::identity::Standing;
 use bizra_ledger::log::StorageError as LedgerError;
 use bizra_ledger::parameters::LedgerParameters;
+use bizra_ledger::policy::Policies;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode as _;
 use bizra_types::hash::RecordDigest;
@@ -82,6 +83,7 @@ struct Worker {
     pending: Pending,
     runtime: Handle,
     committee: Vec<PublicKey>,
+    policies: Policies,
     nonces: NonceCache,
 }
 
@@ -96,7 +98,9 @@ impl Admission {
     pub(crate) fn start(shared: Shared, pending: Pending) -> Result<Self, ApiError> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let committee = &shared.genesis.committee;
+        let policies = shared.genesis.policies.iter().map(|policy| &*policy.rego);
         let worker = Worker {
+            policies: Policies::new(policies),
             committee: committee.iter().map(|(_, validator)| validator.consensus_key).collect(),
             nonces: known_nonces(&shared, &pending, now())?,
             shared,
@@ -193,7 +197,15 @@ impl Worker {
                 return Decision::Rejected(Rejection::new(Code::Internal, "", detail));
             }
         };
-        match submitted.admit(now(), &mut self.nonces, standing, &self.committee, parameters) {
+        let admitted = submitted.admit(
+            now(),
+            &mut self.nonces,
+            standing,
+            &self.committee,
+            parameters,
+            &mut self.policies,
+        );
+        match admitted {
             Ok(admitted) => Decision::Submitted(digest, self.submit(digest, admitted)),
             Err(rejection) => Decision::Rejected(rejection),
         }
