@@ -89,6 +89,8 @@ test-client:
 	@$(PYTHON) clients/python/test_pci.py
 	@$(PYTHON) clients/vectors/make_vectors.py --check
 	@$(PYTHON) configs/demo/check_records.py
+	$(say) 'policies in a second engine'
+	@$(PYTHON) scripts/cross-check-policy.py
 
 # Programs and tests in one go, with one choice of features: the steps below
 # run what this has built.

@@ -1,7 +1,8 @@
 //! Time of the parts of the governance stack that every inference goes through.
 //!
 //! Targets: an observation of a unit 100 ns, FATE on parsed scores 50 ns, a
-//! session transition with its node hashes 10 µs.
+//! session transition with its node hashes 10 µs, a policy whose decision is
+//! remembered 1 µs.
 
 use bizra_ledger::envelope::{Content, Envelope, Unsigned};
 use bizra_ledger::fate::check_fate;
@@ -9,6 +10,7 @@ use bizra_ledger::forms::{Score, Uuid};
 use bizra_ledger::inference::Transition;
 use bizra_ledger::ntu::Unit;
 use bizra_ledger::parameters::LedgerParameters;
+use bizra_ledger::policy::{DEFAULT_POLICY, Policies, Policy, PolicyHash, Projection};
 use bizra_ledger::session::{ParentRecord, SessionKey, Step, advance};
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::hash::RecordDigest;
@@ -71,6 +73,22 @@ fn stack(criterion: &mut Criterion) {
     let fate = check_fate(&envelope, inference, &parameters).expect("good scores");
     criterion.bench_function("FATE", |bencher| {
         bencher.iter(|| check_fate(black_box(&envelope), black_box(inference), &parameters));
+    });
+
+    let policy = Policy::compile(DEFAULT_POLICY).expect("a policy");
+    let mut named = envelope.clone();
+    named.policy_hash = PolicyHash::of(DEFAULT_POLICY).0;
+    let mut policies = Policies::new([DEFAULT_POLICY]);
+    policies.check(&named).expect("allowed");
+    criterion.bench_function("POLICY, remembered", |bencher| {
+        bencher.iter(|| policies.check(black_box(&named)));
+    });
+    let projection = Projection::of(&named);
+    criterion.bench_function("POLICY, evaluated", |bencher| {
+        bencher.iter(|| policy.decide(black_box(&projection)));
+    });
+    criterion.bench_function("POLICY, compiled", |bencher| {
+        bencher.iter(|| Policy::compile(black_box(DEFAULT_POLICY)));
     });
 
     let key = SessionKey { owner: PublicKey([7; 32]), session_id: Uuid([1; 16]) };

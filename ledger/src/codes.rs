@@ -32,7 +32,8 @@ macro_rules! codes {
                 }
             }
 
-            /// Where it can be given: at `admission`, at the `receipt` of a batch, at `execution`.
+            /// Where it can be given: at `admission`, at the `receipt` of a batch, at `execution`;
+            /// or `not yet`.
             #[must_use]
             pub const fn stages(self) -> &'static str {
                 match self {
@@ -58,7 +59,7 @@ codes! {
     /// The bytes are not a canonical envelope of a known form.
     Schema = 1 "SCHEMA" in "admission, receipt",
     /// The signature is not good, or the key is of small order.
-    Signature = 2 "SIGNATURE" in "admission, receipt, execution",
+    Signature = 2 "SIGNATURE" in "admission, receipt",
     /// The sender used the nonce for another envelope a short while ago.
     NonceReplay = 3 "NONCE_REPLAY" in "admission",
     /// The timestamp is too old.
@@ -70,20 +71,20 @@ codes! {
     /// The signal-to-noise score is missing or too low.
     Snr = 7 "SNR" in "admission, execution",
     /// A gate ran out of time.
-    Budget = 8 "BUDGET" in "admission",
+    Budget = 8 "BUDGET" in "not yet",
     /// The policy is not in force or does not allow the record.
     Policy = 9 "POLICY" in "admission, execution",
     /// The ledger's state does not allow the record.
-    State = 10 "STATE" in "execution",
+    State = 10 "STATE" in "admission, execution",
     /// The sender's role does not allow the action.
     Role = 11 "ROLE" in "admission, execution",
     /// Too few validators agree.
-    Quorum = 12 "QUORUM" in "execution",
+    Quorum = 12 "QUORUM" in "not yet",
     /// The FATE composite is too low.
     Fate = 13 "FATE" in "admission, execution",
     /// An invariant would break.
     Invariant = 14 "INVARIANT" in "admission, execution",
-    /// Too many records from one sender.
+    /// Too many bytes of one sender, or through one validator, in a governance epoch.
     Rate = 15 "RATE" in "admission",
     /// A fault of the validator.
     Internal = 99 "INTERNAL" in "admission",
@@ -185,7 +186,8 @@ mod tests {
              *Admission* is one validator's early advice to the submitter, by its own clock. \
              *Receipt* of a batch is static and the same at every validator. *Execution* is \
              decided by the ledger alone, and its code is the record's outcome. Every rejection \
-             comes with a sentence that names the member and what was expected.\n\n\
+             comes with a sentence that names the member and what was expected. A code with \
+             *not yet* belongs to the protocol, and nothing in this version gives it.\n\n\
              | code | name | meaning | given at |\n|---|---|---|---|\n",
         );
         for code in Code::ALL {
@@ -200,6 +202,32 @@ mod tests {
         }
         let written = std::fs::read_to_string(path).expect("the page can be read");
         assert_eq!(written, page, "UPDATE_DOCS=1 writes it anew");
+    }
+
+    /// Our sources under a folder, without tests and this file.
+    fn sources(folder: &std::path::Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("the folder can be read") {
+            let path = entry.expect("the folder can be read").path();
+            let is_named = |name| path.file_name().is_some_and(|it| it == name);
+            if path.is_dir() && !is_named("tests") {
+                sources(&path, text);
+            } else if path.is_file() && !is_named("tests.rs") && !is_named("codes.rs") {
+                let source = std::fs::read_to_string(&path).expect("readable");
+                *text += source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_that_is_listed_is_given_somewhere() {
+        let mut text = String::new();
+        for folder in ["src", "../node/src"] {
+            sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut text);
+        }
+        for code in Code::ALL {
+            let is_given = text.contains(&format!("Code::{code:?}"));
+            assert_eq!(is_given, code.stages() != "not yet", "{code}");
+        }
     }
 
     #[test]

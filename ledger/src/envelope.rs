@@ -169,6 +169,21 @@ pub enum Content {
     Identity(IdentityAction),
 }
 
+impl Content {
+    /// The name of the action.
+    #[must_use]
+    pub const fn action_name(&self) -> &'static str {
+        match self {
+            Self::Inference(_) => "inference/commit",
+            Self::SessionClose(_) => "session/close",
+            Self::Market(action) => action.name(),
+            Self::Identity(IdentityAction::Register) => "identity/register",
+            Self::Identity(IdentityAction::Rotate { .. }) => "identity/rotate",
+            Self::Identity(IdentityAction::Revoke { .. }) => "identity/revoke",
+        }
+    }
+}
+
 impl Envelope {
     /// Reads an envelope in any spelling, and gives its canonical bytes beside it.
     ///

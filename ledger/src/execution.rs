@@ -5,21 +5,26 @@
 //! [`Overlay`] of its own that holds everything that a commit has to write.
 //! Nothing is changed before that, so a fork is undone by dropping its overlays.
 //!
-//! Upon a block, for each record in block order:
+//! Upon a block, for each record in block order, whose bytes are charged to the
+//! author of its batch:
 //! 1. A record with a bad static verdict has that code as its outcome, and
 //!    nothing else happens: bytes that nobody vouches for do not touch the
 //!    status of the digest they claim.
 //! 2. Else, if its digest is in the log, because of an earlier block or an
 //!    earlier record of this one, the outcome is [`Code::Skipped`]. The first
 //!    occurrence in block order is the record, whatever signature it carries.
-//! 3. Else the remaining gates judge it. If one refuses it, its code is the
+//! 3. Else the identity of the sender is charged, unless the digest has been
+//!    before. If there is none, or it or the author has no room left, the
+//!    outcome is [`Code::State`], and nothing else happens: what nobody has paid
+//!    for leaves nothing behind.
+//! 4. Else the remaining gates judge it. If one refuses it, its code is the
 //!    outcome; a record that was refused before is judged afresh.
-//! 4. Else its bytes are appended to the log, and the outcome is
+//! 5. Else its bytes are appended to the log, and the outcome is
 //!    [`Code::Success`].
 //!
-//! What a record changes besides is decided by its action, and written with 4 only.
-//! After 3 and 4 the outcome becomes the digest's entry in the plain family
-//! [`Family::Outcome`]; 2 leaves the entry as it is.
+//! What a record changes besides is decided by its action, and written with 5 only.
+//! After 4 and 5 the outcome becomes the digest's entry in the plain family
+//! [`Family::Outcome`]; the others leave the entry as it is.
 //!
 //! The state tree holds nothing yet, and the committee never changes, so
 //! `state_root` and `next_committee` are constants.
@@ -27,17 +32,18 @@
 mod actions;
 
 use self::actions::Failure;
-use crate::codes::Code;
+use crate::codes::{Code, Rejection};
 use crate::gates::Verdict;
 use crate::identity::Usage;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
 use crate::parameters::LedgerParameters;
 use crate::plain::{Family, LtHash, OutcomeEntry};
+use crate::policy::Policies;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use bizra_types::crypto::PublicKey;
-use bizra_types::encoding::{Decode, Encode};
+use bizra_types::encoding::Encode;
 use bizra_types::execution::{EMPTY_STATE_ROOT, ExecFields};
 use bizra_types::hash::{ExecHash, Hash, RecordDigest};
 use bizra_types::numbers::{Height, LogIndex, TimestampMs};
@@ -138,18 +144,23 @@ pub fn genesis_exec() -> ExecHash {
     genesis_fields().hash()
 }
 
-/// Executes a block on its parent.
+/// Executes a block on its parent, by the policies in force.
 ///
 /// # Errors
 /// When the store fails. There is no other failure: a bad record has a code.
 ///
 /// # Panics
 /// When the block's height is not one more than the parent's.
-pub fn execute(parent: &Parent<'_>, block: &BlockInput<'_>) -> Result<Overlay, StorageError> {
+pub fn execute(
+    parent: &Parent<'_>,
+    block: &BlockInput<'_>,
+    policies: &mut Policies,
+) -> Result<Overlay, StorageError> {
     assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
     let mut draft = Draft {
         parent,
         parameters: parent.parameters()?,
+        policies,
         log: Appended::new(parent.head.log_size, parent),
         plain: BTreeMap::new(),
         plain_hash: parent.head.plain.clone(),
@@ -258,7 +269,7 @@ impl<'a> Parent<'a> {
     /// When the store cannot be read.
     pub fn outcome(&self, digest: &RecordDigest) -> Result<Option<OutcomeEntry>, StorageError> {
         let bytes = self.plain(Family::Outcome, OutcomeEntry::key(digest))?;
-        bytes.map(|bytes| decoded(Family::Outcome, &bytes)).transpose()
+        bytes.map(|bytes| Family::Outcome.decode_entry(&bytes)).transpose()
     }
 }
 
@@ -346,6 +357,7 @@ impl Overlay {
 struct Draft<'a> {
     parent: &'a Parent<'a>,
     parameters: LedgerParameters,
+    policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     plain_hash: LtHash,
@@ -361,6 +373,7 @@ impl Draft<'_> {
     ) -> Result<Outcome, StorageError> {
         let signed_bytes = signed_bytes_hash(&record.bytes);
         let flags = OutcomeFlags::default();
+        let charged = self.charge_author(record, block)?;
         let envelope = match &record.verdict {
             Verdict::Bad(rejection) => {
                 let code = rejection.code;
@@ -370,22 +383,38 @@ impl Draft<'_> {
         };
         let digest = Some(envelope.digest);
         let key = OutcomeEntry::key(&envelope.digest);
-        if let Some(known) = self.read::<OutcomeEntry>(Family::Outcome, key)?
+        let known = self.read::<OutcomeEntry>(Family::Outcome, key)?;
+        if let Some(known) = known
             && known.code == Code::Success
         {
             let (code, log_index) = (Code::Skipped, known.log_index);
             return Ok(Outcome { signed_bytes, digest, code, flags, log_index });
         }
-        let (code, flags, log_index) = match self.act(envelope, record, block) {
+        let size = record.bytes.len();
+        let payer = match &charged {
+            Err(rejection) if !self.is_exempt_revocation(envelope)? => Err(rejection.clone()),
+            _ => self.payer(envelope, size, known.is_none(), block)?,
+        };
+        let mut payer = match payer {
+            Ok(payer) => payer,
+            Err(Rejection { code, .. }) => {
+                return Ok(Outcome { signed_bytes, digest, code, flags, log_index: None });
+            }
+        };
+        let (code, flags, log_index) = match self.act(envelope, payer.identity, block) {
             Err(Failure::Storage(error)) => return Err(error),
             Err(Failure::Refused(rejection)) => (rejection.code, flags, None),
             Ok(flags) => {
                 let index = LogIndex::new(self.log.push(&record.bytes)?);
+                payer.usage.logged += 1;
                 (Code::Success, flags, Some(index))
             }
         };
-        let entry = OutcomeEntry { code, flags, height: block.height, log_index };
-        self.put(Family::Outcome, key, Some(entry.to_bytes()))?;
+        self.put(Family::Usage, &payer.identity.0, Some(payer.usage.to_bytes()))?;
+        if charged.is_ok() || code == Code::Success {
+            let entry = OutcomeEntry { code, flags, height: block.height, log_index };
+            self.put(Family::Outcome, key, Some(entry.to_bytes()))?;
+        }
         Ok(Outcome { signed_bytes, digest, code, flags, log_index })
     }
 
@@ -427,11 +456,6 @@ fn read_through(
             })
         }
     }
-}
-
-fn decoded<T: Decode>(family: Family, bytes: &[u8]) -> Result<T, StorageError> {
-    T::from_bytes(bytes)
-        .map_err(|error| StorageError(format!("an entry of the {family:?} family {error}")))
 }
 
 #[cfg(test)]

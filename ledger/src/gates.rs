@@ -1,7 +1,7 @@
 //! The gates, and who asks them what.
 //!
 //! In order, the first failure stops: SCHEMA, SIGNATURE, TIMESTAMP, REPLAY,
-//! ROLE, SNR, IHSAN, FATE, FORMAL.
+//! ROLE, SNR, IHSAN, POLICY, FATE, FORMAL.
 //!
 //! | gate | admission | receipt | execution |
 //! |---|---|---|---|
@@ -11,13 +11,15 @@
 //! | REPLAY | the nonce cache | – | a digest in the log is skipped |
 //! | ROLE | yes | – | yes, by the committee of the block's era |
 //! | SNR, IHSAN | yes | – | yes, by the parameters in force |
+//! | POLICY | yes | – | yes, by the policies in force |
 //! | FATE | yes | – | yes, by the parameters in force |
 //! | FORMAL, times | yes | – | yes |
-//! | proofs of an identity | yes | – | yes |
+//! | proof of a new key | yes | in one batch | verdict of the receipt |
+//! | key and quotas | yes (RATE) | – | yes (STATE) |
 //! | FORMAL, state | – | – | yes, by what the blocks before have left |
 //!
-//! Admission leaves the state to execution: what a record builds on may be on
-//! its way in the same lane.
+//! Admission leaves the rest of the state to execution: what a record builds on
+//! may be on its way in the same lane.
 //!
 //! Scores are the sender's claim. They are compared as integers in parts per
 //! million, cut off from the canonical decimal text.
@@ -36,13 +38,15 @@ use crate::codes::{Code, Rejection};
 use crate::envelope::{AgentType, AllowedSender, Content, Envelope, Sender};
 use crate::fate::check_fate;
 use crate::forms::Score;
+use crate::identity::{IdentityAction, Standing, rotation_message};
 use crate::inference::{Fate, InferenceCommit};
 use crate::parameters::{LedgerParameters, share};
+use crate::policy::Policies;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
-use bizra_types::crypto::{PublicKey, SignatureCheck, check_each};
+use bizra_types::crypto::{PublicKey, Signature, SignatureCheck, check_each};
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
-use bizra_types::hash::{ChainId, RecordDigest};
+use bizra_types::hash::{ChainId, Hash, RecordDigest};
 use bizra_types::numbers::TimestampMs;
 
 /// How far an envelope's time may lie before or after its admission.
@@ -156,9 +160,16 @@ impl Submission {
         self.envelope.digest
     }
 
-    /// Asks the other gates that need no more than the envelope, the clock and
-    /// the rules in force. The caller has looked the digest up and found it
-    /// unknown. The nonce is noted only when all gates let the record pass.
+    /// The key whose [`Standing`] decides.
+    #[must_use]
+    pub const fn sender(&self) -> PublicKey {
+        self.envelope.sender.public_key
+    }
+
+    /// Asks the other gates that need no more than the envelope, the clock, the
+    /// sender's standing and the rules in force. The caller has looked the
+    /// digest up and found it unknown. The nonce is noted only when all gates
+    /// let the record pass.
     ///
     /// # Errors
     /// What the submitter is told.
@@ -166,14 +177,18 @@ impl Submission {
         self,
         now: TimestampMs,
         nonces: &mut NonceCache,
+        standing: &Standing,
         committee: &[PublicKey],
         parameters: &LedgerParameters,
+        policies: &mut Policies,
     ) -> Result<Admitted, Rejection> {
         let Self { envelope, bytes } = self;
         check_timestamp(&envelope, now)?;
         nonces.check(&envelope, now)?;
+        standing.check(&envelope, bytes.len(), now, parameters)?;
         check_role(&envelope, committee)?;
         check_scores(&envelope, parameters)?;
+        policies.check(&envelope)?;
         check_content(&envelope, parameters)?;
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })
@@ -210,15 +225,12 @@ fn check_sender(
 }
 
 /// The gates after IHSAN as far as they need no state: FATE and the order of
-/// times of an inference, and the proofs of an identity. Returns the dimensions
-/// on which FATE decided.
+/// times of an inference, and who may revoke. Returns the dimensions on which
+/// FATE decided.
 ///
 /// # Errors
-/// As [`check_fate`], [`check_times`] and [`IdentityAction::check`](crate::identity::IdentityAction::check); [`Code::Role`] when a
-/// validator would revoke without governance.
-///
-/// # Panics
-/// When an envelope lacks a chain id that its action needs, which no reader lets pass.
+/// As [`check_fate`] and [`check_times`]; [`Code::Role`] when somebody else's key would be
+/// revoked, or a validator would revoke without governance.
 pub fn check_content(
     envelope: &Envelope,
     parameters: &LedgerParameters,
@@ -235,8 +247,7 @@ pub fn check_content(
                 let detail = "must be \"PAT\" here; validators revoke through governance";
                 return Err(Rejection::new(Code::Role, "sender.agent_type", detail));
             }
-            let chain_id = envelope.metadata.chain_id.expect("the schema of this action wants it");
-            action.check(sender.public_key, &chain_id)?;
+            action.check(sender.public_key)?;
             Ok(None)
         }
         Content::SessionClose(_) | Content::Market(_) => Ok(None),
@@ -304,36 +315,90 @@ fn check_chain(envelope: &Envelope, chain_id: &ChainId) -> Result<(), Rejection>
     }
 }
 
-/// The SIGNATURE gate over whatever came through SCHEMA.
+/// The SIGNATURE gate over whatever came through SCHEMA: of each envelope that
+/// of its sender, and of a rotation also that of the new key.
 fn verify_signatures<T>(
     items: Vec<Result<T, Rejection>>,
     envelope: impl Fn(&T) -> &Envelope,
 ) -> Vec<Result<T, Rejection>> {
-    let sized: Vec<Result<T, Rejection>> = items
+    let sized: Vec<Result<(T, Option<Rotation>), Rejection>> = items
         .into_iter()
         .map(|item| {
             let item = item?;
-            if envelope(&item).sender.public_key.is_small_order() {
-                let detail = "is a key of small order, under which anything verifies";
-                return Err(Rejection::new(Code::Signature, "sender.public_key", detail));
-            }
-            Ok(item)
+            check_keys(envelope(&item))?;
+            let rotation = Rotation::of(envelope(&item));
+            Ok((item, rotation))
         })
         .collect();
-    let checks: Vec<SignatureCheck<'_>> =
-        sized.iter().flatten().map(|item| envelope(item).signature_check()).collect();
+    let checks: Vec<SignatureCheck<'_>> = sized
+        .iter()
+        .flatten()
+        .flat_map(|(item, rotation)| {
+            let signature = envelope(item).signature_check();
+            [signature].into_iter().chain(rotation.as_ref().map(Rotation::signature_check))
+        })
+        .collect();
     let mut good = check_each(&checks).into_iter();
+    let mut next_is_good = || good.next().expect("one answer for each check");
     sized
         .into_iter()
         .map(|item| {
-            let item = item?;
-            if good.next().expect("one answer for each check") {
-                return Ok(item);
+            let (item, rotation) = item?;
+            // Both answers are taken, whatever the first one is.
+            let (is_signed, is_proven) = (next_is_good(), rotation.is_none() || next_is_good());
+            if !is_signed {
+                let detail = "is not the sender's signature over the digest of the record";
+                return Err(Rejection::new(Code::Signature, "signature.value", detail));
             }
-            let detail = "is not the sender's signature over the digest of the record";
-            Err(Rejection::new(Code::Signature, "signature.value", detail))
+            if !is_proven {
+                let detail = "is not the new key's signature of the rotation";
+                return Err(Rejection::new(Code::Signature, "payload.data.proof", detail));
+            }
+            Ok(item)
         })
         .collect()
+}
+
+/// Refuses keys under which anything verifies.
+fn check_keys(envelope: &Envelope) -> Result<(), Rejection> {
+    let new_key = match envelope.content {
+        Content::Identity(IdentityAction::Rotate { new_key, .. }) => Some(new_key),
+        _ => None,
+    };
+    let keys = [
+        ("sender.public_key", Some(envelope.sender.public_key)),
+        ("payload.data.new_key", new_key),
+    ];
+    for (member, key) in keys {
+        if key.is_some_and(|key| key.is_small_order()) {
+            let detail = "is a key of small order, under which anything verifies";
+            return Err(Rejection::new(Code::Signature, member, detail));
+        }
+    }
+    Ok(())
+}
+
+/// The new key of an `identity/rotate`, with what it must have signed.
+struct Rotation {
+    new_key: PublicKey,
+    message: Hash,
+    proof: Signature,
+}
+
+impl Rotation {
+    fn of(envelope: &Envelope) -> Option<Self> {
+        let Content::Identity(IdentityAction::Rotate { new_key, proof }) = envelope.content else {
+            return None;
+        };
+        let chain_id = envelope.metadata.chain_id.expect("the schema of this action wants it");
+        let message = rotation_message(&chain_id, &envelope.sender.public_key, &new_key);
+        Some(Self { new_key, message, proof })
+    }
+
+    const fn signature_check(&self) -> SignatureCheck<'_> {
+        let Self { new_key, message, proof } = self;
+        SignatureCheck { key: *new_key, message: message.as_bytes(), signature: *proof }
+    }
 }
 
 /// The TIMESTAMP gate.

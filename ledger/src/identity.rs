@@ -14,14 +14,28 @@
 //! unregistered key of somebody else into an identity, and revoke it. A key
 //! that was replaced or revoked never counts again.
 //!
-//! The log is for ever, so the bytes are limited that one identity, or the
-//! batches of one validator, may put into it in one governance epoch. A
-//! revocation is exempt from the former: whoever has stolen a key could
-//! otherwise use up the bytes and keep it.
+//! The log is for ever, and a refused record leaves an outcome, so the bytes
+//! are limited that one identity, or the batches of one validator, may have
+//! judged in one governance epoch, whatever comes of them:
+//! - The validator is charged for each record of its batches, also for copies
+//!   and for those with a bad signature.
+//! - The identity is charged once for each digest, when it is judged first.
+//!   Charged each time, anybody who holds one refused record of somebody else
+//!   could use up the sender's room with it. A key that speaks for no identity
+//!   charges none.
+//! - Whose room is used up has its records refused, and they leave no outcome
+//!   in the ledger.
+//! - A revocation is exempt from the room of the identity: whoever has stolen
+//!   a key could otherwise use it up and keep the key. That of a registered key
+//!   is exempt from the validator's too; there are no more of these than
+//!   registrations, which are charged.
 
 use crate::codes::{Code, Rejection};
+use crate::envelope::{Action, Envelope};
+use crate::log::StorageError;
 use crate::parameters::LedgerParameters;
-use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
+use crate::plain::Family;
+use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::hash::{ChainId, Context, Hash};
@@ -70,14 +84,32 @@ pub enum KeyState {
     Revoked = 3,
 }
 
-/// Value of [`Family::Usage`](crate::plain::Family::Usage), by identity, and of
-/// [`Family::AuthorUsage`](crate::plain::Family::AuthorUsage), by the validator's key.
+/// Value of [`Family::Usage`], by identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdentityUsage {
+    /// What it has had judged.
+    pub judged: Usage,
+    /// Its records in the log.
+    pub logged: u64,
+}
+
+/// Value of [`Family::AuthorUsage`], by the validator's key, and part of [`IdentityUsage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The governance epoch of the latest record.
     pub epoch: u64,
-    /// Bytes put into the log in it.
+    /// Bytes of records that were judged in it.
     pub bytes: u64,
+}
+
+/// What the ledger says of the sender of a record, and of the validator that would put it into
+/// a batch: what admission needs to refuse early what execution would refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    key: Option<KeyEntry>,
+    identity: IdentityUsage,
+    author: Usage,
+    waiting_bytes: usize,
 }
 
 impl IdentityAction {
@@ -113,48 +145,34 @@ impl IdentityAction {
         Ok(Self::Revoke { key })
     }
 
-    /// What of it needs no state: that the new key was asked, and that only the
-    /// own key is revoked.
+    /// Whether a personal agent may ask for it: only the own key is revoked.
     ///
     /// # Errors
-    /// [`Code::Signature`] when the proof is not good, or the new key of small order;
     /// [`Code::Role`] when the key to revoke is another's.
-    pub fn check(&self, sender: PublicKey, chain_id: &ChainId) -> Result<(), Rejection> {
+    pub fn check(&self, sender: PublicKey) -> Result<(), Rejection> {
         match *self {
-            Self::Register => Ok(()),
-            Self::Rotate { new_key, proof } => {
-                if new_key.is_small_order() {
-                    let detail = "is a key of small order, under which anything verifies";
-                    return Err(Rejection::new(Code::Signature, "payload.data.new_key", detail));
-                }
-                let message = rotation_message(chain_id, &sender, &new_key);
-                let check =
-                    SignatureCheck { key: new_key, message: message.as_bytes(), signature: proof };
-                if !check.is_good() {
-                    let detail = "is not the new key's signature of the rotation";
-                    return Err(Rejection::new(Code::Signature, "payload.data.proof", detail));
-                }
-                Ok(())
-            }
             Self::Revoke { key } if key != sender => {
                 let detail = "must be the sender's own key; others are revoked by governance";
                 Err(Rejection::new(Code::Role, "payload.data.key", detail))
             }
-            Self::Revoke { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 
     /// The entries to set: of the sender's key, and of the new one. `sender_entry` and
-    /// `new_entry` are what there is, and the sender's key is neither replaced nor revoked.
+    /// `new_entry` are what there is, and the sender's key is neither replaced nor revoked;
+    /// `new_usage` is that of the identity with the name of the new key.
     ///
     /// # Errors
     /// [`Code::State`] when a key is registered that is so already, or replaced that is not, or
-    /// the new key is known.
+    /// the new key is known or has records of its own, whose sessions and account would be
+    /// nobody's any more.
     pub fn execute(
         &self,
         sender: PublicKey,
         sender_entry: Option<&KeyEntry>,
         new_entry: Option<&KeyEntry>,
+        new_usage: Option<&IdentityUsage>,
         height: Height,
     ) -> Result<(KeyEntry, Option<(PublicKey, KeyEntry)>), Rejection> {
         let identity = sender_entry.map_or(sender, |entry| entry.identity);
@@ -169,6 +187,9 @@ impl IdentityAction {
             }
             Self::Rotate { .. } if new_entry.is_some() => {
                 Err(refused("payload.data.new_key", "must be new, but was registered before"))
+            }
+            Self::Rotate { .. } if new_usage.is_some_and(|usage| usage.logged > 0) => {
+                Err(refused("payload.data.new_key", "must be new, but has records in the log"))
             }
             Self::Rotate { new_key, .. } => {
                 Ok((entry(KeyState::Replaced), Some((new_key, entry(KeyState::Valid)))))
@@ -224,8 +245,8 @@ impl Usage {
         let limit = parameters.identity_bytes_max;
         self.with(size, now, limit, parameters).map_err(|bytes| {
             let detail = format!(
-                "must leave the log at most {limit} bytes in a governance epoch, but would leave \
-                 it {bytes}"
+                "may have at most {limit} bytes judged in a governance epoch, and this would make \
+                 {bytes}"
             );
             refused("sender.public_key", detail)
         })
@@ -244,8 +265,8 @@ impl Usage {
         let limit = parameters.author_bytes_max;
         self.with(size, now, limit, parameters).map_err(|bytes| {
             let detail = format!(
-                "must go through another validator, because this one may leave the log {limit} \
-                 bytes in a governance epoch, and would leave it {bytes}"
+                "must go through another validator, because the batches of this one may have \
+                 {limit} bytes in a governance epoch, and this would make {bytes}"
             );
             refused("", detail)
         })
@@ -264,6 +285,68 @@ impl Usage {
         let bytes = used.saturating_add(size as u64);
         if bytes > limit { Err(bytes) } else { Ok(Self { epoch, bytes }) }
     }
+}
+
+impl Standing {
+    /// Reads it through `plain`; `author` is the validator, if there is one, and
+    /// `waiting_bytes` are in its lane and not judged yet.
+    ///
+    /// # Errors
+    /// When `plain` fails, or an entry is damaged.
+    pub fn read(
+        sender: PublicKey,
+        author: Option<PublicKey>,
+        waiting_bytes: usize,
+        plain: impl Fn(Family, &[u8]) -> Result<Option<Vec<u8>>, StorageError>,
+    ) -> Result<Self, StorageError> {
+        let key: Option<KeyEntry> = read_entry(Family::Key, sender, &plain)?;
+        let identity = key.map_or(sender, |entry| entry.identity);
+        let author = match author {
+            Some(author) => read_entry(Family::AuthorUsage, author, &plain)?,
+            None => None,
+        };
+        Ok(Self {
+            key,
+            identity: read_entry(Family::Usage, identity, &plain)?.unwrap_or_default(),
+            author: author.unwrap_or_default(),
+            waiting_bytes,
+        })
+    }
+
+    /// Whether key and quotas would let a record of so many bytes pass.
+    ///
+    /// # Errors
+    /// [`Code::State`] when the key speaks for no identity, [`Code::Rate`] when a quota is used
+    /// up.
+    pub fn check(
+        &self,
+        envelope: &Envelope,
+        size: usize,
+        now: TimestampMs,
+        parameters: &LedgerParameters,
+    ) -> Result<(), Rejection> {
+        let (key, action) = (envelope.sender.public_key, envelope.action());
+        let is_registration = action == Action::IdentityRegister;
+        identity_of(key, self.key.as_ref(), is_registration, parameters)?;
+        let rate = |rejection| Rejection { code: Code::Rate, ..rejection };
+        let is_revocation = action == Action::IdentityRevoke;
+        if !is_revocation {
+            self.identity.judged.of_identity(size, now, parameters).map_err(rate)?;
+        }
+        if !(is_revocation && self.key.is_some()) {
+            let size = size.saturating_add(self.waiting_bytes);
+            self.author.of_author(size, now, parameters).map_err(rate)?;
+        }
+        Ok(())
+    }
+}
+
+fn read_entry<T: Decode>(
+    family: Family,
+    key: PublicKey,
+    plain: impl Fn(Family, &[u8]) -> Result<Option<Vec<u8>>, StorageError>,
+) -> Result<Option<T>, StorageError> {
+    plain(family, &key.0)?.map(|bytes| family.decode_entry(&bytes)).transpose()
 }
 
 fn refused(member: &str, detail: impl Into<String>) -> Rejection {
@@ -288,58 +371,29 @@ impl Decode for KeyState {
 }
 
 encode_fields!(KeyEntry { identity, state, height });
+encode_fields!(IdentityUsage { judged, logged });
 encode_fields!(Usage { epoch, bytes });
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{key, public};
-    use ed25519_dalek::Signer as _;
-
-    const CHAIN: ChainId = ChainId([5; 32]);
-
-    fn rotation(from: u8, to: u8, chain_id: &ChainId) -> IdentityAction {
-        let message = rotation_message(chain_id, &public(from), &public(to));
-        let proof = Signature(key(to).sign(message.as_bytes()).to_bytes());
-        IdentityAction::Rotate { new_key: public(to), proof }
-    }
+    use crate::envelope::Envelope;
+    use crate::testing::{public, signed};
 
     fn entry(identity: u8, state: KeyState) -> KeyEntry {
         KeyEntry { identity: public(identity), state, height: Height::new(4) }
     }
 
     #[test]
-    fn the_new_key_must_have_been_asked() {
-        assert_eq!(rotation(1, 2, &CHAIN).check(public(1), &CHAIN), Ok(()));
-        let not_its_own = "SIGNATURE: `payload.data.proof` is not the new key's signature of the \
-                           rotation";
-        for (action, sender) in [
-            (rotation(1, 2, &CHAIN), public(3)),
-            (rotation(1, 2, &ChainId([6; 32])), public(1)),
-            (IdentityAction::Rotate { new_key: public(2), proof: Signature([0; 64]) }, public(1)),
-        ] {
-            let rejection = action.check(sender, &CHAIN).expect_err("no good proof");
-            assert_eq!(rejection.to_string(), not_its_own);
-        }
-        let zero =
-            IdentityAction::Rotate { new_key: PublicKey([0; 32]), proof: Signature([0; 64]) };
-        assert_eq!(
-            zero.check(public(1), &CHAIN).expect_err("small order").to_string(),
-            "SIGNATURE: `payload.data.new_key` is a key of small order, under which anything \
-             verifies"
-        );
-    }
-
-    #[test]
     fn only_the_own_key_is_revoked() {
         let revoke = IdentityAction::Revoke { key: public(1) };
-        assert_eq!(revoke.check(public(1), &CHAIN), Ok(()));
+        assert_eq!(revoke.check(public(1)), Ok(()));
         assert_eq!(
-            revoke.check(public(2), &CHAIN).expect_err("another's").to_string(),
+            revoke.check(public(2)).expect_err("another's").to_string(),
             "ROLE: `payload.data.key` must be the sender's own key; others are revoked by \
              governance"
         );
-        assert_eq!(IdentityAction::Register.check(public(1), &CHAIN), Ok(()));
+        assert_eq!(IdentityAction::Register.check(public(1)), Ok(()));
     }
 
     #[test]
@@ -348,9 +402,10 @@ mod tests {
         let at = |state| KeyEntry { height: Height::new(7), ..entry(9, state) };
         let own = |state| KeyEntry { identity: public(1), ..at(state) };
         let execute = |action: IdentityAction, sender_entry, new_entry| {
-            action.execute(public(1), sender_entry, new_entry, Height::new(7))
+            action.execute(public(1), sender_entry, new_entry, None, Height::new(7))
         };
-        let rotate = rotation(1, 2, &CHAIN);
+        let rotate = IdentityAction::Rotate { new_key: public(2), proof: Signature([0; 64]) };
+        let used = IdentityUsage { logged: 1, ..IdentityUsage::default() };
         let revoke = IdentityAction::Revoke { key: public(1) };
         let register = IdentityAction::Register;
         assert_eq!(execute(register, None, None), Ok((own(KeyState::Valid), None)));
@@ -372,6 +427,10 @@ mod tests {
             (
                 execute(rotate, Some(&valid), Some(&valid)),
                 "STATE: `payload.data.new_key` must be new, but was registered before",
+            ),
+            (
+                rotate.execute(public(1), Some(&valid), None, Some(&used), Height::new(7)),
+                "STATE: `payload.data.new_key` must be new, but has records in the log",
             ),
         ] {
             assert_eq!(result.expect_err(sentence).to_string(), sentence);
@@ -417,15 +476,57 @@ mod tests {
         let full = at(first, 40_000, 3).expect("there is room");
         assert_eq!(
             at(full, 1, 3).expect_err("it is full").to_string(),
-            "STATE: `sender.public_key` must leave the log at most 100000 bytes in a governance \
-             epoch, but would leave it 100001"
+            "STATE: `sender.public_key` may have at most 100000 bytes judged in a governance \
+             epoch, and this would make 100001"
         );
         assert_eq!(at(full, 1, 4), Ok(Usage { epoch: 4, bytes: 1 }));
         let now = TimestampMs::new(3 * 3_600_000);
         assert_eq!(
             first.of_author(1, now, &parameters).expect_err("it is full").to_string(),
-            "STATE: the record must go through another validator, because this one may leave the \
-             log 50000 bytes in a governance epoch, and would leave it 60001"
+            "STATE: the record must go through another validator, because the batches of this \
+             one may have 50000 bytes in a governance epoch, and this would make 60001"
+        );
+    }
+
+    #[test]
+    fn admission_knows_key_and_quotas() {
+        let parameters = LedgerParameters { registered_only: 1, ..LedgerParameters::default() };
+        let now = TimestampMs::new(7);
+        let envelope = Envelope::parse_canonical(&signed(7, 1)).expect("the form is right");
+        let full = |bytes| Usage { epoch: 0, bytes };
+        let (identity_max, author_max) =
+            (parameters.identity_bytes_max, parameters.author_bytes_max);
+        let read = |state: Option<KeyState>, identity: u64, author: u64, waiting_bytes| {
+            let plain = |family, key: &[u8]| {
+                Ok(match family {
+                    Family::Key if key == public(7).0 => state.map(|it| entry(9, it).to_bytes()),
+                    Family::Usage if key == public(9).0 => {
+                        Some(IdentityUsage { judged: full(identity), logged: 1 }.to_bytes())
+                    }
+                    Family::AuthorUsage if key == public(200).0 => Some(full(author).to_bytes()),
+                    _ => None,
+                })
+            };
+            Standing::read(public(7), Some(public(200)), waiting_bytes, plain).expect("undamaged")
+        };
+        let check = |standing: Standing| standing.check(&envelope, 10, now, &parameters);
+        let valid = Some(KeyState::Valid);
+        assert_eq!(check(read(valid, identity_max - 10, author_max - 10, 0)), Ok(()));
+        for (standing, code, member) in [
+            (read(None, 0, 0, 0), Code::State, "sender.public_key"),
+            (read(Some(KeyState::Replaced), 0, 0, 0), Code::State, "sender.public_key"),
+            (read(valid, identity_max - 9, 0, 0), Code::Rate, "sender.public_key"),
+            (read(valid, 0, author_max - 9, 0), Code::Rate, ""),
+            (read(valid, 0, author_max - 10, 1), Code::Rate, ""),
+        ] {
+            let rejection = check(standing).expect_err("it would be refused");
+            assert_eq!((rejection.code, rejection.member.as_str()), (code, member));
+        }
+        let damaged = Standing::read(public(7), None, 0, |_, _| Ok(Some(vec![1])));
+        assert_eq!(
+            damaged.expect_err("a damaged entry").to_string(),
+            "the ledger's storage failed: an entry of the Key family ends after 1 bytes where 32 \
+             more are needed"
         );
     }
 
@@ -441,7 +542,7 @@ mod tests {
             KeyEntry::from_bytes(&bytes),
             Err(DecodeError::Invalid { what: "state of a key", value: 4 })
         );
-        let usage = Usage { epoch: 1, bytes: 2 };
-        assert_eq!(Usage::from_bytes(&usage.to_bytes()), Ok(usage));
+        let usage = IdentityUsage { judged: Usage { epoch: 1, bytes: 2 }, logged: 3 };
+        assert_eq!(IdentityUsage::from_bytes(&usage.to_bytes()), Ok(usage));
     }
 }

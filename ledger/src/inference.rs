@@ -258,11 +258,7 @@ impl InferenceCommit {
             transition: object.take("transition")?.one_of(TRANSITIONS)?,
             parents: read_parents(&object.take("parents")?)?,
             model: Model::read(&object.take("model")?)?,
-            tier: object.take("tier")?.one_of(&[
-                ("EDGE", ModelTier::Edge),
-                ("LOCAL", ModelTier::Local),
-                ("POOL", ModelTier::Pool),
-            ])?,
+            tier: object.take("tier")?.one_of(MODEL_TIERS)?,
             input_commitment: object.take("input_commitment")?.hex()?,
             output_commitment: object.take("output_commitment")?.hex()?,
             rationale_commitment: object
@@ -304,17 +300,44 @@ impl Model {
         let model = Self {
             name: object.take("name")?.text(128)?.to_owned(),
             digest: object.take("digest")?.hex()?,
-            evidence: object.take("evidence")?.one_of(&[
-                ("configured_claim", Evidence::ConfiguredClaim),
-                ("host_verified", Evidence::HostVerified),
-            ])?,
+            evidence: object.take("evidence")?.one_of(EVIDENCE)?,
         };
         object.finish()?;
         Ok(model)
     }
 }
 
+impl Operation {
+    /// Its name in a record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_of(OPERATIONS, self)
+    }
+}
+
+impl ModelTier {
+    /// Its name in a record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_of(MODEL_TIERS, self)
+    }
+}
+
+impl Evidence {
+    /// Its name in a record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_of(EVIDENCE, self)
+    }
+}
+
 impl OperationSet {
+    /// The names of what is in the set, in the order of their bits.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let known = OPERATION_KINDS.iter().filter(move |(_, kind)| self.contains(*kind));
+        known.map(|(name, _)| *name)
+    }
+
     /// Whether a kind is in the set.
     #[must_use]
     pub const fn contains(self, kind: OperationKind) -> bool {
@@ -434,6 +457,17 @@ const TRANSITIONS: &[(&str, Transition)] = &[
     ("merge", Transition::Merge),
     ("rollback", Transition::Rollback),
 ];
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    let known = names.iter().find(|(_, named)| *named == value);
+    known.map(|(name, _)| *name).expect("every value has a name, as a test shows")
+}
+
+const MODEL_TIERS: &[(&str, ModelTier)] =
+    &[("EDGE", ModelTier::Edge), ("LOCAL", ModelTier::Local), ("POOL", ModelTier::Pool)];
+
+const EVIDENCE: &[(&str, Evidence)] =
+    &[("configured_claim", Evidence::ConfiguredClaim), ("host_verified", Evidence::HostVerified)];
 
 const OPERATIONS: &[(&str, Operation)] = &[
     ("chat", Operation::Chat),

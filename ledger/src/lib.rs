@@ -17,6 +17,7 @@
 //! | [`codes`] | reject codes, [`codes::Rejection`] |
 //! | [`envelope`] | the PCI envelope, its digest and signature |
 //! | [`inference`] | the closed schema of `inference/commit` |
+//! | [`policy`] | the POLICY gate: governed Rego |
 //! | [`parameters`] | governed numbers with the values of the design |
 //! | [`fate`] | the four dimensions of an inference |
 //! | [`ntu`] | the unit that observes a session's scores |
@@ -49,6 +50,7 @@ pub mod ntu;
 pub mod outcomes;
 pub mod parameters;
 pub mod plain;
+pub mod policy;
 pub mod session;
 
 #[cfg(test)]

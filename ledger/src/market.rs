@@ -8,21 +8,27 @@
 //! | `market/join` | – | opens an account and gives it the endowment, while the reserve lasts |
 //! | `market/issue` | `licence_id`, `resource`, `quantity`, `value` | takes a new licence |
 //! | `market/buy` | `licence_id`, `price`, `value` | buys a licence at its declared value, and declares a new one |
-//! | `market/assess` | `licence_id`, `value` | declares another value, after tax on the old one |
+//! | `market/assess` | `licence_id`, `value` | pays the tax on the old value and declares another |
 //! | `market/pay` | `licence_id` | pays the tax and renews the licence for [`LICENCE_MS`] |
-//! | `market/release` | `licence_id` | pays the tax and gives the licence up |
+//! | `market/release` | `licence_id` | pays the tax and gives the licence up; anyone may release one that has expired |
 //!
 //! **Tax** is value × rate × elapsed / year. It is counted in millionths of a
 //! credit and paid in whole ones; what is left below one stays owed, so that
 //! nobody pays less by paying often. When a licence is sold or given up, the
 //! rest is rounded up. A buyer's price pays the seller's back tax first. A
-//! licence that is not renewed in time has expired; it can be bought like any
-//! other. Tax goes to a pool, which is shared out equally among all accounts
+//! licence that is not renewed in time has expired: it can still be renewed, or
+//! bought like any other, but anyone may end it, and its holder pays the tax as
+//! far as the balance goes. Tax goes to a pool, which is shared out equally among all accounts
 //! once per epoch: the first action of an epoch raises the dividend that each
 //! account has had in total, and an account draws its part when it is touched.
 //!
 //! **Gini**: how unequally one kind of resource is held, from 0 to 1. An
-//! acquisition that brings it above the limit is refused, unless it lowers it.
+//! acquisition that brings it above the limit is refused, unless it lowers it or
+//! leaves the acquirer with no more than the mean of all holders: whoever has
+//! little is not refused because others have much. One holder alone has nobody
+//! to be compared with, which is a monopoly and no equality: an acquisition may
+//! leave it a governed quantity, to begin with, or what the one holder before
+//! it had.
 //!
 //! **Conservation**: reserve, pool, what dividends still owe, and all balances
 //! add up to [`SUPPLY`], for ever.
@@ -192,8 +198,8 @@ pub struct Books {
     pub accounts: BTreeMap<PublicKey, Account>,
     /// The licence that the action names, if it exists.
     pub licence: Option<Licence>,
-    /// Who holds the resource in question.
-    pub holdings: Holdings,
+    /// Who holds the resource in question, once the action has asked for it.
+    pub holdings: Option<Holdings>,
 }
 
 impl MarketAction {
@@ -235,6 +241,19 @@ impl MarketAction {
         Ok(action)
     }
 
+    /// The name of the action.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Join => "market/join",
+            Self::Issue { .. } => "market/issue",
+            Self::Buy { .. } => "market/buy",
+            Self::Assess { .. } => "market/assess",
+            Self::Pay { .. } => "market/pay",
+            Self::Release { .. } => "market/release",
+        }
+    }
+
     /// The licence that it names.
     #[must_use]
     pub const fn licence_id(&self) -> Option<Uuid> {
@@ -248,33 +267,49 @@ impl MarketAction {
         }
     }
 
-    /// Changes the books as the action says. After a refusal they are worth nothing.
+    /// Changes the books as the action says. After a refusal they are worth nothing. `read`
+    /// gives the holdings of a resource; it is asked by what changes them, after all else was
+    /// found right, because their list is long.
     ///
     /// # Errors
     /// [`Code::InvalidTransaction`] when there is no such licence or account, or it is not the
     /// sender's; [`Code::Negative`] when the sender cannot pay; [`Code::Dust`] for an amount of
     /// 0; [`Code::Gini`] when the resource would be held too unequally; [`Code::Conservation`]
-    /// when credits would appear or vanish.
-    pub fn execute(
+    /// when credits would appear or vanish. What `read` fails with.
+    pub fn execute<E: From<Rejection>>(
         &self,
         sender: PublicKey,
         now: TimestampMs,
         books: &mut Books,
         parameters: &LedgerParameters,
-    ) -> Result<(), Rejection> {
+        read: impl FnOnce(Resource) -> Result<Holdings, E>,
+    ) -> Result<(), E> {
         let total = books.total();
         books.market.share_out(now.get() / parameters.governance_epoch_ms);
         match *self {
             Self::Join => books.join(sender, parameters)?,
             Self::Issue { resource, quantity, value, .. } => {
-                books.issue(sender, resource, quantity, value, now, parameters)?;
+                books.issue(sender, resource, quantity, value, now)?;
+                let mut holdings = read(resource)?;
+                let before = holdings.clone();
+                holdings.give(sender, quantity)?;
+                holdings.check_acquisition(&before, sender, parameters)?;
+                books.holdings = Some(holdings);
             }
-            Self::Buy { price, value, .. } => books.buy(sender, price, value, now, parameters)?,
+            Self::Buy { price, value, .. } => {
+                let sold = books.buy(sender, price, value, now, parameters)?;
+                let mut holdings = read(sold.resource)?;
+                let before = holdings.clone();
+                holdings.take(sold.holder, sold.quantity);
+                holdings.give(sender, sold.quantity)?;
+                holdings.check_acquisition(&before, sender, parameters)?;
+                books.holdings = Some(holdings);
+            }
             Self::Assess { value, .. } => {
                 check_amount("value", value)?;
-                let licence = books.own_licence(sender)?;
-                licence.count_tax(now, parameters);
-                licence.value = value;
+                books.own_licence(sender)?.count_tax(now, parameters);
+                books.pay_tax(sender, Rounding::Down)?;
+                books.own_licence(sender)?.value = value;
             }
             Self::Pay { .. } => {
                 books.own_licence(sender)?.count_tax(now, parameters);
@@ -283,14 +318,13 @@ impl MarketAction {
                 licence.expires_at = now.saturating_add_ms(LICENCE_MS);
             }
             Self::Release { .. } => {
-                books.own_licence(sender)?.count_tax(now, parameters);
-                books.pay_tax(sender, Rounding::Up)?;
-                let Licence { quantity, .. } = *books.own_licence(sender)?;
-                books.holdings.take(sender, quantity);
-                books.licence = None;
+                let released = books.release(sender, now, parameters)?;
+                let mut holdings = read(released.resource)?;
+                holdings.take(released.holder, released.quantity);
+                books.holdings = Some(holdings);
             }
         }
-        check_conserved(total, books.total())
+        Ok(check_conserved(total, books.total())?)
     }
 }
 
@@ -331,7 +365,6 @@ impl Books {
         quantity: u64,
         value: u64,
         now: TimestampMs,
-        parameters: &LedgerParameters,
     ) -> Result<(), Rejection> {
         self.account(sender)?;
         check_amount("quantity", quantity)?;
@@ -339,9 +372,6 @@ impl Books {
         if self.licence.is_some() {
             return Err(invalid("payload.data.licence_id", "must be new, but is taken"));
         }
-        let before = self.holdings.gini();
-        self.holdings.give(sender, quantity)?;
-        self.check_gini(before, parameters)?;
         self.licence = Some(Licence {
             resource,
             quantity,
@@ -355,6 +385,7 @@ impl Books {
         Ok(())
     }
 
+    /// Returns the licence as its seller had it.
     fn buy(
         &mut self,
         buyer: PublicKey,
@@ -362,7 +393,7 @@ impl Books {
         value: u64,
         now: TimestampMs,
         parameters: &LedgerParameters,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Licence, Rejection> {
         check_amount("value", value)?;
         let mut licence = self.licence.ok_or_else(no_licence)?;
         let seller = licence.holder;
@@ -376,10 +407,6 @@ impl Books {
         }
         let account = self.account(buyer)?;
         account.pay("payload.data.price", price)?;
-        let before = self.holdings.gini();
-        self.holdings.take(seller, licence.quantity);
-        self.holdings.give(buyer, licence.quantity)?;
-        self.check_gini(before, parameters)?;
         licence.count_tax(now, parameters);
         let tax = licence.owed(Rounding::Up).min(price);
         self.market.pool += tax;
@@ -391,7 +418,34 @@ impl Books {
             tax_debt: 0,
             ..licence
         });
-        Ok(())
+        Ok(licence)
+    }
+
+    /// Ends a licence, and returns what it was. Of one that has expired the holder pays what it
+    /// can: nobody keeps a place among the holders by being unable to pay.
+    fn release(
+        &mut self,
+        sender: PublicKey,
+        now: TimestampMs,
+        parameters: &LedgerParameters,
+    ) -> Result<Licence, Rejection> {
+        let mut licence = self.licence.ok_or_else(no_licence)?;
+        let has_expired = licence.has_expired(now);
+        if licence.holder != sender && !has_expired {
+            let detail = format!(
+                "must be a licence of the sender or have expired, but is held by another until {}",
+                licence.expires_at
+            );
+            return Err(invalid("payload.data.licence_id", detail));
+        }
+        licence.count_tax(now, parameters);
+        let owed = licence.owed(Rounding::Up);
+        let holder = self.account(licence.holder)?;
+        let tax = if has_expired { owed.min(holder.balance) } else { owed };
+        holder.pay("payload.data.licence_id", tax)?;
+        self.market.pool += tax;
+        self.licence = None;
+        Ok(licence)
     }
 
     fn pay_tax(&mut self, holder: PublicKey, rounding: Rounding) -> Result<(), Rejection> {
@@ -423,20 +477,6 @@ impl Books {
         }
         Ok(licence)
     }
-
-    fn check_gini(&self, before: Gini, parameters: &LedgerParameters) -> Result<(), Rejection> {
-        let after = self.holdings.gini();
-        if after.is_above(parameters.gini_max_ppm) && !after.is_below(before) {
-            let detail = format!(
-                "would bring the Gini coefficient of the resource to {} parts per million, where \
-                 at most {} are allowed",
-                after.parts_per_million(),
-                parameters.gini_max_ppm
-            );
-            return Err(Rejection::new(Code::Gini, "payload.data.licence_id", detail));
-        }
-        Ok(())
-    }
 }
 
 impl Market {
@@ -448,7 +488,8 @@ impl Market {
 
     /// Shares the pool out if the epoch is a new one; what cannot be shared equally stays.
     fn share_out(&mut self, epoch: u64) {
-        if epoch <= self.epoch {
+        // Not `<=`: when the length of an epoch is changed, their numbers start anew.
+        if epoch == self.epoch {
             return;
         }
         self.epoch = epoch;
@@ -520,9 +561,49 @@ impl Holdings {
         Gini { numerator: weighted - (count + 1) * sum, denominator: count * sum }
     }
 
+    /// Whether one holder may have acquired what it has now, where there was `before`.
+    fn check_acquisition(
+        &self,
+        before: &Self,
+        acquirer: PublicKey,
+        parameters: &LedgerParameters,
+    ) -> Result<(), Rejection> {
+        let refuse =
+            |detail: String| Err(Rejection::new(Code::Gini, "payload.data.licence_id", detail));
+        let held = self.0.get(&acquirer).copied().unwrap_or(0);
+        if self.0.len() < 2 {
+            let limit = parameters.market_sole_units_max;
+            let held_before = if before.0.len() == 1 { before.sum() } else { 0 };
+            if held > limit && held > held_before {
+                return refuse(format!(
+                    "would leave all {held} units of the resource to one holder, who may have \
+                     {limit} alone"
+                ));
+            }
+            return Ok(());
+        }
+        let is_above_mean = u128::from(held) * self.0.len() as u128 > u128::from(self.sum());
+        let after = self.gini();
+        let is_too_high = after.is_above(parameters.gini_max_ppm) && !after.is_below(before.gini());
+        if is_above_mean && is_too_high {
+            return refuse(format!(
+                "would bring the Gini coefficient of the resource to {} parts per million, where \
+                 at most {} are allowed to whoever has more than the mean",
+                after.parts_per_million(),
+                parameters.gini_max_ppm
+            ));
+        }
+        Ok(())
+    }
+
+    /// Units of all holders; within 64 bits, as each addition is checked.
+    fn sum(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     fn give(&mut self, holder: PublicKey, quantity: u64) -> Result<(), Rejection> {
         *self.0.entry(holder).or_default() += quantity;
-        let all: u64 = self.0.values().sum();
+        let all = self.sum();
         if all > HOLDINGS_MAX {
             let detail =
                 format!("would make {all} units, where at most {HOLDINGS_MAX} are allowed");

@@ -88,12 +88,15 @@ parameters! {
     author_bytes_max: 1_048_576..=9_007_199_254_740_991 = 1_099_511_627_776,
     /// Whether keys must be registered to submit: 1 if so.
     registered_only: 0..=1 = 0,
-    /// What a new account of the market is given, in credits.
-    market_endowment: 0..=1_000_000 = 1_000,
+    /// What a new account of the market is given, in credits. Where anybody can have a key, more
+    /// than 0 is a faucet.
+    market_endowment: 0..=1_000_000 = 0,
     /// Tax on the declared value of a licence, in parts per million and year.
     market_tax_ppm: 0..=1_000_000 = 70_000,
     /// Highest Gini coefficient that an acquisition may bring about, in parts per million.
     gini_max_ppm: 0..=1_000_000 = 350_000,
+    /// Most units of a resource that an acquisition may leave to its one holder.
+    market_sole_units_max: 1..=1_000_000_000 = 1_000,
 }
 
 /// The score of a parameter in parts per million.

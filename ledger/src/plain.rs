@@ -14,6 +14,7 @@ use bizra_types::numbers::{Height, LogIndex};
 use core::fmt;
 
 use crate::codes::Code;
+use crate::log::StorageError;
 use crate::outcomes::OutcomeFlags;
 
 /// Lanes of an [`LtHash`].
@@ -27,8 +28,8 @@ pub const LT_HASH_SIZE: usize = 2 * LANES;
 #[repr(u8)]
 pub enum Family {
     /// [`OutcomeEntry`] by record digest: the latest judgement of each record
-    /// that passed the static gates, and with [`Code::Success`] its place in
-    /// the log.
+    /// that passed the static gates and was paid for, and with
+    /// [`Code::Success`] its place in the log.
     Outcome = 1,
     /// A governed number (`u64`) by the name of the parameter; see
     /// [`crate::parameters`].
@@ -51,7 +52,7 @@ pub enum Family {
     Holdings = 9,
     /// A [`KeyEntry`](crate::identity::KeyEntry) by the key.
     Key = 10,
-    /// The [`Usage`](crate::identity::Usage) of an identity by its first key.
+    /// The [`IdentityUsage`](crate::identity::IdentityUsage) of an identity by its first key.
     Usage = 11,
     /// The [`Usage`](crate::identity::Usage) of the author of batches by its key.
     AuthorUsage = 12,
@@ -95,6 +96,15 @@ impl Family {
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// Decodes an entry of this family.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(crate) fn decode_entry<T: Decode>(self, bytes: &[u8]) -> Result<T, StorageError> {
+        T::from_bytes(bytes)
+            .map_err(|error| StorageError(format!("an entry of the {self:?} family {error}")))
     }
 }
 

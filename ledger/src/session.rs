@@ -237,7 +237,34 @@ pub fn closed(session: &ClosedSession) -> Rejection {
     refused("payload.data.session_id", detail)
 }
 
-/// Adds a record to its session, `None` if it has no record yet.
+/// What can be said of a record's parents before any is read: their count, and but for a
+/// rollback that they are heads. So whoever names 64 records that are none makes nobody read them.
+///
+/// # Errors
+/// [`Code::State`].
+pub fn check_parents(
+    session: Option<&Session>,
+    parents: &[RecordDigest],
+    transition: Transition,
+) -> Result<(), Rejection> {
+    check_count(session, parents.len(), transition)?;
+    if transition == Transition::Rollback {
+        return Ok(());
+    }
+    let heads = session.map_or(&[][..], |session| &session.heads);
+    for (at, parent) in parents.iter().enumerate() {
+        if heads.iter().all(|head| head.record != *parent) {
+            let detail = "must be a head of this session of the sender: a record in the log that \
+                          no other follows; only `branch`, from its heads, and `rollback` make a \
+                          second way";
+            return Err(refused(format!("payload.data.parents[{at}]"), detail));
+        }
+    }
+    Ok(())
+}
+
+/// Adds a record to its session, `None` if it has no record yet. [`check_parents`] has let its
+/// parents pass.
 ///
 /// # Errors
 /// [`Code::State`] when a parent is not there, or the arrow is not allowed from there.
@@ -250,18 +277,8 @@ pub fn advance(
     parents: &[ParentRecord],
     step: &Step,
 ) -> Result<(Session, SessionNode), Rejection> {
-    let nodes = check_parents(key, parents)?;
-    check_count(session, nodes.len(), step.transition)?;
+    let nodes = nodes_of(key, parents)?;
     let old_heads = session.map_or(&[][..], |session| &session.heads);
-    if step.transition != Transition::Rollback {
-        for (at, parent) in parents.iter().enumerate() {
-            if old_heads.iter().all(|head| head.record != parent.record) {
-                let detail = "is followed by another record of the session already; only \
-                              `branch`, from its heads, and `rollback` make a second way";
-                return Err(refused(format!("payload.data.parents[{at}]"), detail));
-            }
-        }
-    }
     let state = next_state(step.transition, &nodes)?;
     let heads = next_heads(old_heads, parents, step, state)?;
     let mut unit = session.map_or_else(|| Unit::new(step.window), |session| session.unit.clone());
@@ -299,10 +316,7 @@ impl SessionNode {
     }
 }
 
-fn check_parents(
-    key: SessionKey,
-    parents: &[ParentRecord],
-) -> Result<Vec<&SessionNode>, Rejection> {
+fn nodes_of(key: SessionKey, parents: &[ParentRecord]) -> Result<Vec<&SessionNode>, Rejection> {
     let known = parents.iter().enumerate().map(|(at, parent)| match &parent.node {
         Some(node) if node.session == key => Ok(node),
         Some(_) => {

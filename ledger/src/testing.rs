@@ -1,6 +1,7 @@
 //! Envelopes for tests.
 
 use crate::envelope::Unsigned;
+use crate::policy::{DEFAULT_POLICY, PolicyHash};
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::hash::{ChainId, hex};
@@ -35,7 +36,7 @@ pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
             "sender": {{"agent_type": "PAT", "agent_id": "agent-{seed}", "public_key": "{key}"}},
             "payload": {{
                 "action": "inference/commit",
-                "policy_hash": "{hash}",
+                "policy_hash": "{policy}",
                 "data": {{
                     "session_id": "0189d3a0-0000-7000-8000-{session:012x}",
                     "transition": "commit",
@@ -65,6 +66,7 @@ pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
         }}"#,
         key = public(seed),
         hash = hex(&[0xab; 32]),
+        policy = PolicyHash::of(DEFAULT_POLICY),
         session = nonce & 0xffff_ffff_ffff,
     );
     match parse(text.as_bytes(), Limits::ENVELOPE) {

@@ -21,6 +21,7 @@ use bizra_ledger::codes::Code;
 use bizra_ledger::execution::{BlockInput, BlockRecord, Overlay, Parent, execute};
 use bizra_ledger::gates::{Verdict, check_records};
 use bizra_ledger::log::StorageError as LedgerError;
+use bizra_ledger::policy::Policies;
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::Block;
 use bizra_types::crypto::PublicKey;
@@ -122,6 +123,7 @@ impl Executor {
             store,
             committee,
             verdicts,
+            policies: Policies::new(genesis.policies.iter().map(|policy| &*policy.rego)),
             committed,
             ordered,
             report: Box::new(report),
@@ -219,6 +221,7 @@ struct Worker {
     store: Store,
     committee: Vec<PublicKey>,
     verdicts: Arc<Verdicts>,
+    policies: Policies,
     committed: broadcast::Sender<Arc<Committed>>,
     ordered: broadcast::Sender<Arc<Ordered>>,
     report: Box<dyn FnMut(Report) + Send>,
@@ -296,7 +299,7 @@ impl Worker {
             records: &records,
         };
         let overlay = Parent::new(&self.store, pending)
-            .and_then(|parent| execute(&parent, &input))
+            .and_then(|parent| execute(&parent, &input, &mut self.policies))
             .map_err(|error| self.read_failure(error))?;
         let exec = overlay.exec();
         let overlay = Arc::new(overlay);

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use bizra_consensus::{Persist, Restored, SafetyRecord};
 use bizra_gossip::{Hello, Limits, Network, NetworkConfig, PeerAddress, parse_peers};
 use bizra_keys::KeyRing;
+use bizra_ledger::policy::Policies;
 use bizra_types::batch::SignedBatch;
 use bizra_types::certificate::Qc;
 use bizra_types::crypto::{PublicKey, Signature};
@@ -179,6 +180,10 @@ fn read_genesis(path: &Path) -> anyhow::Result<Arc<Genesis>> {
     let text = std::fs::read(path)
         .with_context(|| format!("the genesis file {} cannot be read", path.display()))?;
     let genesis = Genesis::parse(&text).with_context(|| format!("in {}", path.display()))?;
+    let policies = Policies::new(genesis.policies.iter().map(|policy| &*policy.rego));
+    if let Some(error) = policies.errors().next() {
+        bail!("in {}: {error}", path.display());
+    }
     Ok(Arc::new(genesis))
 }
 

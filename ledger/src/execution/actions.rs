@@ -1,21 +1,21 @@
 //! What the gates and actions of one record do to the draft of its block.
 //!
 //! Each action reads all that it needs and decides before it writes, so a
-//! record that is refused leaves nothing but its outcome.
+//! record that is refused leaves nothing but its outcome and what it is charged.
 
-use super::{BlockInput, BlockRecord, Draft, decoded};
+use super::{BlockInput, BlockRecord, Draft};
 use crate::budget::{is_breached, limits_of};
 use crate::codes::Rejection;
 use crate::envelope::{Action, Content, Envelope};
 use crate::gates::{check_content, check_role, check_scores, snr_of};
-use crate::identity::{IdentityAction, Usage, identity_of};
+use crate::identity::{IdentityAction, IdentityUsage, KeyEntry, KeyState, identity_of};
 use crate::inference::{Fate, InferenceCommit};
 use crate::log::StorageError;
-use crate::market::{Account, Books, Holdings, Licence, MarketAction};
+use crate::market::{Account, Books, Licence, MarketAction};
 use crate::outcomes::OutcomeFlags;
 use crate::plain::Family;
 use crate::session::{
-    ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, closed,
+    ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, check_parents, closed,
 };
 use alloc::collections::BTreeMap;
 use bizra_types::crypto::PublicKey;
@@ -41,44 +41,87 @@ impl From<StorageError> for Failure {
     }
 }
 
-/// For whom a record speaks.
-struct By {
+/// Whom a record is charged to.
+pub(super) struct Payer {
     /// The identity of the sender's key.
-    identity: PublicKey,
-    /// What it has put into the log with this record.
-    usage: Usage,
+    pub(super) identity: PublicKey,
+    /// What it has used with this record.
+    pub(super) usage: IdentityUsage,
 }
 
 impl Draft<'_> {
+    /// Charges a record to the author of its batch; a refusal says that its room is used up.
+    pub(super) fn charge_author(
+        &mut self,
+        record: &BlockRecord,
+        block: &BlockInput<'_>,
+    ) -> Result<Result<(), Rejection>, StorageError> {
+        let author = record.author;
+        let used = match self.authors.get(&author) {
+            Some(usage) => *usage,
+            None => self.read(Family::AuthorUsage, &author.0)?.unwrap_or_default(),
+        };
+        let charged = used.of_author(record.bytes.len(), block.timestamp, &self.parameters);
+        Ok(charged.map(|usage| {
+            self.authors.insert(author, usage);
+        }))
+    }
+
+    /// Whether the record revokes a key that was registered, for which a validator needs no room.
+    pub(super) fn is_exempt_revocation(&self, envelope: &Envelope) -> Result<bool, StorageError> {
+        if envelope.action() != Action::IdentityRevoke {
+            return Ok(false);
+        }
+        let entry = self.read::<KeyEntry>(Family::Key, &envelope.sender.public_key.0)?;
+        Ok(entry.is_some_and(|entry| entry.state == KeyState::Valid))
+    }
+
+    /// The identity for which the sender's key speaks, charged with a record unless its digest was
+    /// before; a refusal says that there is none, or that its room is used up.
+    pub(super) fn payer(
+        &self,
+        envelope: &Envelope,
+        size: usize,
+        is_new: bool,
+        block: &BlockInput<'_>,
+    ) -> Result<Result<Payer, Rejection>, StorageError> {
+        let (key, action) = (envelope.sender.public_key, envelope.action());
+        let entry = self.read(Family::Key, &key.0)?;
+        let is_registration = action == Action::IdentityRegister;
+        let identity = match identity_of(key, entry.as_ref(), is_registration, &self.parameters) {
+            Ok(identity) => identity,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let mut usage: IdentityUsage = self.read(Family::Usage, &identity.0)?.unwrap_or_default();
+        if is_new && action != Action::IdentityRevoke {
+            match usage.judged.of_identity(size, block.timestamp, &self.parameters) {
+                Ok(judged) => usage.judged = judged,
+                Err(rejection) => return Ok(Err(rejection)),
+            }
+        }
+        Ok(Ok(Payer { identity, usage }))
+    }
+
     /// Asks the gates that are left to execution, and does what the record says.
     pub(super) fn act(
         &mut self,
         envelope: &Envelope,
-        record: &BlockRecord,
+        identity: PublicKey,
         block: &BlockInput<'_>,
     ) -> Result<OutcomeFlags, Failure> {
         check_role(envelope, block.committee)?;
         check_scores(envelope, &self.parameters)?;
+        self.policies.check(envelope)?;
         let fate = check_content(envelope, &self.parameters)?;
-        let size = record.bytes.len();
-        let by = self.check_sender(envelope, size, block)?;
-        let authored = match self.authors.get(&record.author) {
-            Some(usage) => *usage,
-            None => self.read(Family::AuthorUsage, &record.author.0)?.unwrap_or_default(),
-        };
-        let authored = authored.of_author(size, block.timestamp, &self.parameters)?;
-        let flags = match &envelope.content {
+        match &envelope.content {
             Content::Inference(inference) => {
                 let fate = fate.expect("FATE judges every inference");
-                self.infer(envelope, inference, fate, by.identity, block)?
+                self.infer(envelope, inference, fate, identity, block)
             }
-            Content::SessionClose(close) => self.close_session(close, by.identity, block)?,
-            Content::Market(action) => self.trade(action, by.identity, block)?,
-            Content::Identity(action) => self.identify(envelope, action, block)?,
-        };
-        self.write(Family::Usage, &by.identity.0, &by.usage)?;
-        self.authors.insert(record.author, authored);
-        Ok(flags)
+            Content::SessionClose(close) => self.close_session(close, identity, block),
+            Content::Market(action) => self.trade(action, identity, block),
+            Content::Identity(action) => self.identify(envelope, action, block),
+        }
     }
 
     /// Writes what authors have used: once in a block, not with each record.
@@ -87,25 +130,6 @@ impl Draft<'_> {
             self.write(Family::AuthorUsage, &author.0, &usage)?;
         }
         Ok(())
-    }
-
-    /// Whether the sender's key speaks for an identity that has room left.
-    fn check_sender(
-        &self,
-        envelope: &Envelope,
-        size: usize,
-        block: &BlockInput<'_>,
-    ) -> Result<By, Failure> {
-        let key = envelope.sender.public_key;
-        let entry = self.read(Family::Key, &key.0)?;
-        let is_registration = envelope.action() == Action::IdentityRegister;
-        let identity = identity_of(key, entry.as_ref(), is_registration, &self.parameters)?;
-        let usage: Usage = self.read(Family::Usage, &identity.0)?.unwrap_or_default();
-        let usage = match envelope.action() {
-            Action::IdentityRevoke => usage,
-            _ => usage.of_identity(size, block.timestamp, &self.parameters)?,
-        };
-        Ok(By { identity, usage })
     }
 
     fn infer(
@@ -120,6 +144,7 @@ impl Draft<'_> {
         let encoded_key = key.to_bytes();
         self.check_open(&encoded_key)?;
         let session = self.read(Family::Session, &encoded_key)?;
+        check_parents(session.as_ref(), &inference.parents, inference.transition)?;
         let mut parents = Vec::with_capacity(inference.parents.len());
         for record in &inference.parents {
             let node = self.read(Family::SessionNode, record.as_bytes())?;
@@ -168,12 +193,6 @@ impl Draft<'_> {
             Some(key) => self.read(Family::Licence, key)?,
             None => None,
         };
-        let resource = match (licence, action) {
-            (Some(licence), _) => Some(licence.resource),
-            (None, MarketAction::Issue { resource, .. }) => Some(*resource),
-            _ => None,
-        };
-        let holdings_key = resource.map(|resource| resource.to_bytes());
         let mut accounts = BTreeMap::new();
         for key in [Some(sender), licence.map(|licence| licence.holder)].into_iter().flatten() {
             if let Some(account) = self.read::<Account>(Family::Account, &key.0)? {
@@ -184,13 +203,14 @@ impl Draft<'_> {
             market: self.read(Family::Market, &[])?.unwrap_or_default(),
             accounts,
             licence,
-            holdings: match &holdings_key {
-                Some(key) => self.read(Family::Holdings, key)?.unwrap_or_default(),
-                None => Holdings::default(),
-            },
+            holdings: None,
         };
         let mut after = before.clone();
-        action.execute(sender, block.timestamp, &mut after, &self.parameters)?;
+        let mut resource = None;
+        action.execute::<Failure>(sender, block.timestamp, &mut after, &self.parameters, |it| {
+            resource = Some(it);
+            Ok(self.read(Family::Holdings, &it.to_bytes())?.unwrap_or_default())
+        })?;
 
         self.write(Family::Market, &[], &after.market)?;
         for (key, account) in &after.accounts {
@@ -201,10 +221,8 @@ impl Draft<'_> {
         if let Some(key) = licence_key {
             self.put(Family::Licence, &key, after.licence.map(|licence| licence.to_bytes()))?;
         }
-        if let Some(key) = holdings_key
-            && after.holdings != before.holdings
-        {
-            self.write(Family::Holdings, &key, &after.holdings)?;
+        if let (Some(resource), Some(holdings)) = (resource, &after.holdings) {
+            self.write(Family::Holdings, &resource.to_bytes(), holdings)?;
         }
         Ok(OutcomeFlags::default())
     }
@@ -217,12 +235,19 @@ impl Draft<'_> {
     ) -> Result<OutcomeFlags, Failure> {
         let sender = envelope.sender.public_key;
         let sender_entry = self.read(Family::Key, &sender.0)?;
-        let new_entry = match action {
-            IdentityAction::Rotate { new_key, .. } => self.read(Family::Key, &new_key.0)?,
-            _ => None,
+        let (new_entry, new_usage) = match action {
+            IdentityAction::Rotate { new_key, .. } => {
+                (self.read(Family::Key, &new_key.0)?, self.read(Family::Usage, &new_key.0)?)
+            }
+            _ => (None, None),
         };
-        let (own, new) =
-            action.execute(sender, sender_entry.as_ref(), new_entry.as_ref(), block.height)?;
+        let (own, new) = action.execute(
+            sender,
+            sender_entry.as_ref(),
+            new_entry.as_ref(),
+            new_usage.as_ref(),
+            block.height,
+        )?;
         self.write(Family::Key, &sender.0, &own)?;
         if let Some((key, entry)) = new {
             self.write(Family::Key, &key.0, &entry)?;
@@ -243,7 +268,7 @@ impl Draft<'_> {
         family: Family,
         key: &[u8],
     ) -> Result<Option<T>, StorageError> {
-        self.plain(family, key)?.map(|bytes| decoded(family, &bytes)).transpose()
+        self.plain(family, key)?.map(|bytes| family.decode_entry(&bytes)).transpose()
     }
 
     fn write(

@@ -6,9 +6,11 @@ use crate::identity::rotation_message;
 use crate::market::{Account, Market};
 use crate::memory::MemoryLedger;
 use crate::ntu::Unit;
+use crate::policy::DEFAULT_POLICY;
 use crate::session::{ClosedSession, SessionNode};
 use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, key, public, unsigned, with_signature};
 
+use bizra_types::encoding::Decode as _;
 use bizra_types::hash::hex;
 use bizra_types::json::Value;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
@@ -49,6 +51,11 @@ fn block(height: u64, records: &[BlockRecord]) -> BlockInput<'_> {
     BlockInput { height: Height::new(height), timestamp, committee: &[], records }
 }
 
+/// Those of the design, as a node has them after its start.
+fn policies() -> Policies {
+    Policies::new([DEFAULT_POLICY])
+}
+
 fn run(
     base: &MemoryLedger,
     pending: &[Arc<Overlay>],
@@ -56,7 +63,9 @@ fn run(
     records: &[BlockRecord],
 ) -> Arc<Overlay> {
     let parent = Parent::new(base, pending.to_vec()).expect("memory does not fail");
-    Arc::new(execute(&parent, &block(height, records)).expect("memory does not fail"))
+    Arc::new(
+        execute(&parent, &block(height, records), &mut policies()).expect("memory does not fail"),
+    )
 }
 
 fn codes(overlay: &Overlay) -> Vec<Code> {
@@ -155,7 +164,9 @@ fn a_forged_copy_does_not_touch_the_status_of_its_digest() {
     let first = run(&base, &[], 1, &[forged(1, 0)]);
     assert_eq!(first.outcomes()[0].digest, None);
     assert_eq!(status(core::slice::from_ref(&first)), None);
-    assert_eq!(first.fields().plain_digest, genesis_fields().plain_digest);
+    // All that it leaves is a charge of the batch's author.
+    let written: Vec<Family> = first.plain_writes().map(|(family, ..)| family).collect();
+    assert_eq!(written, [Family::AuthorUsage]);
 
     // The very bytes that were refused may come again with a good verdict,
     // because another validator admitted them at another time.
@@ -245,7 +256,7 @@ impl Base for Governed {
 fn governed_parameters_decide() {
     let code = |base: &dyn Base, record: BlockRecord| {
         let parent = Parent::new(base, vec![]).expect("the head can be read");
-        execute(&parent, &block(1, &[record])).map(|overlay| codes(&overlay)[0])
+        execute(&parent, &block(1, &[record]), &mut policies()).map(|overlay| codes(&overlay)[0])
     };
     let low_snr = || changed(1, "metadata.snr_score", "0.906");
     assert_eq!(code(&MemoryLedger::genesis(), low_snr()), Ok(Code::Success));
@@ -386,7 +397,14 @@ fn a_market_grows_over_blocks_and_within_one() {
     let issue = format!(r#"{{{id},"resource":"gpu","quantity":4,"value":100}}"#);
     let buy = format!(r#"{{{id},"price":100,"value":30}}"#);
     let bare = format!("{{{id}}}");
-    let mut base = MemoryLedger::genesis();
+    let base = Governed("market_endowment", 1_000);
+    let run = |pending: &[Arc<Overlay>], height, records: &[BlockRecord]| {
+        let parent = Parent::new(&base, pending.to_vec()).expect("the head can be read");
+        Arc::new(
+            execute(&parent, &block(height, records), &mut policies())
+                .expect("memory does not fail"),
+        )
+    };
     let first = [
         trading(1, 1, "issue", &issue),
         trading(1, 2, "join", "{}"),
@@ -394,17 +412,14 @@ fn a_market_grows_over_blocks_and_within_one() {
         trading(1, 3, "issue", &issue),
         trading(1, 4, "buy", &buy),
     ];
-    let one = run(&base, &[], 1, &first);
+    let one = run(&[], 1, &first);
     use Code::{InvalidTransaction, Success};
     assert_eq!(codes(&one), [InvalidTransaction, Success, Success, Success, InvalidTransaction]);
     let second =
         [trading(2, 2, "buy", &buy), trading(1, 5, "pay", &bare), trading(2, 3, "release", &bare)];
-    let two = run(&base, core::slice::from_ref(&one), 2, &second);
+    let two = run(core::slice::from_ref(&one), 2, &second);
     assert_eq!(codes(&two), [Success, InvalidTransaction, Success]);
-    base.commit(&one);
-    base.commit(&two);
-    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
-    assert_eq!(base.recomputed_plain(), parent.head().plain);
+    let parent = Parent::new(&base, vec![one, two]).expect("the head can be read");
     let of = |family, key: &[u8]| parent.plain(family, key).expect("readable").expect("an entry");
     let market = Market::from_bytes(&of(Family::Market, &[])).expect("undamaged");
     let balance = |seed| {
@@ -459,7 +474,7 @@ fn a_session_outlives_the_key_that_began_it() {
     let base = MemoryLedger::genesis();
     let first = of_key(1, 1, &[]);
     let second = of_key(2, 1, &[&first]);
-    use Code::{Role, Signature, State, Success};
+    use Code::{Role, State, Success};
     for (record, expected) in [
         (first.clone(), Success),
         (rotating(1, 2, 2), State),
@@ -483,9 +498,19 @@ fn a_session_outlives_the_key_that_began_it() {
         let overlay = run(&base, &[], 1, &record);
         assert_eq!(codes(&overlay).last(), Some(&expected), "record {}", record.len());
     }
-    let data = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, public(2), "00".repeat(64));
-    let unproven = identifying(1, 9, "rotate", &data);
-    assert_eq!(codes(&run(&base, &[], 1, &[unproven])), [Signature]);
+}
+
+#[test]
+fn a_key_that_is_in_use_takes_the_place_of_none() {
+    let base = MemoryLedger::genesis();
+    let records = [
+        identifying(1, 1, "register", "{}"),
+        of_key(2, 1, &[]),
+        rotating(1, 2, 2),
+        rotating(1, 3, 3),
+    ];
+    use Code::{State, Success};
+    assert_eq!(codes(&run(&base, &[], 1, &records)), [Success, Success, State, Success]);
 }
 
 #[test]
@@ -499,7 +524,7 @@ fn a_validator_revokes_through_governance_alone() {
     let base = MemoryLedger::genesis();
     let parent = Parent::new(&base, vec![]).expect("memory does not fail");
     let input = BlockInput { committee: &[public(1)], ..block(1, &records) };
-    let overlay = execute(&parent, &input).expect("memory does not fail");
+    let overlay = execute(&parent, &input, &mut policies()).expect("memory does not fail");
     assert_eq!(codes(&overlay), [Code::Role]);
 }
 
@@ -507,7 +532,7 @@ fn a_validator_revokes_through_governance_alone() {
 fn governed_quotas_and_registration_hold() {
     let run = |base: &Governed, records: &[BlockRecord]| {
         let parent = Parent::new(base, vec![]).expect("the head can be read");
-        codes(&execute(&parent, &block(1, records)).expect("memory does not fail"))
+        codes(&execute(&parent, &block(1, records), &mut policies()).expect("memory does not fail"))
     };
     use Code::{State, Success};
     let registered = Governed("registered_only", 1);
@@ -534,6 +559,114 @@ fn governed_quotas_and_registration_hold() {
     // Whoever is out of room can still revoke.
     let revoked = [records, vec![revoking(7, 50, 7)]].concat();
     assert_eq!(run(&limited, &revoked).last(), Some(&Success));
+    // And through a validator that is, if the key is a registered one.
+    let through_full = |records: &[BlockRecord]| {
+        let filler = (0..700).map(|nonce| good(nonce, 0));
+        let records: Vec<BlockRecord> =
+            records[..1].iter().cloned().chain(filler).chain(records[1..].to_vec()).collect();
+        run(&limited_author, &records)[701..].to_vec()
+    };
+    let register = identifying(8, 1, "register", "{}");
+    let revocations = [register, revoking(8, 2, 8), revoking(8, 3, 8), revoking(9, 1, 9)];
+    assert_eq!(through_full(&revocations), [Success, State, State]);
+}
+
+/// What a key's identity and the author of the tests' batches have used, and which families an
+/// overlay writes.
+fn charges(overlay: &Overlay, seed: u8) -> (Option<u64>, Option<u64>, Vec<Family>) {
+    let used = |family: Family, key: PublicKey| {
+        let mut writes = overlay.plain_writes();
+        let (.., value) = writes.find(|write| write.0 == family && write.1 == key.0)?;
+        let bytes = &value.expect("not deleted")[..16];
+        Some(Usage::from_bytes(bytes).expect("undamaged").bytes)
+    };
+    let families = overlay.plain_writes().map(|(family, ..)| family).collect();
+    (used(Family::Usage, public(seed)), used(Family::AuthorUsage, public(200)), families)
+}
+
+#[test]
+fn what_is_refused_is_charged_too() {
+    let base = MemoryLedger::genesis();
+    let size = |record: &BlockRecord| record.bytes.len() as u64;
+    let (refused, forgery) = (wrong_role(1), forged(2, 0));
+    let one = run(&base, &[], 1, &[refused.clone(), forgery.clone()]);
+    assert_eq!(codes(&one), [Code::Role, Code::Signature]);
+    let both = size(&refused) + size(&forgery);
+    let families = vec![Family::Outcome, Family::Usage, Family::AuthorUsage];
+    assert_eq!(charges(&one, 7), (Some(size(&refused)), Some(both), families.clone()));
+    // A digest is charged once to its identity, who cannot help being copied, and each time to
+    // the author, who can.
+    let two = run(&base, core::slice::from_ref(&one), 2, core::slice::from_ref(&refused));
+    let expected = (Some(size(&refused)), Some(both + size(&refused)), families);
+    assert_eq!(charges(&two, 7), expected);
+}
+
+#[test]
+fn what_nobody_pays_for_leaves_nothing() {
+    let written = |base: &dyn Base, records: &[BlockRecord]| {
+        let parent = Parent::new(base, vec![]).expect("the head can be read");
+        let overlay =
+            execute(&parent, &block(1, records), &mut policies()).expect("memory does not fail");
+        let outcomes = overlay.plain_writes().filter(|(family, ..)| *family == Family::Outcome);
+        (codes(&overlay), outcomes.count())
+    };
+    // Refused records use up the room of their identity like any other, and what comes then
+    // leaves no outcome and is not for free when it comes again.
+    let refused: Vec<BlockRecord> = (0..40).map(wrong_role).collect();
+    let room = 65_536 / refused[0].bytes.len();
+    let limited = Governed("identity_bytes_max", 65_536);
+    let again = refused[room..].to_vec();
+    let (codes, outcomes) = written(&limited, &[refused, again].concat());
+    assert_eq!(outcomes, room);
+    assert!(codes[..room].iter().all(|code| *code == Code::Role));
+    assert!(codes[room..].iter().all(|code| *code == Code::State));
+
+    // As do those of an author; and no key that speaks for nobody leaves an outcome.
+    let many: Vec<BlockRecord> = (0..700).map(wrong_role).collect();
+    let (_, outcomes) = written(&Governed("author_bytes_max", 1_048_576), &many);
+    assert_eq!(outcomes, 1_048_576 / many[0].bytes.len());
+    let (codes, outcomes) = written(&Governed("registered_only", 1), &[good(1, 0)]);
+    assert_eq!((codes, outcomes), (vec![Code::State], 0));
+}
+
+/// A ledger that counts how many session nodes are read.
+struct Counting(MemoryLedger, core::cell::Cell<usize>);
+
+impl LogHashes for Counting {
+    fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
+        self.0.log_hashes(numbers)
+    }
+}
+
+impl Base for Counting {
+    fn head(&self) -> Result<Head, StorageError> {
+        self.0.head()
+    }
+
+    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.1.set(self.1.get() + usize::from(family == Family::SessionNode));
+        self.0.plain(family, key)
+    }
+}
+
+#[test]
+fn parents_that_are_no_heads_are_not_read() {
+    let strangers: Vec<BlockRecord> = (100..164).map(|nonce| good(nonce, 0)).collect();
+    let first = in_session(1, "commit", &[]);
+    let records = [
+        in_session(2, "merge", &strangers.iter().collect::<Vec<_>>()),
+        in_session(3, "commit", &strangers.iter().take(2).collect::<Vec<_>>()),
+        first.clone(),
+        in_session(4, "merge", &[&first, &strangers[0]]),
+    ];
+    let base = Counting(MemoryLedger::genesis(), core::cell::Cell::new(0));
+    let parent = Parent::new(&base, vec![]).expect("memory does not fail");
+    let overlay =
+        execute(&parent, &block(1, &records), &mut policies()).expect("memory does not fail");
+    use Code::{State, Success};
+    assert_eq!(codes(&overlay), [State, State, Success, State]);
+    // What a put replaces is read too.
+    assert_eq!(base.1.get(), 1);
 }
 
 /// The records of the demonstration, as it signs and submits them.
@@ -603,10 +736,12 @@ impl Base for Broken {
 fn a_failing_store_is_no_outcome() {
     let parent = Parent::new(&Broken, vec![]).expect("the head can be read");
     let gone = Err(StorageError("the disk is gone".into()));
-    assert_eq!(execute(&parent, &block(1, &[good(2, 0)])).map(drop), gone);
-    assert_eq!(execute(&parent, &block(1, &[])).map(drop), gone);
+    assert_eq!(execute(&parent, &block(1, &[good(2, 0)]), &mut policies()).map(drop), gone);
+    assert_eq!(execute(&parent, &block(1, &[]), &mut policies()).map(drop), gone);
     assert_eq!(
-        execute(&parent, &block(1, &[good(1, 0)])).expect_err("a damaged entry").to_string(),
+        execute(&parent, &block(1, &[good(1, 0)]), &mut policies())
+            .expect_err("a damaged entry")
+            .to_string(),
         "the ledger's storage failed: an entry of the Outcome family outcome code is not valid: 16"
     );
 }
@@ -643,6 +778,8 @@ struct Model {
     leaves: Vec<Arc<[u8]>>,
     /// Code, height and place in the log by digest.
     status: BTreeMap<RecordDigest, (u8, u64, Option<u64>)>,
+    /// Bytes charged to key 7 and to the author.
+    charged: (u64, u64),
     /// The numbers of the good records, each in a session of its own.
     nonces: BTreeMap<RecordDigest, u64>,
     codes: Vec<u8>,
@@ -653,9 +790,14 @@ impl Model {
     fn step(&mut self, height: u64, records: &[BlockRecord]) -> ExecFields {
         self.codes.clear();
         for record in records {
+            let size = record.bytes.len() as u64;
+            self.charged.1 += size;
             let code = match &record.verdict {
                 Verdict::Bad(rejection) => rejection.code.number(),
                 Verdict::Good(envelope) => {
+                    if !self.status.contains_key(&envelope.digest) {
+                        self.charged.0 += size;
+                    }
                     let is_logged = matches!(self.status.get(&envelope.digest), Some((0, ..)));
                     let is_system = record.bytes.windows(5).any(|text| text == b"\"SAT\"");
                     match (is_logged, is_system) {
@@ -716,12 +858,16 @@ impl Model {
                 elements.extend(session_elements(digest, self.nonces[digest], *height));
             }
         }
-        if !self.leaves.is_empty() {
-            let bytes: u64 = self.leaves.iter().map(|leaf| leaf.len() as u64).sum();
-            for (family, key) in [(11, public(7)), (12, public(200))] {
+        for (family, key, bytes) in
+            [(11, public(7), self.charged.0), (12, public(200), self.charged.1)]
+        {
+            if bytes > 0 {
                 let mut usage = [&[family, 32, 0, 0, 0], &key.0[..]].concat();
                 usage.extend_from_slice(&(TIMESTAMP_MS / 86_400_000).to_le_bytes());
                 usage.extend_from_slice(&bytes.to_le_bytes());
+                if family == 11 {
+                    usage.extend_from_slice(&(self.leaves.len() as u64).to_le_bytes());
+                }
                 elements.push(usage);
             }
         }

@@ -1,9 +1,11 @@
 use super::*;
+use crate::policy::DEFAULT_POLICY;
 use crate::testing::{
-    CHAIN, TIMESTAMP_MS, edit, json, public, sign, signed, text, unsigned, with_signature,
+    CHAIN, TIMESTAMP_MS, edit, json, key, public, sign, signed, text, unsigned, with_signature,
 };
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{hex, hex_array};
+use ed25519_dalek::Signer as _;
 use proptest::prelude::*;
 
 const NOW: TimestampMs = TimestampMs::new(TIMESTAMP_MS);
@@ -19,6 +21,22 @@ fn submit(bytes: &[u8]) -> Submission {
     Submission::parse(bytes, &CHAIN).expect("form and signature are good")
 }
 
+/// Asks the gates of admission by these parameters, without a committee.
+fn admit_by(
+    submission: Submission,
+    now: TimestampMs,
+    nonces: &mut NonceCache,
+    parameters: &LedgerParameters,
+) -> Result<Admitted, Rejection> {
+    let mut policies = Policies::new([DEFAULT_POLICY]);
+    submission.admit(now, nonces, &Standing::default(), &[], parameters, &mut policies)
+}
+
+/// The same by the parameters of the design.
+fn admit(bytes: &[u8], now: TimestampMs, nonces: &mut NonceCache) -> Result<Admitted, Rejection> {
+    admit_by(submit(bytes), now, nonces, &LedgerParameters::default())
+}
+
 #[test]
 fn a_good_record_gets_a_good_verdict() {
     let bytes = signed(7, 1);
@@ -32,9 +50,7 @@ fn a_receipt_wants_canonical_bytes_and_admission_does_not() {
     let bytes = signed(7, 1);
     let padded = [b" ", &*bytes].concat();
     assert_eq!(code(&check_record(&padded, NOW, &CHAIN)), Some(Code::Schema));
-    let admitted = submit(&padded)
-        .admit(NOW, &mut NonceCache::new(8), &[], &LedgerParameters::default())
-        .expect("any spelling will do");
+    let admitted = admit(&padded, NOW, &mut NonceCache::new(8)).expect("any spelling will do");
     assert_eq!(admitted.bytes, bytes);
     assert_eq!(admitted.admitted_at, NOW);
     assert!(check_record(&admitted.bytes, admitted.admitted_at, &CHAIN).envelope().is_some());
@@ -127,12 +143,7 @@ fn a_timestamp_may_lie_two_minutes_off() {
     ] {
         let admitted_at = TimestampMs::new(admitted_at_ms);
         assert_eq!(code(&check_record(&bytes, admitted_at, &CHAIN)), expected);
-        let admission = submit(&bytes).admit(
-            admitted_at,
-            &mut NonceCache::new(8),
-            &[],
-            &LedgerParameters::default(),
-        );
+        let admission = admit(&bytes, admitted_at, &mut NonceCache::new(8));
         assert_eq!(admission.err().map(|rejection| rejection.code), expected);
     }
     let Verdict::Bad(rejection) = check_record(&bytes, NOW.saturating_add_ms(130_000), &CHAIN)
@@ -161,10 +172,7 @@ fn the_first_gate_that_fails_decides() {
     let system = sign(&system, 7);
     let mut nonces = NonceCache::new(8);
     let mut admit = |bytes: &[u8], now| {
-        submit(bytes)
-            .admit(now, &mut nonces, &[], &LedgerParameters::default())
-            .map(drop)
-            .map_err(|rejection| rejection.code)
+        admit(bytes, now, &mut nonces).map(drop).map_err(|rejection| rejection.code)
     };
     assert_eq!(admit(&system, late), Err(Code::Stale));
     assert_eq!(admit(&system, NOW), Err(Code::Role));
@@ -179,22 +187,14 @@ fn a_nonce_serves_one_record_of_a_key() {
     let mut other = unsigned(7, 1);
     edit(&mut other, "metadata.note", Some(true.into()));
     let other = sign(&other, 7);
-    let first = submit(&signed(7, 1));
-    let digest = first.digest();
-    first.admit(now(0), &mut nonces, &[], &LedgerParameters::default()).expect("new");
-    submit(&signed(7, 1))
-        .admit(now(1), &mut nonces, &[], &LedgerParameters::default())
-        .expect("the same record");
-    submit(&signed(8, 1))
-        .admit(now(1), &mut nonces, &[], &LedgerParameters::default())
-        .expect("another key");
-    submit(&signed(7, 2))
-        .admit(now(1), &mut nonces, &[], &LedgerParameters::default())
-        .expect("another nonce");
+    let first = signed(7, 1);
+    let digest = submit(&first).digest();
+    admit(&first, now(0), &mut nonces).expect("new");
+    admit(&signed(7, 1), now(1), &mut nonces).expect("the same record");
+    admit(&signed(8, 1), now(1), &mut nonces).expect("another key");
+    admit(&signed(7, 2), now(1), &mut nonces).expect("another nonce");
     assert_eq!(nonces.len(), 3);
-    let rejection = submit(&other)
-        .admit(now(2), &mut nonces, &[], &LedgerParameters::default())
-        .expect_err("the same nonce");
+    let rejection = admit(&other, now(2), &mut nonces).expect_err("the same nonce");
     assert_eq!(
         rejection.to_string(),
         format!(
@@ -252,7 +252,7 @@ fn scored(path: &str, value: Option<&str>) -> Result<(), Rejection> {
     edit(&mut members, path, value.map(json));
     let bytes = sign(&members, 7);
     let parameters = LedgerParameters::default();
-    let admission = submit(&bytes).admit(NOW, &mut NonceCache::new(8), &[], &parameters);
+    let admission = admit_by(submit(&bytes), NOW, &mut NonceCache::new(8), &parameters);
     let envelope = Envelope::parse_canonical(&bytes).expect("the form is right");
     let execution = check_scores(&envelope, &parameters)
         .and_then(|()| check_content(&envelope, &parameters))
@@ -305,6 +305,54 @@ fn scores_and_times_are_judged_with_a_sentence() {
     }
 }
 
+/// `identity/rotate` from key 1 to `new_key`, with this proof.
+fn rotating(new_key: PublicKey, proof: Signature, nonce: u64) -> Arc<[u8]> {
+    let mut members = unsigned(1, nonce);
+    let data = format!(r#"{{"new_key":"{new_key}","proof":"{proof}"}}"#);
+    edit(&mut members, "payload.action", Some("identity/rotate".into()));
+    edit(&mut members, "payload.data", Some(json(&data)));
+    edit(&mut members, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    sign(&members, 1)
+}
+
+#[test]
+fn a_new_key_must_have_been_asked() {
+    let proof = |chain_id: ChainId, from: u8| {
+        let message = rotation_message(&chain_id, &public(from), &public(2));
+        Signature(key(2).sign(message.as_bytes()).to_bytes())
+    };
+    let records = [
+        rotating(public(2), proof(CHAIN, 1), 1),
+        rotating(public(2), proof(CHAIN, 3), 2),
+        signed(7, 3),
+        rotating(public(2), proof(ChainId([6; 32]), 1), 4),
+        rotating(public(2), Signature([0; 64]), 5),
+        rotating(PublicKey([0; 32]), Signature([0; 64]), 6),
+        rotating(public(2), proof(CHAIN, 1), 7),
+    ];
+    let unasked = "SIGNATURE: `payload.data.proof` is not the new key's signature of the rotation";
+    let small = "SIGNATURE: `payload.data.new_key` is a key of small order, under which anything \
+                 verifies";
+    let expected = [None, Some(unasked), None, Some(unasked), Some(unasked), Some(small), None];
+    let timed: Vec<(TimestampMs, &[u8])> = records.iter().map(|bytes| (NOW, &**bytes)).collect();
+    for ((verdict, bytes), expected) in
+        check_records(&timed, &CHAIN).iter().zip(&records).zip(expected)
+    {
+        let rejection = match verdict {
+            Verdict::Good(_) => None,
+            Verdict::Bad(rejection) => Some(rejection.to_string()),
+        };
+        assert_eq!(rejection.as_deref(), expected);
+        let submitted = Submission::parse(bytes, &CHAIN).map(drop);
+        assert_eq!(submitted.map_err(|rejection| rejection.to_string()).err(), rejection);
+    }
+    // Of a rotation that is not signed by its sender, the proof does not matter.
+    let bytes = with_signature(&unsigned(7, 8), 1);
+    let mixed = [(NOW, &*records[0]), (NOW, &*bytes), (NOW, &*records[2])];
+    let codes: Vec<_> = check_records(&mixed, &CHAIN).iter().map(code).collect();
+    assert_eq!(codes, [None, Some(Code::Signature), None]);
+}
+
 #[test]
 fn gates_are_asked_in_their_order() {
     let mut members = unsigned(7, 1);
@@ -313,18 +361,17 @@ fn gates_are_asked_in_their_order() {
     for (path, value) in [
         ("payload.data.finished_at", "\"2026-11-22T01:46:00Z\""),
         ("payload.data.fate.f", "0.1"),
+        ("payload.data.flags.violation", "true"),
         ("metadata.ihsan_score", "0.5"),
         ("metadata.snr_score", "0.5"),
         ("sender.agent_type", "\"SAT\""),
     ] {
         edit(&mut members, path, Some(json(value)));
-        let submission = submit(&sign(&members, 7));
-        let admission =
-            submission.admit(NOW, &mut NonceCache::new(8), &[], &LedgerParameters::default());
+        let admission = admit(&sign(&members, 7), NOW, &mut NonceCache::new(8));
         broken.push(admission.expect_err(path).code);
     }
-    use Code::{Fate, Ihsan, Invariant, Role, Snr};
-    assert_eq!(broken, [Invariant, Fate, Ihsan, Snr, Role]);
+    use Code::{Fate, Ihsan, Invariant, Policy, Role, Snr};
+    assert_eq!(broken, [Invariant, Fate, Policy, Ihsan, Snr, Role]);
 }
 
 #[test]

@@ -13,6 +13,11 @@ struct World {
     holdings: BTreeMap<Resource, Holdings>,
 }
 
+/// The parameters of the design, with an endowment, so that there is something to trade with.
+fn rules() -> LedgerParameters {
+    LedgerParameters { market_endowment: 1_000, ..LedgerParameters::default() }
+}
+
 const fn agent(number: u8) -> PublicKey {
     PublicKey([number; 32])
 }
@@ -31,11 +36,6 @@ impl World {
     ) -> Result<(), Rejection> {
         let sender = agent(sender);
         let known = action.licence_id().and_then(|id| self.licences.get(&id).copied());
-        let resource = match (known, action) {
-            (Some(licence), _) => licence.resource,
-            (None, MarketAction::Issue { resource, .. }) => resource,
-            _ => Resource::Cpu,
-        };
         let parties = [Some(sender), known.map(|licence| licence.holder)];
         let mut books = Books {
             market: self.market,
@@ -45,9 +45,14 @@ impl World {
                 .filter_map(|key| Some((key, *self.accounts.get(&key)?)))
                 .collect(),
             licence: known,
-            holdings: self.holdings.get(&resource).cloned().unwrap_or_default(),
+            holdings: None,
         };
-        action.execute(sender, TimestampMs::new(now_ms), &mut books, parameters)?;
+        let mut asked = None;
+        let read = |resource| {
+            asked = Some(resource);
+            Ok::<_, Rejection>(self.holdings.get(&resource).cloned().unwrap_or_default())
+        };
+        action.execute(sender, TimestampMs::new(now_ms), &mut books, parameters, read)?;
         self.market = books.market;
         self.accounts.append(&mut books.accounts);
         if let Some(id) = action.licence_id() {
@@ -56,17 +61,20 @@ impl World {
                 None => self.licences.remove(&id),
             };
         }
-        self.holdings.insert(resource, books.holdings);
+        assert_eq!(asked.is_some(), books.holdings.is_some(), "what is read has changed");
+        if let (Some(resource), Some(holdings)) = (asked, books.holdings) {
+            self.holdings.insert(resource, holdings);
+        }
         Ok(())
     }
 
     fn does(mut self, sender: u8, now_ms: u64, action: MarketAction) -> Self {
-        self.act(sender, now_ms, action, &LedgerParameters::default()).expect("allowed");
+        self.act(sender, now_ms, action, &rules()).expect("allowed");
         self
     }
 
     fn refuses(&self, sender: u8, now_ms: u64, action: MarketAction) -> String {
-        let refused = self.clone().act(sender, now_ms, action, &LedgerParameters::default());
+        let refused = self.clone().act(sender, now_ms, action, &rules());
         refused.expect_err("not allowed").to_string()
     }
 
@@ -134,6 +142,9 @@ fn the_coefficients_of_the_design_come_out() {
 
 #[test]
 fn joining_gives_the_endowment_once() {
+    let mut poor = World::default();
+    poor.act(1, 0, MarketAction::Join, &LedgerParameters::default()).expect("anyone may");
+    assert_eq!(poor.balance(1), 0, "no faucet for fresh keys unless governance opens it");
     let world = two();
     assert_eq!((world.balance(1), world.balance(2)), (1_000, 1_000));
     assert_eq!(world.market.reserve, SUPPLY - 2_000);
@@ -225,13 +236,18 @@ fn licences_are_issued_once_and_for_something() {
 #[test]
 fn a_licence_obeys_its_holder_alone() {
     let world = two();
-    for action in [assess(1, 5), pay(1), release(1)] {
+    for action in [assess(1, 5), pay(1)] {
         assert_eq!(
             world.refuses(2, 0, action),
             "INVALID_TX: `payload.data.licence_id` must be a licence of the sender, but is held \
              by another"
         );
     }
+    assert_eq!(
+        world.refuses(2, DAY_MS - 1, release(1)),
+        "INVALID_TX: `payload.data.licence_id` must be a licence of the sender or have expired, \
+         but is held by another until 86400000"
+    );
     for action in [assess(9, 5), pay(9), release(9)] {
         assert!(world.refuses(1, 0, action).contains("but there is none"));
     }
@@ -260,28 +276,55 @@ fn tax_is_paid_in_whole_credits_and_the_rest_stays_owed() {
     let paid_often = 34 * MILLION + all(&often).1;
     assert!((35 * MILLION - 365..=35 * MILLION).contains(&paid_often), "{paid_often}");
 
-    // The old value is taxed up to the new one.
+    // The old value is taxed up to the new one, and paid before it is gone: else its holder would
+    // declare 1, and the next buyer's price would pay 1.
     let world = two().does(1, TAX_PERIOD_MS, assess(1, 1_000));
-    assert_eq!(world.licences[&licence(1)].tax_debt, 35 * MILLION);
+    assert_eq!((world.licences[&licence(1)].tax_debt, world.market.pool), (0, 35));
     let world = world.does(1, 2 * TAX_PERIOD_MS, release(1));
-    assert_eq!(world.market.pool, 105);
+    // 17 each of the first 35 were shared out.
+    assert_eq!((world.market.pool, world.market.undrawn), (71, 17));
     assert!(world.licences.is_empty());
     assert_eq!(world.holdings[&Resource::Gpu], Holdings::default());
     assert_eq!(world.total(), SUPPLY);
 }
 
 #[test]
-fn who_cannot_pay_keeps_the_debt_until_somebody_buys() {
+fn who_cannot_pay_loses_the_licence_when_it_expires() {
     let world = two().does(1, 0, assess(1, SUPPLY));
-    // A debt beyond all numbers is none the less a debt.
-    assert!(world.refuses(1, u64::MAX, release(1)).starts_with("NEGATIVE"));
-    for action in [pay(1), release(1)] {
+    assert_eq!(
+        world.refuses(1, DAY_MS - 1, release(1)),
+        "NEGATIVE: `payload.data.licence_id` costs 191780820 credits, but the sender has 1000"
+    );
+    for action in [pay(1), assess(1, 1)] {
         assert_eq!(
             world.refuses(1, TAX_PERIOD_MS, action),
             "NEGATIVE: `payload.data.licence_id` costs 70000000000 credits, but the sender has \
              1000"
         );
     }
+    // Anyone ends it then, also without an account, and the holder pays what there is. A debt
+    // beyond all numbers is none the less a debt.
+    for now_ms in [DAY_MS, TAX_PERIOD_MS, u64::MAX] {
+        let ended = world.clone().does(9, now_ms, release(1));
+        assert!(ended.licences.is_empty());
+        assert_eq!(ended.holdings[&Resource::Gpu], Holdings::default());
+        assert_eq!((ended.balance(1), ended.market.pool), (0, 1_000));
+        assert_eq!(ended.total(), SUPPLY);
+    }
+    // Whoever can pay does.
+    let ended = two().does(2, TAX_PERIOD_MS, release(1));
+    assert_eq!((ended.balance(1), ended.market.pool), (965, 35));
+}
+
+#[test]
+fn a_changed_length_of_epochs_does_not_stop_the_sharing_out() {
+    let world = two().does(1, TAX_PERIOD_MS, pay(1));
+    assert_eq!(world.market.pool, 35);
+    // Ten times as long: the number of the epoch is lower than before.
+    let longer = LedgerParameters { governance_epoch_ms: 10 * DAY_MS, ..rules() };
+    let mut world = world;
+    world.act(3, TAX_PERIOD_MS + 1, MarketAction::Join, &longer).expect("anyone may");
+    assert_eq!((world.market.epoch, world.market.pool, world.market.dividend), (36, 1, 17));
 }
 
 #[test]
@@ -302,22 +345,54 @@ fn the_pool_is_shared_out_once_an_epoch() {
 
 #[test]
 fn an_acquisition_must_not_make_holdings_too_unequal() {
-    let world = two();
-    // 10 and 2: Gini 1/3; 10 and 1: 9/22.
-    let _ = world.clone().does(2, 0, issue(2, 2, 1));
+    // 10 and 2: Gini 1/3; 11 and 2: 9/26, still below; 12 and 2: 5/14.
+    let world = two().does(2, 0, issue(2, 2, 1));
+    let _ = world.clone().does(1, 0, issue(3, 1, 1));
     assert_eq!(
-        world.refuses(2, 0, issue(2, 1, 1)),
+        world.refuses(1, 0, issue(3, 2, 1)),
         "GINI: `payload.data.licence_id` would bring the Gini coefficient of the resource to \
-         409090 parts per million, where at most 350000 are allowed"
+         357142 parts per million, where at most 350000 are allowed to whoever has more than the \
+         mean"
     );
     // Where it is above the limit already, whatever lowers it is allowed.
-    let lax = LedgerParameters { gini_max_ppm: 1_000_000, ..LedgerParameters::default() };
+    let lax = LedgerParameters { gini_max_ppm: 1_000_000, ..rules() };
     let mut unequal = world;
-    unequal.act(2, 0, issue(2, 1, 1), &lax).expect("no limit");
-    assert!(unequal.refuses(1, 0, issue(3, 1, 1)).starts_with("GINI"));
-    let better = unequal.does(2, 0, issue(3, 1, 1));
-    // A sale that makes one holder of two is equality.
-    assert_eq!(better.does(2, 0, buy(1, 500, 1)).holdings[&Resource::Gpu].0.len(), 1);
+    unequal.act(1, 0, issue(3, 90, 100), &lax).expect("no limit");
+    assert!(unequal.refuses(1, 0, issue(4, 1, 1)).starts_with("GINI"));
+    // 12 and 90 for 100 and 2.
+    let _ = unequal.does(2, 0, buy(1, 500, 1));
+}
+
+#[test]
+fn whoever_has_little_is_not_refused_because_others_have_much() {
+    // 10 and 1: Gini 9/22, which the first holder has brought about and not the second.
+    let world = two().does(2, 0, issue(2, 1, 1));
+    let world = world.does(3, 0, MarketAction::Join).does(3, 0, issue(3, 1, 1));
+    // 10, 1 and 1 grow towards each other: 12 in all are a mean of 4, 15 one of 5.
+    let world = world.does(2, 0, issue(4, 3, 1)).does(3, 0, issue(5, 3, 1));
+    // And so may a buyer who stays below the mean.
+    let _ = world.does(3, 0, buy(2, 1, 1));
+}
+
+#[test]
+fn one_holder_alone_is_a_monopoly_and_no_equality() {
+    let alone = two().does(1, 0, issue(2, 990, 100));
+    assert_eq!(
+        alone.refuses(1, 0, issue(3, 1, 1)),
+        "GINI: `payload.data.licence_id` would leave all 1001 units of the resource to one holder, \
+         who may have 1000 alone"
+    );
+    // Nor does it become one by buying the others out.
+    let (first, second) = (issue(2, 700, 100), issue(3, 700, 100));
+    let both = two().does(1, 0, release(1)).does(1, 0, first).does(2, 0, second);
+    assert!(both.refuses(2, 0, buy(2, 100, 1)).contains("all 1400 units"));
+    // But what the one holder has can change hands.
+    let larger = both.does(1, 0, release(2)).does(2, 0, issue(4, 300, 100));
+    let lax = LedgerParameters { market_sole_units_max: 2_000, ..rules() };
+    let mut larger = larger.does(2, 0, release(4));
+    larger.act(2, 0, issue(5, 800, 100), &lax).expect("a higher limit");
+    let single = larger.does(2, 0, release(3));
+    assert_eq!(single.does(1, 0, buy(5, 100, 1)).holdings[&Resource::Gpu].0.len(), 1);
 }
 
 #[test]
@@ -333,6 +408,11 @@ fn holders_are_bounded() {
         world.refuses(2, 0, issue(2, 10, 1)),
         "INVALID_TX: `payload.data.licence_id` is of a resource that 1024 accounts hold already"
     );
+    // They do not block it for ever: what has expired makes room, whoever its holder is.
+    let holder = world.licences[&licence(1)].holder;
+    world.holdings.get_mut(&Resource::Gpu).expect("held").0.remove(&PublicKey([0; 32]));
+    world.holdings.get_mut(&Resource::Gpu).expect("held").0.insert(holder, 10);
+    let _ = world.clone().does(2, DAY_MS, release(1)).does(2, DAY_MS, issue(2, 10, 1));
     let crowd = Holdings([(agent(1), HOLDINGS_MAX / 2), (agent(2), HOLDINGS_MAX / 2)].into());
     let mut full = world.clone();
     full.holdings.insert(Resource::Gpu, crowd);
@@ -419,6 +499,7 @@ struct Model {
     balances: BTreeMap<u8, u64>,
     /// Holder, quantity, value, last taxed, millionths owed.
     licences: BTreeMap<u8, (u8, u64, u64, u64, u64)>,
+    expiries: BTreeMap<u8, u64>,
 }
 
 impl Model {
@@ -459,9 +540,10 @@ impl Model {
                 if self.licences.contains_key(&id) {
                     return Err(Code::InvalidTransaction);
                 }
-                let before = self.gini();
+                let before = self.clone();
                 self.licences.insert(id, (sender, quantity, value, now, 0));
-                self.check_gini(before)?;
+                self.expiries.insert(id, now + DAY_MS);
+                self.check_gini(sender, &before)?;
             }
             MarketAction::Buy { price, value, .. } => {
                 if value == 0 {
@@ -478,9 +560,11 @@ impl Model {
                     return Err(Code::Negative);
                 }
                 self.balances.insert(sender, balance - price);
-                let before = self.gini();
-                self.licences.insert(id.expect("it names one"), (sender, quantity, value, now, 0));
-                self.check_gini(before)?;
+                let before = self.clone();
+                let id = id.expect("it names one");
+                self.licences.insert(id, (sender, quantity, value, now, 0));
+                self.expiries.insert(id, now + DAY_MS);
+                self.check_gini(sender, &before)?;
                 let owed = debt + Self::tax(declared, now - taxed);
                 let tax = owed.div_ceil(1_000_000).min(price);
                 self.pool += tax;
@@ -493,26 +577,27 @@ impl Model {
                     return Err(Code::Dust);
                 }
                 let id = id.expect("it names one");
+                let is_release = matches!(action, MarketAction::Release { .. });
                 let licence = self.licences.get_mut(&id).ok_or(Code::InvalidTransaction)?;
-                if licence.0 != sender {
+                let has_expired = is_release && now >= self.expiries[&id];
+                if licence.0 != sender && !has_expired {
                     return Err(Code::InvalidTransaction);
                 }
                 licence.4 += Self::tax(licence.2, now - licence.3);
                 licence.3 = now;
-                let due = match action {
-                    MarketAction::Assess { value, .. } => {
-                        licence.2 = value;
-                        0
-                    }
-                    MarketAction::Pay { .. } => licence.4 / 1_000_000,
-                    _ => licence.4.div_ceil(1_000_000),
+                let balance = self.balances.get_mut(&licence.0).expect("holders have joined");
+                let due = match (is_release, has_expired) {
+                    (false, _) => licence.4 / 1_000_000,
+                    (true, false) => licence.4.div_ceil(1_000_000),
+                    (true, true) => licence.4.div_ceil(1_000_000).min(*balance),
                 };
                 licence.4 = licence.4.saturating_sub(due * 1_000_000);
-                let balance = self.balances.get_mut(&sender).expect("holders have joined");
                 *balance = balance.checked_sub(due).ok_or(Code::Negative)?;
                 self.pool += due;
-                if matches!(action, MarketAction::Release { .. }) {
-                    self.licences.remove(&id);
+                match action {
+                    MarketAction::Assess { value, .. } => licence.2 = value,
+                    MarketAction::Release { .. } => drop(self.licences.remove(&id)),
+                    _ => drop(self.expiries.insert(id, now + DAY_MS)),
                 }
             }
         }
@@ -524,25 +609,33 @@ impl Model {
         u64::try_from(millionths).expect("small values")
     }
 
-    /// Sum of the differences of all pairs, and the count of holders times all they hold.
-    fn gini(&self) -> (u128, u128) {
+    fn held(&self) -> BTreeMap<u8, u128> {
         let mut held: BTreeMap<u8, u128> = BTreeMap::new();
         for (holder, quantity, ..) in self.licences.values() {
             *held.entry(*holder).or_default() += u128::from(*quantity);
         }
-        let held: Vec<u128> = held.into_values().collect();
-        if held.len() < 2 {
-            return (0, 1);
-        }
-        let pairs = held.iter().flat_map(|left| held.iter().map(|right| left.abs_diff(*right)));
-        (pairs.sum::<u128>() / 2, held.len() as u128 * held.iter().sum::<u128>())
+        held
     }
 
-    fn check_gini(&self, before: (u128, u128)) -> Result<(), Code> {
-        let (above, all) = self.gini();
-        let is_high = above * 100 > 35 * all;
-        let is_lower = above * before.1 < before.0 * all;
-        if is_high && !is_lower { Err(Code::Gini) } else { Ok(()) }
+    /// Sum of the differences of all pairs, and the count of holders times all they hold.
+    fn gini(&self) -> (u128, u128) {
+        let held: Vec<u128> = self.held().into_values().collect();
+        let pairs = held.iter().flat_map(|left| held.iter().map(|right| left.abs_diff(*right)));
+        (pairs.sum::<u128>() / 2, (held.len() as u128 * held.iter().sum::<u128>()).max(1))
+    }
+
+    fn check_gini(&self, acquirer: u8, before: &Self) -> Result<(), Code> {
+        let held = self.held();
+        let (own, all) = (held[&acquirer], held.values().sum::<u128>());
+        let is_refused = if held.len() == 1 {
+            let known = before.held();
+            own > 20 && !(known.len() == 1 && known.values().all(|quantity| *quantity >= own))
+        } else {
+            let ((above, below), before) = (self.gini(), before.gini());
+            let is_lower = above * before.1 < before.0 * below;
+            own * held.len() as u128 > all && above * 100 > 35 * below && !is_lower
+        };
+        if is_refused { Err(Code::Gini) } else { Ok(()) }
     }
 }
 
@@ -586,7 +679,8 @@ proptest! {
             {
                 *price = known.value;
             }
-            let result = world.act(sender, now, action, &LedgerParameters::default());
+            let parameters = LedgerParameters { market_sole_units_max: 20, ..rules() };
+            let result = world.act(sender, now, action, &parameters);
             let expected = model.act(sender, now, action);
             prop_assert_eq!(result.map_err(|rejection| rejection.code), expected);
             prop_assert_eq!(world.total(), SUPPLY);

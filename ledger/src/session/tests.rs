@@ -41,12 +41,11 @@ impl Log {
         transition: Transition,
         parents: &[u8],
     ) -> Result<(), Rejection> {
-        let parents: Vec<ParentRecord> = parents
-            .iter()
-            .map(|number| {
-                let record = record(*number);
-                ParentRecord { record, node: self.nodes.get(&record).cloned() }
-            })
+        let records: Vec<RecordDigest> = parents.iter().copied().map(record).collect();
+        check_parents(self.session.as_ref(), &records, transition)?;
+        let parents: Vec<ParentRecord> = records
+            .into_iter()
+            .map(|record| ParentRecord { record, node: self.nodes.get(&record).cloned() })
             .collect();
         let step = step(number, transition);
         let (session, node) = advance(KEY, self.session.as_ref(), &parents, &step)?;
@@ -203,6 +202,12 @@ fn parents_are_of_the_session_and_in_the_log() {
     let mut log = Log::default().add(1, Commit, &[]);
     assert_eq!(
         log.refuses(Activate, &[2]),
+        "STATE: `payload.data.parents[0]` must be a head of this session of the sender: a record \
+         in the log that no other follows; only `branch`, from its heads, and `rollback` make a \
+         second way"
+    );
+    assert_eq!(
+        log.refuses(Rollback, &[2]),
         "STATE: `payload.data.parents[0]` must be an inference that is in the log, but is not"
     );
     let node = log.nodes[&record(1)].clone();
@@ -213,8 +218,8 @@ fn parents_are_of_the_session_and_in_the_log() {
     for session in strangers {
         log.nodes.insert(record(2), SessionNode { session, ..node.clone() });
         assert_eq!(
-            log.refuses(Merge, &[1, 2]),
-            "STATE: `payload.data.parents[1]` must be a record of this session of the sender, but \
+            log.refuses(Rollback, &[2]),
+            "STATE: `payload.data.parents[0]` must be a record of this session of the sender, but \
              is of another"
         );
     }
@@ -229,11 +234,7 @@ fn only_heads_are_followed_and_a_rollback_goes_back_anywhere() {
         .add(4, Branch, &[3])
         .add(5, Fail, &[3]);
     for transition in [Commit, Branch] {
-        assert_eq!(
-            log.refuses(transition, &[1]),
-            "STATE: `payload.data.parents[0]` is followed by another record of the session \
-             already; only `branch`, from its heads, and `rollback` make a second way"
-        );
+        assert!(log.refuses(transition, &[1]).contains("[0]` must be a head of this session"));
     }
     assert_eq!(log.heads(), [(4, State::Active), (5, State::Failed)]);
     let log = log.add(6, Rollback, &[1]);
@@ -241,7 +242,7 @@ fn only_heads_are_followed_and_a_rollback_goes_back_anywhere() {
     assert_eq!(log.nodes[&record(6)].clock, 5);
     assert_eq!(log.nodes[&record(6)].parents, [log.nodes[&record(1)].hash(&record(1))]);
     assert_eq!(log.nodes[&record(6)].previous, log.nodes[&record(5)].hash(&record(5)));
-    assert!(log.refuses(Commit, &[4]).contains("is followed by"));
+    assert!(log.refuses(Commit, &[4]).contains("must be a head"));
 }
 
 #[test]

@@ -11,7 +11,10 @@ use bizra_ledger::execution::Base as _;
 use bizra_ledger::gates::{
     Admitted, NONCE_LIFETIME_MS, NonceCache, Submission as Submitted, TIMESTAMP_TOLERANCE_MS,
 };
+use bizra_ledger::identity::Standing;
+use bizra_ledger::log::StorageError as LedgerError;
 use bizra_ledger::parameters::LedgerParameters;
+use bizra_ledger::policy::Policies;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode as _;
 use bizra_types::hash::RecordDigest;
@@ -80,6 +83,7 @@ struct Worker {
     pending: Pending,
     runtime: Handle,
     committee: Vec<PublicKey>,
+    policies: Policies,
     nonces: NonceCache,
 }
 
@@ -94,7 +98,9 @@ impl Admission {
     pub(crate) fn start(shared: Shared, pending: Pending) -> Result<Self, ApiError> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let committee = &shared.genesis.committee;
+        let policies = shared.genesis.policies.iter().map(|policy| &*policy.rego);
         let worker = Worker {
+            policies: Policies::new(policies),
             committee: committee.iter().map(|(_, validator)| validator.consensus_key).collect(),
             nonces: known_nonces(&shared, &pending, now())?,
             shared,
@@ -146,8 +152,12 @@ impl Worker {
         while queue.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
             let texts: Vec<&[u8]> = jobs.iter().map(|job: &Job| &*job.text).collect();
             let submitted = Submitted::parse_each(&texts, &self.shared.genesis.chain_id());
+            // Once for all of them: a block in between would have changed the rules as well
+            // a moment later.
+            let store = &self.shared.store;
+            let parameters = LedgerParameters::read(|family, key| store.plain(family, key));
             for (job, submitted) in jobs.drain(..).zip(submitted) {
-                let decision = self.decide(submitted);
+                let decision = self.decide(submitted, &parameters);
                 if let Decision::Rejected(_) = decision {
                     self.shared.metrics.record(RecordOutcome::Refused);
                 }
@@ -157,7 +167,11 @@ impl Worker {
         }
     }
 
-    fn decide(&mut self, submitted: Result<Submitted, Rejection>) -> Decision {
+    fn decide(
+        &mut self,
+        submitted: Result<Submitted, Rejection>,
+        parameters: &Result<LedgerParameters, LedgerError>,
+    ) -> Decision {
         let submitted = match submitted {
             Ok(submitted) => submitted,
             Err(rejection) => return Decision::Rejected(rejection),
@@ -175,18 +189,38 @@ impl Worker {
             Ok(_) => {}
             Err(error) => return Decision::Failed(error),
         }
-        let store = &self.shared.store;
-        let parameters = match LedgerParameters::read(|family, key| store.plain(family, key)) {
-            Ok(parameters) => parameters,
-            Err(error) => {
+        let standing = self.standing(submitted.sender());
+        let (parameters, standing) = match (parameters, &standing) {
+            (Ok(parameters), Ok(standing)) => (parameters, standing),
+            (Err(error), _) | (_, Err(error)) => {
                 let detail = format!("cannot be judged here: {error}");
                 return Decision::Rejected(Rejection::new(Code::Internal, "", detail));
             }
         };
-        match submitted.admit(now(), &mut self.nonces, &self.committee, &parameters) {
+        let admitted = submitted.admit(
+            now(),
+            &mut self.nonces,
+            standing,
+            &self.committee,
+            parameters,
+            &mut self.policies,
+        );
+        match admitted {
             Ok(admitted) => Decision::Submitted(digest, self.submit(digest, admitted)),
             Err(rejection) => Decision::Rejected(rejection),
         }
+    }
+
+    /// What the ledger says of a sender and of this validator, whose lane holds records that are
+    /// not charged yet.
+    fn standing(&self, sender: PublicKey) -> Result<Standing, LedgerError> {
+        let (author, waiting_bytes) = {
+            let status = self.shared.status.borrow();
+            let author = status.me.and_then(|me| self.shared.genesis.committee.key(me));
+            (author, status.lane_bytes)
+        };
+        let store = &self.shared.store;
+        Standing::read(sender, author, waiting_bytes, |family, key| store.plain(family, key))
     }
 
     /// Hands a record to the driver and sees to it that its answer reaches

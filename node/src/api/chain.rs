@@ -6,6 +6,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use bizra_ledger::gates::TIMESTAMP_TOLERANCE_MS;
 use bizra_ledger::log::LogError;
+use bizra_ledger::policy::PolicyHash;
 use bizra_types::block::Header;
 use bizra_types::hash::{BlockId, ExecHash, hex};
 use bizra_types::json::Limits as JsonLimits;
@@ -31,8 +32,8 @@ pub(crate) async fn params(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
         .policies
         .iter()
         .map(|policy| {
-            let hash = hex(blake3::hash(policy.rego.as_bytes()).as_bytes());
-            json!({ "name": policy.name, "policy_hash": hash })
+            let hash = PolicyHash::of(&policy.rego);
+            json!({ "name": policy.name, "policy_hash": hash.to_string() })
         })
         .collect();
     let limits = &api.limits;

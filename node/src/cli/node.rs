@@ -163,8 +163,14 @@ fn faults_of_files(config: &Config) -> Vec<String> {
     };
     match std::fs::read(&config.genesis) {
         Ok(text) => {
-            if let Err(error) = bizra_types::genesis::Genesis::parse(&text) {
-                fault(&config.genesis, "genesis", &error);
+            match bizra_types::genesis::Genesis::parse(&text) {
+                Ok(genesis) => {
+                    let texts = genesis.policies.iter().map(|policy| &*policy.rego);
+                    for error in bizra_ledger::policy::Policies::new(texts).errors() {
+                        fault(&config.genesis, "genesis", error);
+                    }
+                }
+                Err(error) => fault(&config.genesis, "genesis", &error),
             }
         }
         Err(error) => fault(&config.genesis, "genesis", &error),

@@ -3,8 +3,9 @@
 use super::output::{Answer, WrongUse, count, print};
 use anyhow::{Context as _, Result, bail};
 use bizra_keys::KeyRing;
+use bizra_ledger::policy::DEFAULT_POLICY;
 use bizra_types::committee::{Committee, Validator};
-use bizra_types::genesis::{Genesis, Parameters};
+use bizra_types::genesis::{Genesis, Parameters, Policy};
 use bizra_types::numbers::{ProtocolVersion, TimestampMs};
 use clap::Args;
 use serde_json::json;
@@ -136,7 +137,7 @@ fn write_folder(arguments: &Init, ports: &[Ports]) -> Result<Genesis> {
         Committee::new(validators)?,
         ProtocolVersion::new(1),
         Parameters::default(),
-        Vec::new(),
+        vec![Policy { name: "default".to_owned(), rego: DEFAULT_POLICY.to_owned() }],
     );
     let canonical = genesis.to_json();
     let readable: serde_json::Value =

@@ -6,12 +6,13 @@ use bizra_keys::{ConsensusKey, SenderKey};
 use bizra_ledger::envelope::Unsigned;
 use bizra_ledger::execution::{Base, BlockInput, BlockRecord, Overlay, Parent, execute};
 use bizra_ledger::gates::{Verdict, check_records};
+use bizra_ledger::policy::{DEFAULT_POLICY, Policies, PolicyHash};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::{Block, BlockContent, Citation};
 use bizra_types::certificate::{CommitCert, Qc};
 use bizra_types::committee::{Committee, SignerSet, Validator};
 use bizra_types::crypto::PublicKey;
-use bizra_types::genesis::{Genesis, Parameters};
+use bizra_types::genesis::{Genesis, Parameters, Policy};
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash, hex};
 use bizra_types::message::{CommitVote, Vote};
 use bizra_types::numbers::{
@@ -84,7 +85,7 @@ pub(crate) fn genesis(name: &str) -> Genesis {
         Committee::new(validators.collect()).expect("a committee"),
         ProtocolVersion::new(1),
         Parameters::default(),
-        Vec::new(),
+        vec![Policy { name: "default".to_owned(), rego: DEFAULT_POLICY.to_owned() }],
     )
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
             "sender": {{"agent_type": "PAT", "agent_id": "agent", "public_key": "{key}"}},
             "payload": {{
                 "action": "inference/commit",
-                "policy_hash": "{hash}",
+                "policy_hash": "{policy}",
                 "data": {{
                     "session_id": "0189d3a0-0000-7000-8000-{session:012x}",
                     "transition": "commit",
@@ -130,6 +131,7 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
         }}"#,
         key = key.public(),
         hash = hex(&[0xab; 32]),
+        policy = PolicyHash::of(DEFAULT_POLICY),
         session = number,
     );
     let unsigned = Unsigned::parse(text.as_bytes()).expect("the form is right");
@@ -370,7 +372,8 @@ impl TestChain {
             records: &records,
         };
         let parent = Parent::new(base, pending).expect("the store can be read");
-        let overlay = execute(&parent, &input).expect("the store can be read");
+        let overlay = execute(&parent, &input, &mut Policies::new([DEFAULT_POLICY]))
+            .expect("the store can be read");
         RunBlock {
             block: block.clone(),
             batches: batches.to_vec(),

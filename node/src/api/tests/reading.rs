@@ -2,6 +2,7 @@
 
 use super::*;
 use bizra_ledger::log;
+use bizra_ledger::policy::{DEFAULT_POLICY, PolicyHash};
 use bizra_light_client::{Client as LightClient, FinalHead};
 use bizra_types::hash::Hash;
 
@@ -135,7 +136,9 @@ async fn the_chain_is_described() {
     assert_eq!(params["limits"]["record_bytes_max"], 65_536);
     assert_eq!(params["limits"]["json_depth_max"], 32);
     assert_eq!(params["parameters"]["idle_block_ms"], 1_000);
-    assert_eq!(params["policies"], serde_json::json!([]));
+    let hash = PolicyHash::of(DEFAULT_POLICY).to_string();
+    let expected = serde_json::json!([{ "name": "default", "policy_hash": hash }]);
+    assert_eq!(params["policies"], expected);
 
     let block = node.get("/v1/blocks/1").await.json();
     assert_eq!(block["block_id"], committed.block.to_string());

@@ -1,6 +1,7 @@
 //! `POST /v1/records` and `:batch`.
 
 use super::*;
+use bizra_ledger::policy::{DEFAULT_POLICY, PolicyHash};
 use bizra_light_client::Client as LightClient;
 use bizra_types::crypto::{Signature, SignatureCheck, check_each};
 use bizra_types::hash::hex_array;
@@ -312,7 +313,7 @@ async fn waiting_for_final_ends_with_a_receipt_whose_proof_needs_no_trust() {
     assert_eq!(receipt["quorum"]["achieved"], 3);
     assert_eq!(receipt["verifier_set"].as_array().unwrap().len(), 3);
     assert_eq!(receipt["verifier_set"][0]["sat_id"], "validator-0");
-    assert_eq!(receipt["policy_hash"], hex(&[0xab; 32]));
+    assert_eq!(receipt["policy_hash"], PolicyHash::of(DEFAULT_POLICY).to_string());
     assert_eq!(receipt["verification"]["ihsan"], 0.97);
     assert_eq!(receipt["verification"]["snr"], 0.93);
     assert!(receipt["verification"]["latency_ms"].as_f64().is_some_and(|it| it > 0.0));
