@@ -620,10 +620,12 @@ impl Replica {
         let batch = Arc::new(batch.into_inner());
         let header = *batch.header();
         let digest = header.digest(&self.chain_id);
-        if header.era < self.safety.era() && !self.lanes.is_timely(&header, self.safety.era()) {
+        let is_own = self.keys.contains(&header.author);
+        // Our own was promised, and waits for us to come back.
+        let is_timely = self.lanes.is_timely(&header, self.safety.era());
+        if header.era < self.safety.era() && !is_timely && !is_own {
             return;
         }
-        let is_own = self.keys.contains(&header.author);
         let is_cited = is_own || self.is_wanted(&header.author, header.lane_seq, digest);
         let heads = &self.tree.root().lane_heads;
         let accepted = self.lanes.accept(heads, &batch, is_cited);
