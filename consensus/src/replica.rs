@@ -654,10 +654,12 @@ impl Replica {
         let batch = Arc::new(batch.into_inner());
         let header = *batch.header();
         let digest = header.digest(&self.chain_id);
-        if self.is_halted || self.lanes.has_lapsed(&header, self.safety.era()) {
+        let is_own = self.keys.contains(&header.author);
+        // Our own was promised, and waits for us to come back.
+        let has_lapsed = !is_own && self.lanes.has_lapsed(&header, self.safety.era());
+        if self.is_halted || has_lapsed {
             return;
         }
-        let is_own = self.keys.contains(&header.author);
         let is_cited = is_own || self.is_wanted(&header.author, header.lane_seq, digest);
         let heads = &self.tree.root().lane_heads;
         let accepted = self.lanes.accept(heads, &batch, is_cited);
