@@ -11,12 +11,14 @@
 //! comprehension, function, object, union or composed value, so every value is
 //! a part of the text or of the input, and one instruction of the engine takes
 //! time within their size; no `data`, `import`, `with` or other package, so
-//! there is nothing but the input to depend on.
+//! there is nothing but the input to depend on. Rules do not need each other in a
+//! circle.
 //!
 //! It is checked twice. [`check_text`] refuses, before anything reads it, what
 //! could make a recursive reader run out of stack; [`check_tree`] goes through
 //! the tree that the engine has read, by a list of what is allowed.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use bizra_types::json::{self, Limits, Value};
 
 /// Largest text, in bytes.
@@ -30,6 +32,9 @@ const DEPTH_MAX: usize = 8;
 
 /// Most tokens in a row at one depth, without a comma or the end of a statement.
 const RUN_MAX: usize = 48;
+
+/// Most digits of a number, so that it is the same in every arithmetic.
+const NUMBER_DIGITS_MAX: usize = 15;
 
 /// What policies may call: pure, linear in their arguments, and with results that are not
 /// larger.
@@ -100,7 +105,52 @@ pub fn check_tree(tree: &str) -> Result<(), String> {
     if rules.len() > RULES_MAX {
         return refuse(&format!("more than {RULES_MAX} rules"));
     }
-    rules.iter().try_for_each(check_rule)
+    rules.iter().try_for_each(check_rule)?;
+    check_order(rules)
+}
+
+/// That no rule needs itself: the engine would follow the circle until its stack ends. A variable
+/// with the name of a rule counts as the rule.
+fn check_order(rules: &[Value]) -> Result<(), String> {
+    let mut needs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for rule in rules {
+        let (kind, inner) = variant(rule)?;
+        let head = if kind == "Default" { inner } else { variant(member(inner, "head")?)?.1 };
+        let [name] = path(member(head, "refr")?)?[..] else { return refuse("a composed name") };
+        let needed = needs.entry(name).or_default();
+        if kind != "Default" {
+            collect_names(member(inner, "bodies")?, needed);
+        }
+    }
+    let names: BTreeSet<&str> = needs.keys().copied().collect();
+    needs.values_mut().for_each(|needed| needed.retain(|name| names.contains(name)));
+    while !needs.is_empty() {
+        let ready: Vec<&str> =
+            needs.iter().filter(|(_, needed)| needed.is_empty()).map(|(name, _)| *name).collect();
+        if ready.is_empty() {
+            let circle: Vec<&str> = needs.keys().copied().collect();
+            return refuse(&format!("a circle of rules, among {}", circle.join(", ")));
+        }
+        needs.retain(|name, _| !ready.contains(name));
+        needs.values_mut().for_each(|needed| needed.retain(|name| !ready.contains(name)));
+    }
+    Ok(())
+}
+
+/// Every name that stands for a value in a part of the tree.
+fn collect_names<'a>(node: &'a Value, names: &mut BTreeSet<&'a str>) {
+    match node {
+        Value::Array(items) => items.iter().for_each(|item| collect_names(item, names)),
+        Value::Object(members) => {
+            for (name, value) in members.iter() {
+                if let ("Var", Ok(variable)) = (name, member(value, "value").and_then(text)) {
+                    names.insert(variable);
+                }
+                collect_names(value, names);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn check_rule(rule: &Value) -> Result<(), String> {
@@ -338,7 +388,17 @@ fn tokens(line: &str) -> Result<Vec<Token>, String> {
                 tokens.push(Token::Text);
                 string_length(rest).ok_or_else(|| "has a string that does not end".to_owned())?
             }
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => {
+            '0'..='9' => {
+                let is_part = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '.');
+                let length = rest.find(|it| !is_part(it)).unwrap_or(rest.len());
+                let is_natural = rest[..length].bytes().all(|byte| byte.is_ascii_digit());
+                if !is_natural || length > NUMBER_DIGITS_MAX {
+                    return Err(format!("has {}, which is no natural number", &rest[..length]));
+                }
+                tokens.push(Token::Word);
+                length
+            }
+            'a'..='z' | 'A'..='Z' | '_' => {
                 let is_word = |it: char| it.is_ascii_alphanumeric() || it == '_';
                 let length = rest.find(|it| !is_word(it)).unwrap_or(rest.len());
                 tokens.push(Token::of_word(&rest[..length]));
