@@ -22,11 +22,13 @@
 //!       signers with C₁, and each of them hid the certificate of v₁.
 //!
 //! So certificates of the views from v₁ to before v₂ are enough, whatever blocks
-//! they are of, and they exist: validators keep what their votes rest on. Where
-//! up to 2f lie, an honest one is among the signers of each certificate. With
-//! more liars, or if the honest ones are not asked, nobody need show what is
-//! missing: then the answer is [`Comparison::CertificatesNeeded`], and still
-//! nobody honest is named.
+//! they are of. Where up to 2f lie, an honest one is among the signers of each
+//! certificate, and has seen what its vote rested on: the QC under its commit
+//! vote in C₁, and the TC beside the block that it voted for, which need not be
+//! the one by which it entered the view. What it did not keep, or nobody asks it
+//! for, and what only liars saw where more than 2f lie, need not come to light:
+//! then the answer is [`Comparison::CertificatesNeeded`], and still nobody honest
+//! is named.
 
 use crate::client::Client;
 use crate::error::ProofError;
