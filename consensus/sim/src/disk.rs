@@ -3,10 +3,10 @@
 use bizra_consensus::{Ask, ClosedEra, Commit, Persist, Restored, Root, SafetyRecord};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::{Certificate, CommitCert};
+use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId};
-use bizra_types::numbers::{Era, Height, LaneSeq};
+use bizra_types::numbers::{Era, Height, LaneSeq, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ pub(crate) struct Stored {
     pub(crate) closed: BTreeMap<Era, ClosedEra>,
     pub(crate) root: Root,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
+    /// Every TC with which a safety record entered a view.
+    timeouts: BTreeMap<(Era, View), Tc>,
     batches: BTreeMap<(PublicKey, LaneSeq), Vec<StoredBatch>>,
     /// From height 1.
     chain: Vec<Final>,
@@ -89,6 +91,7 @@ impl Disk {
             closed: BTreeMap::new(),
             root,
             blocks: BTreeMap::new(),
+            timeouts: BTreeMap::new(),
             batches: BTreeMap::new(),
             chain: Vec::new(),
             heights: BTreeMap::new(),
@@ -291,6 +294,23 @@ impl Stored {
         Some((blocks, cert))
     }
 
+    /// The TCs that it keeps, ascending.
+    pub(crate) fn timeouts(&self) -> impl Iterator<Item = &Tc> {
+        self.timeouts.values()
+    }
+
+    /// The QCs that it holds: in blocks, final or not, and in safety records.
+    pub(crate) fn qcs(&self) -> impl Iterator<Item = &Qc> {
+        let finals = self.chain.iter().map(|it| it.block.justify());
+        let others = self.blocks.values().map(Block::justify);
+        finals.chain(others).chain(self.safety.values().map(|record| &record.high_qc))
+    }
+
+    /// The final blocks, from height 1, each with what makes it final by itself.
+    pub(crate) fn finals(&self) -> impl Iterator<Item = (&Block, Option<&Certificate>)> {
+        self.chain.iter().map(|it| (&it.block, it.cert.as_ref()))
+    }
+
     fn apply(&mut self, write: Write, accepted: &mut Vec<Accepted>) {
         match write {
             Write::Persist(persist) => {
@@ -305,6 +325,9 @@ impl Stored {
                     self.add_block(block);
                 }
                 for safety in persist.safety {
+                    if let Some(tc) = &safety.high_tc {
+                        self.timeouts.entry(tc.rank()).or_insert_with(|| tc.clone());
+                    }
                     self.safety.insert(safety.era, safety);
                 }
                 for closed in persist.closed {
@@ -384,10 +407,8 @@ pub(crate) const fn asked_peer(ask: &Ask) -> bizra_types::numbers::ValidatorInde
 mod tests {
     use super::*;
     use crate::keys::Keyring;
-    use bizra_types::certificate::Qc;
     use bizra_types::genesis::Parameters;
     use bizra_types::hash::ExecHash;
-    use bizra_types::numbers::View;
 
     const ERA: Era = Era::new(1);
 
