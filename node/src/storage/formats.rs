@@ -16,7 +16,7 @@ use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, RecordDigest};
-use bizra_types::numbers::{Height, LaneSeq, LogIndex, ValidatorIndex};
+use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, ValidatorIndex, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -170,6 +170,14 @@ pub(super) fn record_offsets(records: &[BatchRecord]) -> impl Iterator<Item = us
         end = offset + record.bytes.len();
         offset
     })
+}
+
+/// Where the TC of a view stands.
+pub(super) fn timeout_key(era: Era, view: View) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&era.get().to_be_bytes());
+    key[8..].copy_from_slice(&view.get().to_be_bytes());
+    key
 }
 
 /// The safety record: its fields in order.

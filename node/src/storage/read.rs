@@ -6,7 +6,7 @@ use super::formats::{
 };
 use super::{
     BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
-    RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
+    RECORDS, SAFETY, SIGNATURES, StorageError, Store, TIMEOUTS, UNCOMMITTED,
 };
 use bizra_consensus::{Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -16,13 +16,13 @@ use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
 use bizra_ledger::plain::Family;
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::CommitCert;
+use bizra_types::certificate::{Certificate, CommitCert, Qc};
 use bizra_types::committee::SignerSet;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
-use bizra_types::numbers::{Height, LaneSeq, LogIndex};
+use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, View};
 use bizra_types::proof::{FinalHead, FinalityProof};
 use rocksdb::{Direction, IteratorMode};
 use std::collections::{BTreeMap, VecDeque};
@@ -276,6 +276,75 @@ impl Store {
         };
         let (key, value) = item.map_err(|error| self.failure(error))?;
         Ok(Some((self.height_key(CERTIFICATES, &key)?, self.decode(CERTIFICATES, &value)?)))
+    }
+
+    /// What shows who lied, should the chain have forked: the TCs kept here of
+    /// an era's views from `from` to before `to`, and the QCs of these views in
+    /// final blocks, each ascending, then those in other blocks and in the
+    /// safety record.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn certificates_of_views(
+        &self,
+        era: Era,
+        from: View,
+        to: View,
+    ) -> Result<Vec<Certificate>, StorageError> {
+        let mut found = Vec::new();
+        let (start, end) = (formats::timeout_key(era, from), formats::timeout_key(era, to));
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        for item in self.0.db.iterator_cf(self.family(TIMEOUTS), mode) {
+            let (key, value) = item.map_err(|error| self.failure(error))?;
+            if *key >= end[..] {
+                break;
+            }
+            found.push(Certificate::Tc(self.decode(TIMEOUTS, &value)?));
+        }
+        // That of view 0 is no certificate that anybody signed.
+        let start_view = from.max(View::new(1));
+        let mut height = self.first_justified((era, start_view))?;
+        while let Some(block) = self.block_at(height)? {
+            if block.justify().rank() >= (era, to) {
+                break;
+            }
+            found.push(Certificate::Qc(block.justify().clone()));
+            height = height.next();
+        }
+        let mut others = Vec::new();
+        let marked: Vec<BlockId> = self.uncommitted().keys().copied().collect();
+        for id in marked {
+            others.extend(self.block(id)?.map(|block| block.justify().clone()));
+        }
+        if let Some(bytes) = self.get(SAFETY, &era.get().to_be_bytes())? {
+            let safety = formats::read_safety(&bytes);
+            others.push(safety.map_err(|error| self.decoding(SAFETY, error))?.high_qc);
+        }
+        let is_asked_for = |qc: &Qc| qc.vote.era == era && (start_view..to).contains(&qc.vote.view);
+        for qc in others.into_iter().filter(is_asked_for) {
+            let certificate = Certificate::Qc(qc);
+            if !found.contains(&certificate) {
+                found.push(certificate);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first height whose block is justified by a QC of at least this era
+    /// and view, or the one above the head: they only grow along the chain.
+    fn first_justified(&self, rank: (Era, View)) -> Result<Height, StorageError> {
+        let (mut first, mut end) = (1, self.head().height().get() + 1);
+        while first < end {
+            let middle = first + (end - first) / 2;
+            let block = self.block_at(Height::new(middle))?;
+            let block = block.ok_or_else(|| self.damaged(format!("block {middle} is gone")))?;
+            if block.justify().rank() < rank {
+                first = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        Ok(Height::new(first))
     }
 
     /// The final blocks from after `above` towards `target`, with their
