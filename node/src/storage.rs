@@ -18,7 +18,7 @@
 //! | `heights` | height → id, exec fields, cited batches |
 //! | `outcomes` | height → what became of each record |
 //! | `certificates` | height → commit certificate of that block |
-//! | `timeouts` | era, view → TC with which a safety record entered the next view, for ever |
+//! | `kept` | era, view, kind → TC on which a vote rests, or QC of a commit vote, for ever |
 //! | `records` | digest → latest judgement, and where the bytes stand |
 //! | `by_hash` | hash of signed bytes → judgement of exactly these bytes |
 //! | `log` | number → stored hash of the record log |
@@ -56,7 +56,7 @@ use bizra_types::encoding::{Decode, DecodeError, Encode};
 use bizra_types::execution::ExecFields;
 use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BlockId, ChainId};
-use bizra_types::numbers::{Era, Height, View};
+use bizra_types::numbers::Height;
 use formats::{LAYOUT, Mark};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
@@ -80,7 +80,7 @@ const UNCOMMITTED: &str = "uncommitted";
 const HEIGHTS: &str = "heights";
 const OUTCOMES: &str = "outcomes";
 const CERTIFICATES: &str = "certificates";
-const TIMEOUTS: &str = "timeouts";
+const KEPT: &str = "kept";
 const RECORDS: &str = "records";
 const BY_HASH: &str = "by_hash";
 const LOG: &str = "log";
@@ -100,7 +100,7 @@ const FAMILIES: [&str; 17] = [
     HEIGHTS,
     OUTCOMES,
     CERTIFICATES,
-    TIMEOUTS,
+    KEPT,
     RECORDS,
     BY_HASH,
     LOG,
@@ -140,8 +140,6 @@ struct Inner {
     /// What `uncommitted` holds. Looking it up on disk would pass, block after
     /// block, over the traces of all marks deleted lately.
     uncommitted: Mutex<BTreeMap<BlockId, Mark>>,
-    /// Era and view of the newest TC that was put into `timeouts` since opening.
-    newest_timeout: Mutex<Option<(Era, View)>>,
     /// Bytes of the disk that are not for the chain.
     reserve: AtomicU64,
 }
@@ -191,7 +189,6 @@ impl Store {
             genesis: Arc::new(genesis.clone()),
             head,
             uncommitted: Mutex::default(),
-            newest_timeout: Mutex::default(),
             reserve: AtomicU64::new(0),
         };
         let store = Self(Arc::new(inner));
@@ -339,10 +336,6 @@ impl Store {
 
     fn uncommitted(&self) -> MutexGuard<'_, BTreeMap<BlockId, Mark>> {
         self.0.uncommitted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn newest_timeout(&self) -> MutexGuard<'_, Option<(Era, View)>> {
-        self.0.newest_timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn meta(&self, key: &[u8]) -> Result<Vec<u8>, StorageError> {

@@ -56,8 +56,8 @@ pub(crate) struct Stored {
     pub(crate) closed: BTreeMap<Era, ClosedEra>,
     pub(crate) root: Root,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
-    /// Every TC with which a safety record entered a view.
-    timeouts: BTreeMap<(Era, View), Tc>,
+    /// What votes and commit votes rest on, TCs after QCs.
+    kept: BTreeMap<(bool, Era, View), Certificate>,
     batches: BTreeMap<(PublicKey, LaneSeq), Vec<StoredBatch>>,
     /// From height 1.
     chain: Vec<Final>,
@@ -91,7 +91,7 @@ impl Disk {
             closed: BTreeMap::new(),
             root,
             blocks: BTreeMap::new(),
-            timeouts: BTreeMap::new(),
+            kept: BTreeMap::new(),
             batches: BTreeMap::new(),
             chain: Vec::new(),
             heights: BTreeMap::new(),
@@ -296,14 +296,20 @@ impl Stored {
 
     /// The TCs that it keeps, ascending.
     pub(crate) fn timeouts(&self) -> impl Iterator<Item = &Tc> {
-        self.timeouts.values()
+        self.kept.values().filter_map(|it| match it {
+            Certificate::Tc(tc) => Some(tc),
+            _ => None,
+        })
     }
 
-    /// The QCs that it holds: in blocks, final or not, and in safety records.
+    /// The QCs that it keeps: under commit votes, and in final blocks.
     pub(crate) fn qcs(&self) -> impl Iterator<Item = &Qc> {
         let finals = self.chain.iter().map(|it| it.block.justify());
-        let others = self.blocks.values().map(Block::justify);
-        finals.chain(others).chain(self.safety.values().map(|record| &record.high_qc))
+        let kept = self.kept.values().filter_map(|it| match it {
+            Certificate::Qc(qc) => Some(qc),
+            _ => None,
+        });
+        finals.chain(kept)
     }
 
     /// The final blocks, from height 1, each with what makes it final by itself.
@@ -325,10 +331,15 @@ impl Stored {
                     self.add_block(block);
                 }
                 for safety in persist.safety {
-                    if let Some(tc) = &safety.high_tc {
-                        self.timeouts.entry(tc.rank()).or_insert_with(|| tc.clone());
-                    }
                     self.safety.insert(safety.era, safety);
+                }
+                for certificate in persist.certificates {
+                    let (is_tc, (era, view)) = match &certificate {
+                        Certificate::Tc(tc) => (true, tc.rank()),
+                        Certificate::Qc(qc) => (false, qc.rank()),
+                        other => unreachable!("no vote rests on {other:?}"),
+                    };
+                    self.kept.insert((is_tc, era, view), certificate);
                 }
                 for closed in persist.closed {
                     self.closed.insert(closed.era, closed);

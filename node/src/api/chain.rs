@@ -149,9 +149,9 @@ pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<V
     })))
 }
 
-/// `GET /v1/certificates?era=&from=&to=`: the TCs kept here of the era's views
-/// from `from` to before `to`, and the QCs of these views in blocks and in the
-/// safety record, each as the hex of its binary form.
+/// `GET /v1/certificates?era=&from=&to=`: the certificates kept here of the
+/// era's views from `from` to before `to`, and the QCs of these views in final
+/// blocks, each as the hex of its binary form.
 pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     let names = ["era", "from", "to"];
     let parameters = Parameters::read(&uri, &names)?;

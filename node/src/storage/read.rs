@@ -5,8 +5,8 @@ use super::formats::{
     RecordEntry, SIGNATURE_SIZE,
 };
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
-    RECORDS, SAFETY, SIGNATURES, StorageError, Store, TIMEOUTS, UNCOMMITTED,
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG, OUTCOMES,
+    PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -16,7 +16,7 @@ use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
 use bizra_ledger::plain::Family;
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::{Certificate, CommitCert, Qc};
+use bizra_types::certificate::{Certificate, CommitCert};
 use bizra_types::committee::SignerSet;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
@@ -278,10 +278,9 @@ impl Store {
         Ok(Some((self.height_key(CERTIFICATES, &key)?, self.decode(CERTIFICATES, &value)?)))
     }
 
-    /// What shows who lied, should the chain have forked: the TCs kept here of
-    /// an era's views from `from` to before `to`, and the QCs of these views in
-    /// final blocks, each ascending, then those in other blocks and in the
-    /// safety record.
+    /// What shows who lied, should the chain have forked: the certificates kept
+    /// here of an era's views from `from` to before `to`, and the QCs of these
+    /// views in final blocks, each ascending.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
@@ -292,40 +291,26 @@ impl Store {
         to: View,
     ) -> Result<Vec<Certificate>, StorageError> {
         let mut found = Vec::new();
-        let (start, end) = (formats::timeout_key(era, from), formats::timeout_key(era, to));
+        let (start, end) = (formats::kept_prefix(era, from), formats::kept_prefix(era, to));
         let mode = IteratorMode::From(&start, Direction::Forward);
-        for item in self.0.db.iterator_cf(self.family(TIMEOUTS), mode) {
+        for item in self.0.db.iterator_cf(self.family(KEPT), mode) {
             let (key, value) = item.map_err(|error| self.failure(error))?;
             if *key >= end[..] {
                 break;
             }
-            found.push(Certificate::Tc(self.decode(TIMEOUTS, &value)?));
+            found.push(self.decode(KEPT, &value)?);
         }
         // That of view 0 is no certificate that anybody signed.
-        let start_view = from.max(View::new(1));
-        let mut height = self.first_justified((era, start_view))?;
+        let mut height = self.first_justified((era, from.max(View::new(1))))?;
         while let Some(block) = self.block_at(height)? {
             if block.justify().rank() >= (era, to) {
                 break;
             }
-            found.push(Certificate::Qc(block.justify().clone()));
-            height = height.next();
-        }
-        let mut others = Vec::new();
-        let marked: Vec<BlockId> = self.uncommitted().keys().copied().collect();
-        for id in marked {
-            others.extend(self.block(id)?.map(|block| block.justify().clone()));
-        }
-        if let Some(bytes) = self.get(SAFETY, &era.get().to_be_bytes())? {
-            let safety = formats::read_safety(&bytes);
-            others.push(safety.map_err(|error| self.decoding(SAFETY, error))?.high_qc);
-        }
-        let is_asked_for = |qc: &Qc| qc.vote.era == era && (start_view..to).contains(&qc.vote.view);
-        for qc in others.into_iter().filter(is_asked_for) {
-            let certificate = Certificate::Qc(qc);
+            let certificate = Certificate::Qc(block.justify().clone());
             if !found.contains(&certificate) {
                 found.push(certificate);
             }
+            height = height.next();
         }
         Ok(found)
     }

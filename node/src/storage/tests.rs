@@ -89,7 +89,7 @@ fn a_safety_record_has_one_encoding() {
 }
 
 #[test]
-fn every_timeout_certificate_of_a_safety_record_is_kept() {
+fn every_certificate_that_a_vote_rests_on_is_kept() {
     let (dir, chain) = (folder(), TestChain::new("a"));
     let store = open(&dir, &chain.genesis);
     let record = full_safety_record();
@@ -98,8 +98,8 @@ fn every_timeout_certificate_of_a_safety_record_is_kept() {
         Tc { view: View::new(view), ..tc }
     };
     let persist = |store: &Store, high_tc| {
-        let safety = vec![SafetyRecord { high_tc, ..record.clone() }];
-        let persist = Persist { safety, ..Persist::default() };
+        let certificates = Vec::from_iter(high_tc.map(Certificate::Tc));
+        let persist = Persist { certificates, ..Persist::default() };
         store.persist(&persist).expect("the folder can be written");
     };
     for high_tc in [None, Some(tc_of(7)), Some(tc_of(7)), Some(tc_of(300))] {

@@ -6,8 +6,8 @@ use super::formats::{
 };
 use super::read::IndexKey;
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG,
-    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, TIMEOUTS, UNCOMMITTED,
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG,
+    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{Commit, Evidence, Persist};
 use bizra_ledger::codes::Code;
@@ -44,9 +44,6 @@ impl Store {
     /// one: the driver signs them now, and on every start those that are found
     /// unsigned, and hands the signatures to [`Store::store_signature`].
     ///
-    /// The TC of a safety record is kept for ever beside it: should the chain
-    /// ever fork, such TCs show whose lie it was.
-    ///
     /// # Errors
     /// [`StorageError::Full`] when only space is missing: nothing counts as
     /// written, and the same call may be tried again. After any other error the
@@ -57,17 +54,13 @@ impl Store {
         }
         self.check_reserve()?;
         let mut batch = WriteBatch::default();
-        let newest_timeout = *self.newest_timeout();
-        let mut timeout = newest_timeout;
         for safety in &persist.safety {
             let key = safety.era.get().to_be_bytes();
             batch.put_cf(self.family(SAFETY), key, formats::safety_bytes(safety));
-            // A record carries its TC until it has a newer one.
-            if let Some(tc) = safety.high_tc.as_ref().filter(|tc| Some(tc.rank()) > timeout) {
-                let key = formats::timeout_key(tc.era, tc.view);
-                batch.put_cf(self.family(TIMEOUTS), key, tc.to_bytes());
-                timeout = Some(tc.rank());
-            }
+        }
+        for certificate in &persist.certificates {
+            let key = formats::kept_key(certificate);
+            batch.put_cf(self.family(KEPT), key, certificate.to_bytes());
         }
         for closed in &persist.closed {
             let key = closed.era.get().to_be_bytes();
@@ -89,9 +82,6 @@ impl Store {
         }
         self.write(batch, true)?;
         self.uncommitted().extend(marks);
-        if timeout > newest_timeout {
-            *self.newest_timeout() = timeout;
-        }
         Ok(())
     }
 

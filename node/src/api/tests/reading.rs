@@ -214,7 +214,7 @@ async fn certificates_of_views_are_served_for_whoever_asks_who_lied() {
     for view in [6, 9] {
         let mut persist = node.chain.vote(&block, &[]);
         persist.blocks.clear();
-        persist.safety[0].high_tc = Some(tc(View::new(view)));
+        persist.certificates.push(Certificate::Tc(tc(View::new(view))));
         node.shared.store.persist(&persist).expect("the store can be written");
     }
     let ask = async |from: u64, to: u64| {
