@@ -198,6 +198,9 @@ pub struct Persist {
     pub safety: Vec<(PublicKey, SafetyRecord)>,
     /// What ended the era before, in the write that begins the next one.
     pub closed: Vec<ClosedEra>,
+    /// The TCs on which votes rest, and the QCs on which commit votes do. They
+    /// are kept for ever: should the chain fork, they show whose lie it was.
+    pub certificates: Vec<Certificate>,
     /// Blocks that were voted for or certified.
     pub blocks: Vec<Block>,
     /// Batches of others.
@@ -212,13 +215,15 @@ pub struct Persist {
 impl Persist {
     /// Adds what the next step wants on disk, so that one write does for both.
     pub fn join(&mut self, next: Self) {
-        let Self { safety, closed, blocks, batches, own_batches, lapsed_batches } = next;
+        let Self { safety, closed, certificates, blocks, batches, own_batches, lapsed_batches } =
+            next;
         for (key, record) in safety {
             let is_older = |it: &(PublicKey, SafetyRecord)| (it.0, it.1.era) == (key, record.era);
             self.safety.retain(|earlier| !is_older(earlier));
             self.safety.push((key, record));
         }
         self.closed.extend(closed);
+        self.certificates.extend(certificates);
         self.blocks.extend(blocks);
         self.batches.extend(batches);
         self.own_batches.extend(own_batches);
@@ -230,6 +235,7 @@ impl Persist {
     pub fn is_empty(&self) -> bool {
         self.safety.is_empty()
             && self.closed.is_empty()
+            && self.certificates.is_empty()
             && self.blocks.is_empty()
             && self.batches.is_empty()
             && self.own_batches.is_empty()

@@ -1339,6 +1339,8 @@ impl Replica {
         }
         let Some(exec) = self.tree.exec(vote.block) else { return };
         let vote = self.safety.commit_vote(vote.view, vote.block, exec);
+        let high_qc = self.safety.record().high_qc.clone();
+        effects.persist.certificates.push(Certificate::Qc(high_qc));
         send_all(effects, Outgoing::CommitVote(vote));
         self.plan_repeat();
     }
@@ -1376,6 +1378,8 @@ impl Replica {
             return;
         }
         let vote = self.safety.vote(&block, tc.as_ref());
+        // Not always the TC by which the view was entered, if one was.
+        effects.persist.certificates.extend(tc.map(Certificate::Tc));
         self.store_block(effects, block);
         send_all(effects, Outgoing::Vote(vote));
         self.plan_repeat();

@@ -1,24 +1,50 @@
 //! Who is guilty, when two proofs contradict each other.
 //!
-//! Both hold by themselves, so more than f validators of one era signed what
-//! no honest one signs both of. Whoever commit-voted for two things in one
-//! view is named by the two certificates alone. If the views differ, the lie
-//! lies between them: somebody left a later view with a timeout that hid the
-//! certificate which the earlier commit vote needs. Then the timeout
-//! certificates of the views between are needed, which validators keep.
+//! Both hold by themselves, so more than f validators of one era signed what no
+//! honest one signs both of. Three such pairs show in certificates ([`Offence`]):
+//! two votes in a view, two commit votes in a view, and a commit vote of view v
+//! beside a timeout of v or a later view whose high QC is of a view before v.
+//! An honest validator signs none of them: it votes and commit-votes once in a
+//! view; it commit-votes in v only while it has left neither v nor a later view
+//! by timeout, and with a QC of v or later in its record, which its later
+//! timeouts name.
+//!
+//! **They are enough.** Let C₁ of view v₁ and C₂ of view v₂ ≥ v₁ be the commit
+//! certificates of two blocks of which neither is an ancestor of the other.
+//!
+//! 1. v₁ = v₂: f + 1 signed both.
+//! 2. Else let X be the lowest block with a view ≥ v₁ on the branch that C₂ made
+//!    final. Its parent, and so its justification, is of a view before v₁.
+//!    1. X is of view v₁: QC(v₁) of C₁'s block and that of X, which is another
+//!       block, share f + 1 signers.
+//!    2. X is of a later view w + 1: an honest validator voted for it because of
+//!       a TC(w) that names no QC higher than X's justification. It shares f + 1
+//!       signers with C₁, and each of them hid the certificate of v₁.
+//!
+//! So certificates of the views from v₁ to before v₂ are enough, whatever blocks
+//! they are of. Where up to 2f lie, an honest one is among the signers of each
+//! certificate, and has seen what its vote rested on: the QC under its commit
+//! vote in C₁, and the TC beside the block that it voted for, which need not be
+//! the one by which it entered the view. What it did not keep, or nobody asks it
+//! for, and what only liars saw where more than 2f lie, need not come to light:
+//! then the answer is [`Comparison::CertificatesNeeded`], and still nobody honest
+//! is named.
 
 use crate::client::Client;
 use crate::error::ProofError;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bizra_types::block::Header;
-use bizra_types::certificate::{CommitCert, Tc};
-use bizra_types::committee::Committee;
-use bizra_types::crypto::SignatureMemo;
+use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
+use bizra_types::committee::{Committee, SignerSet};
+use bizra_types::crypto::{Signature, SignatureMemo};
 use bizra_types::execution::ExecFields;
+use bizra_types::hash::BlockId;
+use bizra_types::message::CommitVote;
 use bizra_types::numbers::{Era, ValidatorIndex, View};
 use bizra_types::proof::FinalHead;
 use bizra_types::verify::quorum_signatures;
+use core::fmt;
 
 /// What two proofs that both hold say of each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,26 +52,57 @@ pub enum Comparison {
     /// Nothing in them contradicts: they may be of one chain. Blocks of
     /// different heights can contradict each other without its showing here.
     NoContradiction,
-    /// They contradict each other, and these validators of the era signed both
-    /// sides: at least f + 1, and none of them honest.
+    /// They contradict each other, and these validators of the era lied: at
+    /// least f + 1, and none of them honest.
     Guilty {
         /// The era.
         era: Era,
         /// Its committee.
         committee: Committee,
-        /// Who lied, ascending.
-        guilty: BTreeSet<ValidatorIndex>,
+        /// Who lied, and all that the certificates prove of it.
+        guilty: BTreeMap<ValidatorIndex, BTreeSet<Offence>>,
     },
-    /// They contradict each other, and who lied shows in the timeout
-    /// certificates of some view of the era from `from` to before `to`.
-    TimeoutsNeeded {
+    /// They contradict each other, and who lied shows in the QCs and TCs of
+    /// the era's views from `from` to before `to`, of which some are missing.
+    CertificatesNeeded {
         /// The era.
         era: Era,
-        /// View of the earlier certificate.
+        /// View of the earlier commit certificate.
         from: View,
         /// View of the later one.
         to: View,
     },
+}
+
+/// Two signatures of one validator that exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Offence {
+    /// Votes for two blocks of one view.
+    TwoVotes {
+        /// The view.
+        view: View,
+    },
+    /// Commit votes for two blocks, or two results, of one view.
+    TwoCommitVotes {
+        /// The view.
+        view: View,
+    },
+    /// A commit vote, and a timeout that hid the certificate it rests on.
+    HiddenCertificate {
+        /// View of the commit vote.
+        committed: View,
+        /// View of the timeout: that one or a later one.
+        left: View,
+    },
+}
+
+/// What the validators of an era signed, as certificates show it.
+#[derive(Default)]
+struct Signed {
+    votes: BTreeMap<(ValidatorIndex, View), BTreeSet<BlockId>>,
+    commit_votes: BTreeMap<(ValidatorIndex, View), BTreeSet<CommitVote>>,
+    /// Views that were left, each with the view of the high QC.
+    timeouts: BTreeMap<ValidatorIndex, BTreeSet<(View, View)>>,
 }
 
 /// A final block of one era as one of the proofs shows it.
@@ -59,9 +116,8 @@ struct Side<'a> {
 }
 
 impl Client {
-    /// Compares two proofs that blocks are final. `timeouts` are timeout
-    /// certificates that somebody kept; whatever is not genuine among them
-    /// counts for nothing.
+    /// Compares two proofs that blocks are final. `certificates` are what
+    /// somebody kept; whatever is not genuine among them counts for nothing.
     ///
     /// # Errors
     /// When one of the proofs does not hold by itself.
@@ -69,7 +125,7 @@ impl Client {
         &self,
         one: &FinalHead,
         other: &FinalHead,
-        timeouts: &[Tc],
+        certificates: &[Certificate],
     ) -> Result<Comparison, ProofError> {
         self.verify_head(one)?;
         self.verify_head(other)?;
@@ -79,7 +135,8 @@ impl Client {
             let (left, right) = (side(one, place), side(other, place));
             let (Some(left), Some(right)) = (left, right) else { break };
             if are_contrary(left, right) {
-                return Ok(self.judge(era, committee, left, right, timeouts));
+                let commits = [left.commit, right.commit];
+                return Ok(self.judge(era, committee, commits, certificates));
             }
             match (one.eras.get(place), other.eras.get(place)) {
                 (Some(change), Some(_)) => committee = &change.committee,
@@ -90,46 +147,142 @@ impl Client {
         Ok(Comparison::NoContradiction)
     }
 
+    /// `commits` are verified.
     fn judge(
         &self,
         era: Era,
         committee: &Committee,
-        one: Side<'_>,
-        other: Side<'_>,
-        timeouts: &[Tc],
+        commits: [&CommitCert; 2],
+        certificates: &[Certificate],
     ) -> Comparison {
-        let (first, second) = if one.commit.vote.view <= other.commit.vote.view {
-            (one.commit, other.commit)
-        } else {
-            (other.commit, one.commit)
-        };
-        let (from, to) = (first.vote.view, second.vote.view);
-        let guilty = if from == to {
-            first.signers.iter().filter(|signer| second.signers.contains(*signer)).collect()
-        } else {
-            timeouts
-                .iter()
-                .filter(|tc| tc.era == era && (from..to).contains(&tc.view))
-                .filter(|tc| self.is_genuine(committee, tc))
-                .flat_map(|tc| tc.signers.iter().zip(&tc.high_qc_views))
-                .filter(|(signer, high)| first.signers.contains(*signer) && **high < from)
-                .map(|(signer, _)| signer)
-                .collect::<BTreeSet<_>>()
-        };
+        let mut signed = Signed::default();
+        for commit in commits {
+            signed.add_commit(commit);
+        }
+        for certificate in certificates.iter().filter(|it| era_of(it) == era) {
+            self.examine(&mut signed, committee, certificate);
+        }
+        let guilty = signed.offences();
         if guilty.len() < committee.one_honest() {
-            return Comparison::TimeoutsNeeded { era, from, to };
+            let [one, other] = commits.map(|commit| commit.vote.view);
+            return Comparison::CertificatesNeeded {
+                era,
+                from: one.min(other),
+                to: one.max(other),
+            };
         }
         Comparison::Guilty { era, committee: committee.clone(), guilty }
     }
 
-    fn is_genuine(&self, committee: &Committee, tc: &Tc) -> bool {
+    /// Takes in what a certificate shows, as far as it is genuine.
+    fn examine(&self, signed: &mut Signed, committee: &Committee, certificate: &Certificate) {
         let chain_id = self.chain_id();
-        let messages: Vec<_> =
-            tc.timeouts().map(|timeout| timeout.signed_bytes(&chain_id)).collect();
-        let messages = messages.iter().map(Vec::as_slice);
-        let mut memo = SignatureMemo::new(0);
-        quorum_signatures(&mut memo, committee, &tc.signers, &tc.signatures, messages).is_ok()
+        let is_genuine = |signers: &SignerSet, signatures: &[Signature], message: &[u8]| {
+            are_good(committee, signers, signatures, core::iter::repeat(message))
+        };
+        let examine_qc = |signed: &mut Signed, qc: &Qc| {
+            if is_genuine(&qc.signers, &qc.signatures, &qc.vote.signed_bytes(&chain_id)) {
+                signed.add_qc(qc);
+            }
+        };
+        match certificate {
+            Certificate::Qc(qc) => examine_qc(signed, qc),
+            Certificate::Tc(tc) => {
+                let messages: Vec<_> =
+                    tc.timeouts().map(|timeout| timeout.signed_bytes(&chain_id)).collect();
+                let messages = messages.iter().map(Vec::as_slice);
+                if are_good(committee, &tc.signers, &tc.signatures, messages) {
+                    signed.add_tc(tc);
+                }
+                if tc.high_qc.vote.era == tc.era {
+                    examine_qc(signed, &tc.high_qc);
+                }
+            }
+            Certificate::Commit(cert) | Certificate::Filler(cert, _) => {
+                if is_genuine(&cert.signers, &cert.signatures, &cert.vote.signed_bytes(&chain_id)) {
+                    signed.add_commit(cert);
+                }
+            }
+        }
     }
+}
+
+impl Signed {
+    fn add_qc(&mut self, qc: &Qc) {
+        for signer in qc.signers.iter() {
+            self.votes.entry((signer, qc.vote.view)).or_default().insert(qc.vote.block);
+        }
+    }
+
+    fn add_commit(&mut self, cert: &CommitCert) {
+        for signer in cert.signers.iter() {
+            self.commit_votes.entry((signer, cert.vote.view)).or_default().insert(cert.vote);
+        }
+    }
+
+    fn add_tc(&mut self, tc: &Tc) {
+        for (signer, high) in tc.signers.iter().zip(&tc.high_qc_views) {
+            self.timeouts.entry(signer).or_default().insert((tc.view, *high));
+        }
+    }
+
+    /// Everybody's signatures that exclude each other.
+    fn offences(&self) -> BTreeMap<ValidatorIndex, BTreeSet<Offence>> {
+        let mut guilty: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut accuse = |signer, offence| {
+            guilty.entry(signer).or_default().insert(offence);
+        };
+        for ((signer, view), votes) in &self.votes {
+            if votes.len() > 1 {
+                accuse(*signer, Offence::TwoVotes { view: *view });
+            }
+        }
+        for ((signer, committed), votes) in &self.commit_votes {
+            if votes.len() > 1 {
+                accuse(*signer, Offence::TwoCommitVotes { view: *committed });
+            }
+            for (left, high) in self.timeouts.get(signer).into_iter().flatten() {
+                if high < committed && committed <= left {
+                    let (committed, left) = (*committed, *left);
+                    accuse(*signer, Offence::HiddenCertificate { committed, left });
+                }
+            }
+        }
+        guilty
+    }
+}
+
+/// For people, after the name of whoever did it.
+impl fmt::Display for Offence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TwoVotes { view } => write!(f, "voted for two blocks in view {view}"),
+            Self::TwoCommitVotes { view } => write!(f, "gave two commit votes in view {view}"),
+            Self::HiddenCertificate { committed, left } => write!(
+                f,
+                "gave a commit vote in view {committed} and hid its certificate leaving view {left}"
+            ),
+        }
+    }
+}
+
+const fn era_of(certificate: &Certificate) -> Era {
+    match certificate {
+        Certificate::Qc(qc) => qc.vote.era,
+        Certificate::Tc(tc) => tc.era,
+        Certificate::Commit(cert) | Certificate::Filler(cert, _) => cert.vote.era,
+    }
+}
+
+fn are_good<'a>(
+    committee: &Committee,
+    signers: &SignerSet,
+    signatures: &[Signature],
+    messages: impl Iterator<Item = &'a [u8]>,
+) -> bool {
+    // Forgetful: nothing is verified twice here.
+    let mut memo = SignatureMemo::new(0);
+    quorum_signatures(&mut memo, committee, signers, signatures, messages).is_ok()
 }
 
 /// What a proof says of its era at `place`: the block that ended it, or the

@@ -61,9 +61,14 @@ impl Client {
     /// # Errors
     /// When the bytes are no genesis file.
     pub fn from_genesis(genesis: &[u8]) -> Result<Self, GenesisError> {
-        let genesis = Genesis::parse(genesis)?;
+        Genesis::parse(genesis).map(Self::new)
+    }
+
+    /// A client that knows the genesis file, which was read already.
+    #[must_use]
+    pub fn new(genesis: Genesis) -> Self {
         let checkpoint = Checkpoint::of_genesis(&genesis);
-        Ok(Self { genesis, checkpoint })
+        Self { genesis, checkpoint }
     }
 
     /// This client, believing in a checkpoint that it kept or that it was

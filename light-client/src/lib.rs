@@ -27,7 +27,7 @@ mod error;
 pub use bizra_types::envelope::EnvelopeError;
 pub use bizra_types::genesis::GenesisError;
 pub use bizra_types::proof::{EraChange, FinalHead, FinalityProof, FormError};
-pub use blame::Comparison;
+pub use blame::{Comparison, Offence};
 pub use checkpoint::Checkpoint;
 pub use client::{Client, VerifiedHead, VerifiedRecord};
 pub use error::{AdvanceError, CheckpointError, ProofError};

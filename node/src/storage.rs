@@ -18,6 +18,7 @@
 //! | `heights` | height → id, exec fields, cited batches |
 //! | `outcomes` | height → what became of each record |
 //! | `certificates` | height → commit certificate of that block |
+//! | `kept` | era, view, kind → TC on which a vote rests, or QC of a commit vote, for ever |
 //! | `records` | digest → latest judgement, and where the bytes stand |
 //! | `by_hash` | hash of signed bytes → judgement of exactly these bytes |
 //! | `log` | number → stored hash of the record log |
@@ -79,6 +80,7 @@ const UNCOMMITTED: &str = "uncommitted";
 const HEIGHTS: &str = "heights";
 const OUTCOMES: &str = "outcomes";
 const CERTIFICATES: &str = "certificates";
+const KEPT: &str = "kept";
 const RECORDS: &str = "records";
 const BY_HASH: &str = "by_hash";
 const LOG: &str = "log";
@@ -87,7 +89,7 @@ const INDEX: &str = "index";
 const EVIDENCE: &str = "evidence";
 
 /// Every family.
-const FAMILIES: [&str; 16] = [
+const FAMILIES: [&str; 17] = [
     META,
     SAFETY,
     ERAS,
@@ -98,6 +100,7 @@ const FAMILIES: [&str; 16] = [
     HEIGHTS,
     OUTCOMES,
     CERTIFICATES,
+    KEPT,
     RECORDS,
     BY_HASH,
     LOG,

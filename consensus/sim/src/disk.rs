@@ -3,10 +3,10 @@
 use bizra_consensus::{Ask, ClosedEra, Commit, Persist, Restored, Root, SafetyRecord};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::Certificate;
+use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId};
-use bizra_types::numbers::{Era, Height, LaneSeq};
+use bizra_types::numbers::{Era, Height, LaneSeq, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ pub(crate) struct Stored {
     pub(crate) closed: BTreeMap<Era, ClosedEra>,
     pub(crate) root: Root,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
+    /// What votes and commit votes rest on, TCs after QCs.
+    kept: BTreeMap<(bool, Era, View), Certificate>,
     batches: BTreeMap<(PublicKey, LaneSeq), Vec<StoredBatch>>,
     /// From height 1.
     chain: Vec<Final>,
@@ -89,6 +91,7 @@ impl Disk {
             closed: BTreeMap::new(),
             root,
             blocks: BTreeMap::new(),
+            kept: BTreeMap::new(),
             batches: BTreeMap::new(),
             chain: Vec::new(),
             heights: BTreeMap::new(),
@@ -291,6 +294,29 @@ impl Stored {
         Some((blocks, cert))
     }
 
+    /// The TCs that it keeps, ascending.
+    pub(crate) fn timeouts(&self) -> impl Iterator<Item = &Tc> {
+        self.kept.values().filter_map(|it| match it {
+            Certificate::Tc(tc) => Some(tc),
+            _ => None,
+        })
+    }
+
+    /// The QCs that it keeps: under commit votes, and in final blocks.
+    pub(crate) fn qcs(&self) -> impl Iterator<Item = &Qc> {
+        let finals = self.chain.iter().map(|it| it.block.justify());
+        let kept = self.kept.values().filter_map(|it| match it {
+            Certificate::Qc(qc) => Some(qc),
+            _ => None,
+        });
+        finals.chain(kept)
+    }
+
+    /// The final blocks, from height 1, each with what makes it final by itself.
+    pub(crate) fn finals(&self) -> impl Iterator<Item = (&Block, Option<&Certificate>)> {
+        self.chain.iter().map(|it| (&it.block, it.cert.as_ref()))
+    }
+
     fn apply(&mut self, write: Write, accepted: &mut Vec<Accepted>) {
         match write {
             Write::Persist(persist) => {
@@ -311,6 +337,14 @@ impl Stored {
                 }
                 for (key, safety) in persist.safety {
                     self.safety.insert((safety.era, key), safety);
+                }
+                for certificate in persist.certificates {
+                    let (is_tc, (era, view)) = match &certificate {
+                        Certificate::Tc(tc) => (true, tc.rank()),
+                        Certificate::Qc(qc) => (false, qc.rank()),
+                        other => unreachable!("no vote rests on {other:?}"),
+                    };
+                    self.kept.insert((is_tc, era, view), certificate);
                 }
                 for closed in persist.closed {
                     self.closed.insert(closed.era, closed);
@@ -384,10 +418,8 @@ pub(crate) const fn asked_peer(ask: &Ask) -> bizra_types::numbers::ValidatorInde
 mod tests {
     use super::*;
     use crate::keys::Keyring;
-    use bizra_types::certificate::Qc;
     use bizra_types::genesis::Parameters;
     use bizra_types::hash::ExecHash;
-    use bizra_types::numbers::View;
 
     const ERA: Era = Era::new(1);
 

@@ -16,6 +16,7 @@ use bizra_types::hash::{ChainId, Hash};
 use bizra_types::numbers::{Epoch, Era, ProtocolVersion, TimestampMs, ValidatorIndex};
 use bizra_types::verify::{EraContext, Verifier};
 use bizra_types::vrf::{self, VrfInput};
+use ed25519_dalek::Signer as _;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -30,6 +31,7 @@ pub(crate) const START_MS: TimestampMs = TimestampMs::new(1_800_000_000_000);
 /// Keys of one validator; the same in every run, so that curves are met once.
 struct Identity {
     validator: Validator,
+    consensus: ed25519_dalek::SigningKey,
     vrf: schnorrkel::Keypair,
 }
 
@@ -235,6 +237,11 @@ pub(crate) fn index(node: usize) -> ValidatorIndex {
     ValidatorIndex::new(u16::try_from(node).expect("committees are small"))
 }
 
+/// The signature that Ed25519 gives, of a node that never rotates its key.
+pub(crate) fn real_signature(node: usize, message: &[u8]) -> Signature {
+    Signature(identities()[node].consensus.sign(message).to_bytes())
+}
+
 /// The first committee, of so many validators.
 pub(crate) fn committee(size: usize) -> Committee {
     let validators = (0..size).map(|number| validator(number).clone()).collect();
@@ -267,7 +274,7 @@ fn identity(number: usize) -> Identity {
         vrf_key: vrf.public.to_bytes(),
         kem_key: Vec::new(),
     };
-    Identity { validator, vrf }
+    Identity { validator, consensus, vrf }
 }
 
 /// Zeros where schnorrkel would mix ambient randomness into a proof: the same

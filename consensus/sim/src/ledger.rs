@@ -1,5 +1,6 @@
-//! A ledger of one rule: an exec hashes its parent's and the records. Some
-//! records change the committee or the version of the protocol.
+//! A ledger of one rule: the log's root hashes the exec before and the records,
+//! and each block adds one to its size. Some records change the committee or the
+//! version of the protocol.
 
 use crate::keys::Members;
 use crate::rng::Rng;
@@ -7,7 +8,8 @@ use bizra_consensus::{Activation, Decisions};
 use bizra_types::batch::{BatchRecord, SignedBatch};
 use bizra_types::block::Header;
 use bizra_types::committee::{Committee, Validator};
-use bizra_types::hash::ExecHash;
+use bizra_types::execution::{EMPTY_STATE_ROOT, ExecFields};
+use bizra_types::hash::{ExecHash, Hash};
 use bizra_types::numbers::{Era, Height, ProtocolVersion};
 use std::sync::Arc;
 
@@ -33,22 +35,36 @@ pub(crate) enum Change {
     Version,
 }
 
-/// Exec of the genesis block.
-pub(crate) fn genesis_exec() -> ExecHash {
-    ExecHash(*blake3::hash(b"genesis").as_bytes())
+/// What the genesis block gives.
+pub(crate) fn genesis_fields() -> ExecFields {
+    fields(ExecHash::ZERO, Height::ZERO, [])
 }
 
-/// Exec of a block on its parent, from the cited batches in order.
-pub(crate) fn exec<'a>(
+/// Exec of the genesis block.
+pub(crate) fn genesis_exec() -> ExecHash {
+    genesis_fields().hash()
+}
+
+/// What a block at `height` gives on its parent, from the cited batches in order.
+pub(crate) fn fields<'a>(
     parent: ExecHash,
+    height: Height,
     batches: impl IntoIterator<Item = &'a Arc<SignedBatch>>,
-) -> ExecHash {
+) -> ExecFields {
     let mut hasher = blake3::Hasher::new();
     hasher.update(parent.as_bytes());
     for batch in batches {
         hasher.update(batch.header().records_hash.as_bytes());
     }
-    ExecHash(*hasher.finalize().as_bytes())
+    ExecFields {
+        parent,
+        log_root: Hash(*hasher.finalize().as_bytes()),
+        log_size: height.get(),
+        state_root: EMPTY_STATE_ROOT,
+        plain_digest: Hash::ZERO,
+        outcomes_root: Hash::ZERO,
+        next_committee: Hash::ZERO,
+    }
 }
 
 /// Writes a change into a record, after its number.

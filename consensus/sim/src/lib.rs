@@ -15,7 +15,7 @@
 //! | `network`, `disk`, `clock`, `ledger` | the virtual world |
 //! | `faults` | what goes wrong |
 //! | `byzantine` | validators that lie, one file per behaviour |
-//! | `twins` | validators that exist twice, in lock-step views |
+//! | `twins` | validators that exist twice, in lock-step views, and who is blamed for a fork |
 //! | `oracles` | what must hold |
 //! | `keys` | who sits where in which era, and signatures without curves |
 //! | `wan` | time to finality across continents |

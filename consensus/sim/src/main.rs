@@ -2,9 +2,11 @@
 //!
 //! Exit code 0 when every rule held, 1 when one was broken, 2 for wrong use.
 
+mod blame_command;
 mod twins_command;
 mod wan_table;
 
+use crate::blame_command::{BlameArguments, blame};
 use crate::twins_command::{TwinsArguments, twins};
 use anyhow::{Context as _, bail, ensure};
 use bizra_sim::{Behaviour, Bug, FaultKind, HAS_BUGS, Invariant, Options, Report, run};
@@ -79,6 +81,8 @@ struct Arguments {
 /// What else it can do.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// More twins than f: proofs of both chains must name them.
+    Blame(BlameArguments),
     /// Validators that exist twice, against every partition of every view.
     Twins(TwinsArguments),
     /// Measures time to finality over distances, with and without validators.
@@ -125,6 +129,7 @@ struct Summary {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match (&arguments.verb, &arguments.replay) {
+        (Some(Verb::Blame(arguments)), _) => blame(arguments),
         (Some(Verb::Twins(arguments)), _) => twins(arguments),
         (Some(Verb::Wan(arguments)), _) => wan_table::print(arguments),
         (None, Some(file)) => replay(file),

@@ -404,7 +404,7 @@ impl Cluster {
                 format!("node {node} is to execute {header:?} on a parent it has not executed")
             });
         };
-        let mut exec = ledger::exec(*parent, &execute.batches);
+        let mut exec = ledger::fields(*parent, header.height, &execute.batches).hash();
         if self.options.sabotage == Some(Sabotage::OtherExec(node))
             && header.height.get() >= OTHER_EXEC_HEIGHT
         {

@@ -135,6 +135,10 @@ pub enum Invariant {
     Deadline,
     /// The engine does not panic.
     NoPanic,
+    /// Where more than f lie and the chain forks, proofs of both sides and the
+    /// certificates that honest validators keep name at least f + 1, all of
+    /// them liars: while at most 2f lie, always, and whenever they name anybody.
+    Blame,
 }
 
 /// A broken rule.
@@ -771,8 +775,8 @@ impl Oracles {
             batches.extend(range);
             heads.insert(citation.author, (citation.up_to_seq, citation.digest));
         }
-        let exec = ledger::exec(parent_exec, &batches);
         let header = block.header();
+        let exec = ledger::fields(parent_exec, header.height, &batches).hash();
         let decisions = ledger::decisions(&self.members, header, &batches);
         self.activation = decisions.activation.or(self.activation);
         for batch in &batches {
@@ -1496,7 +1500,7 @@ mod tests {
         }
 
         fn empty_exec() -> ExecHash {
-            ledger::exec(ledger::genesis_exec(), &[])
+            ledger::fields(ledger::genesis_exec(), BlockHeight::new(1), &[]).hash()
         }
     }
 
@@ -1525,7 +1529,8 @@ mod tests {
             let decisions = ledger::decisions(world.keyring.members(), block.header(), &batches);
             let Some(next) = decisions.next_committee else { continue };
             assert_eq!(world.oracles.on_accepted(batch), Ok(()));
-            let exec = ledger::exec(ledger::genesis_exec(), &batches);
+            let exec =
+                ledger::fields(ledger::genesis_exec(), block.header().height, &batches).hash();
             return (world, block, exec, next);
         }
         unreachable!("some choice changes the committee")
@@ -1692,7 +1697,7 @@ mod tests {
         let citation = Citation { author, up_to_seq: LaneSeq::new(2), digest: previous };
         let wrong = Citation { up_to_seq: LaneSeq::new(1), ..citation };
         let block = world.block(1, 1, genesis, &[wrong]);
-        let exec = ledger::exec(ledger::genesis_exec(), &batches);
+        let exec = ledger::fields(ledger::genesis_exec(), block.header().height, &batches).hash();
         let commit = world.commit(&block, exec, &[0, 1, 2]);
         assert_eq!(broken(world.oracles.on_commit(0, &commit)), Some(Invariant::Execution));
 

@@ -32,9 +32,14 @@
 //! evidence against twins alone, and against each that contradicted itself
 //! before one validator. After healing all honest validators commit
 //! new blocks, stand at one height, and all that they accepted is final.
+//!
+//! With more than f twins two chains come about. Then agreement is not to be
+//! had, and what is judged is whether the liars are named ([`blame`]).
 
+mod blame;
 mod space;
 
+pub use blame::{Judgement, Lie, Trial, blame};
 pub use space::{Partition, Scenario, Space};
 
 use crate::disk::{Disk, Write, asked_peer};
@@ -50,8 +55,9 @@ use bizra_consensus::{
 };
 use bizra_types::batch::BatchRecord;
 use bizra_types::certificate::{Certificate, Qc};
+use bizra_types::execution::ExecFields;
 use bizra_types::genesis::Parameters;
-use bizra_types::hash::{BlockId, ExecHash, Hash};
+use bizra_types::hash::{BlockId, Hash};
 use bizra_types::numbers::{Era, TimestampMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,7 +113,7 @@ pub struct Outcome {
 /// event as a line of text.
 #[must_use]
 pub fn play(scenario: &Scenario, is_traced: bool) -> Outcome {
-    let mut stage = Stage::new(scenario, is_traced);
+    let mut stage = Stage::new(scenario, is_traced, &[]);
     let result = catch_unwind(AssertUnwindSafe(|| stage.play()));
     Outcome {
         breach: stage.oracles.on_end(result).err().map(|breach| *breach),
@@ -125,7 +131,7 @@ struct Instance {
     identity: usize,
     replica: Replica,
     disk: Disk,
-    execs: BTreeMap<BlockId, ExecHash>,
+    execs: BTreeMap<BlockId, ExecFields>,
     time: Time,
     clock_ahead_ms: u64,
 }
@@ -142,6 +148,7 @@ struct Stage<'a> {
     scenario: &'a Scenario,
     keyring: Keyring,
     oracles: Oracles,
+    may_fork: bool,
     trace: Trace,
     instances: Vec<Instance>,
     flights: VecDeque<Flight>,
@@ -154,7 +161,9 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn new(scenario: &'a Scenario, is_traced: bool) -> Self {
+    /// A stage on which some rules are not judged. Without agreement there is
+    /// no common chain to judge commits by, so none is.
+    fn new(scenario: &'a Scenario, is_traced: bool, muted: &[Invariant]) -> Self {
         let parameters = Parameters {
             view_timer_ms_min: VIEW_TIMER_MS,
             view_timer_ms_max: VIEW_TIMER_MS,
@@ -164,11 +173,12 @@ impl<'a> Stage<'a> {
         };
         let keyring = Keyring::new(0, scenario.validators(), parameters, false);
         let twins = scenario.twins().iter().copied().collect();
-        let oracles = Oracles::new(&keyring, Vec::new(), twins);
+        let oracles = Oracles::new(&keyring, muted.to_vec(), twins);
         Self {
             scenario,
             keyring,
             oracles,
+            may_fork: muted.contains(&Invariant::Agreement),
             trace: Trace::new(is_traced),
             instances: Vec::new(),
             flights: VecDeque::new(),
@@ -182,14 +192,19 @@ impl<'a> Stage<'a> {
     // ---- the course of a scenario ----
 
     fn play(&mut self) -> Checked {
+        self.play_views()?;
+        self.commits = self.oracles.height() as u64;
+        self.heal()
+    }
+
+    fn play_views(&mut self) -> Checked {
         for number in 0..self.scenario.instances() {
             self.start(number)?;
         }
         for view in 1..=self.scenario.views() {
             self.play_view(view)?;
         }
-        self.commits = self.oracles.height() as u64;
-        self.heal()
+        Ok(())
     }
 
     fn start(&mut self, number: usize) -> Checked {
@@ -213,7 +228,7 @@ impl<'a> Stage<'a> {
         if self.scenario.twins().contains(&identity) {
             replica.ignore_twin();
         }
-        let execs = BTreeMap::from([(root.header.id(), root.exec)]);
+        let execs = BTreeMap::from([(root.header.id(), ledger::genesis_fields())]);
         self.instances.push(Instance { identity, replica, disk, execs, time, clock_ahead_ms });
         self.carry_out(number, effects)
     }
@@ -272,9 +287,7 @@ impl<'a> Stage<'a> {
         self.note(11, 0, 0, || "the network is whole".to_string());
         self.oracles.on_healed(false);
         self.flights.extend(std::mem::take(&mut self.waiting));
-        let twins = self.scenario.twins();
-        let honest: Vec<_> =
-            (0..self.scenario.validators()).filter(|number| !twins.contains(number)).collect();
+        let honest = self.scenario.honest();
         let goal = self.oracles.height() + HEIGHTS_AFTER_HEALING;
         for round in 0..HEALING_ROUNDS_MAX {
             self.deliver()?;
@@ -287,10 +300,7 @@ impl<'a> Stage<'a> {
             if !is_high {
                 self.admit(honest[round % honest.len()])?;
             }
-            self.wall_ms += REPEAT_MS;
-            for number in 0..self.instances.len() {
-                self.wait(number, REPEAT_MS)?;
-            }
+            self.repeat()?;
         }
         self.oracles.breach(Invariant::Liveness, || {
             format!(
@@ -300,6 +310,15 @@ impl<'a> Stage<'a> {
                 self.describe()
             )
         })
+    }
+
+    /// Time passes until everybody repeats what it has to.
+    fn repeat(&mut self) -> Checked {
+        self.wall_ms += REPEAT_MS;
+        for number in 0..self.instances.len() {
+            self.wait(number, REPEAT_MS)?;
+        }
+        Ok(())
     }
 
     fn describe(&self) -> String {
@@ -357,7 +376,9 @@ impl<'a> Stage<'a> {
             this.disk.write(Write::Persist(persist));
         }
         for commit in commit {
-            self.oracles.on_commit(node, &commit)?;
+            if !self.may_fork {
+                self.oracles.on_commit(node, &commit)?;
+            }
             this.disk.write(Write::Commit(Box::new(commit)));
         }
         for alarm in &alarms {
@@ -387,10 +408,11 @@ impl<'a> Stage<'a> {
     fn execute(&mut self, number: usize, execute: &Execute) -> Input {
         let execs = &mut self.instances[number].execs;
         let block = execute.block.id();
-        let parent = execs[&execute.block.header().parent];
-        let exec = ledger::exec(parent, &execute.batches);
-        execs.insert(block, exec);
-        Input::Executed { block, exec, decisions: Decisions::default() }
+        let header = execute.block.header();
+        let parent = execs[&header.parent].hash();
+        let fields = ledger::fields(parent, header.height, &execute.batches);
+        execs.insert(block, fields);
+        Input::Executed { block, exec: fields.hash(), decisions: Decisions::default() }
     }
 
     // ---- what passes between them ----

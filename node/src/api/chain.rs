@@ -8,9 +8,10 @@ use bizra_ledger::gates::TIMESTAMP_TOLERANCE_MS;
 use bizra_ledger::log::LogError;
 use bizra_ledger::policy::PolicyHash;
 use bizra_types::block::Header;
+use bizra_types::encoding::Encode as _;
 use bizra_types::hash::{BlockId, ExecHash, hex};
 use bizra_types::json::Limits as JsonLimits;
-use bizra_types::numbers::Height;
+use bizra_types::numbers::{Era, Height, View};
 use serde_json::{Map, Value, json};
 
 use super::Api;
@@ -18,6 +19,9 @@ use super::error::Refusal;
 use super::records::{answer, object, spliced};
 use super::request::{Parameters, PathText, unsigned};
 use crate::metrics::mode_name;
+
+/// Views of which one answer holds the certificates, at most.
+const CERTIFICATE_VIEWS_MAX: u64 = 1_000;
 
 /// What is read of a block at once.
 type BlockPart = (Header, BlockId, ExecHash, Vec<Value>);
@@ -144,6 +148,35 @@ pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<V
         "quorum": committee.quorum(),
         "validators": validators,
     })))
+}
+
+/// `GET /v1/certificates?era=&from=&to=`: the certificates kept here of the
+/// era's views from `from` to before `to`, and the QCs of these views in final
+/// blocks, each as the hex of its binary form.
+pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
+    let names = ["era", "from", "to"];
+    let parameters = Parameters::read(&uri, &names)?;
+    let mut values = [0; 3];
+    for (name, value) in names.into_iter().zip(&mut values) {
+        let Some(given) = parameters.unsigned(name)? else {
+            let detail = format!("`{name}` is missing: give an era and a range of its views");
+            return Err(Refusal::bad_request("BAD_QUERY", detail));
+        };
+        *value = given;
+    }
+    let [era, from, to] = values;
+    if to.checked_sub(from).is_none_or(|views| views > CERTIFICATE_VIEWS_MAX) {
+        let detail = format!(
+            "`to` is {to}, where {from} to {} are expected",
+            from.saturating_add(CERTIFICATE_VIEWS_MAX)
+        );
+        return Err(Refusal::bad_request("BAD_NUMBER", detail));
+    }
+    let read = api.read(move |store| {
+        store.certificates_of_views(Era::new(era), View::new(from), View::new(to))
+    });
+    let certificates: Vec<String> = read.await?.iter().map(|it| hex(&it.to_bytes())).collect();
+    Ok(Json(json!({ "era": era, "from": from, "to": to, "certificates": certificates })))
 }
 
 /// `GET /v1/log/checkpoint`: the newest certified head of the log, with the

@@ -112,7 +112,7 @@ enum Proof {
     Get(proofs::Get),
     /// Verify a finality proof with nothing but the genesis file.
     Verify(proofs::Verify),
-    /// Compare two proofs and name who signed both sides of a contradiction.
+    /// Compare two proofs and, if they contradict each other, name who lied.
     Compare(proofs::Compare),
 }
 

@@ -162,17 +162,15 @@ fn faults_of_files(config: &Config) -> Vec<String> {
         faults.push(format!("{}: {error} (set as {key})", path.display()));
     };
     match std::fs::read(&config.genesis) {
-        Ok(text) => {
-            match bizra_types::genesis::Genesis::parse(&text) {
-                Ok(genesis) => {
-                    let texts = genesis.policies.iter().map(|policy| &*policy.rego);
-                    for error in bizra_ledger::policy::Policies::new(texts).errors() {
-                        fault(&config.genesis, "genesis", error);
-                    }
+        Ok(text) => match bizra_types::genesis::Genesis::parse(&text) {
+            Ok(genesis) => {
+                let texts = genesis.policies.iter().map(|policy| &*policy.rego);
+                for error in bizra_ledger::policy::Policies::new(texts).errors() {
+                    fault(&config.genesis, "genesis", error);
                 }
-                Err(error) => fault(&config.genesis, "genesis", &error),
             }
-        }
+            Err(error) => fault(&config.genesis, "genesis", &error),
+        },
         Err(error) => fault(&config.genesis, "genesis", &error),
     }
     match std::fs::read_to_string(&config.peers) {

@@ -4,12 +4,12 @@ use super::http::{DEFAULT_ENDPOINT, Endpoint, client, refusal, send};
 use super::output::{Answer, line, print};
 use anyhow::{Context as _, Result, bail};
 use bizra_light_client::{Client, Comparison, FinalityProof};
-use bizra_types::certificate::Tc;
+use bizra_types::certificate::Certificate;
 use bizra_types::encoding::Decode as _;
-use bizra_types::hash::RecordDigest;
+use bizra_types::hash::{RecordDigest, hex_array};
 use clap::Args;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,9 +51,9 @@ pub(crate) struct Compare {
     /// The chain's genesis file.
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
-    /// Timeout certificates that somebody kept, in their binary form, one in each file.
+    /// Answers of validators to `GET /v1/certificates?era=&from=&to=`.
     #[arg(long, value_name = "FILE", num_args = 1..)]
-    timeouts: Vec<PathBuf>,
+    certificates: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -95,6 +95,22 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| path.display().to_string())
 }
 
+/// Reads what `GET /v1/certificates` answered.
+fn read_certificates(answer: &[u8]) -> Result<Vec<Certificate>> {
+    let answer: Value = serde_json::from_slice(answer)?;
+    let certificates = answer["certificates"].as_array().context("no list of certificates")?;
+    let read = |value: &Value| {
+        let bytes = value.as_str().and_then(unhex).context("a certificate that is no hex")?;
+        Certificate::from_bytes(&bytes).context("what should be a certificate")
+    };
+    certificates.iter().map(read).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| hex_array::<1>(std::str::from_utf8(pair).ok()?).map(|[byte]| byte)).collect()
+}
+
 /// True when the proofs contradict each other and the guilty are named.
 pub(crate) fn compare(arguments: &Compare) -> Result<Answer> {
     let client = Client::from_genesis(&read(&arguments.genesis)?)
@@ -106,43 +122,52 @@ pub(crate) fn compare(arguments: &Compare) -> Result<Answer> {
         Ok::<_, anyhow::Error>(proof.head)
     };
     let (one, other) = (head(&arguments.one)?, head(&arguments.other)?);
-    let timeouts: Vec<Tc> = arguments
-        .timeouts
-        .iter()
-        .map(|path| Tc::from_bytes(&read(path)?).with_context(|| path.display().to_string()))
-        .collect::<Result<_>>()?;
-    let (facts, text, answer) = match client.compare(&one, &other, &timeouts)? {
+    let mut certificates = Vec::new();
+    for path in &arguments.certificates {
+        let read = read_certificates(&read(path)?);
+        certificates.extend(read.with_context(|| path.display().to_string())?);
+    }
+    let (facts, text, answer) = match client.compare(&one, &other, &certificates)? {
         Comparison::NoContradiction => (
             json!({ "contradiction": false }),
             "the proofs do not contradict each other".to_owned(),
             Answer::False,
         ),
-        Comparison::TimeoutsNeeded { era, from, to } => (
+        Comparison::CertificatesNeeded { era, from, to } => (
             json!({
                 "contradiction": true, "guilty": [], "era": era.get(),
-                "timeouts_needed": { "from_view": from.get(), "before_view": to.get() },
+                "certificates_needed": { "from_view": from.get(), "before_view": to.get() },
             }),
             format!(
-                "the proofs contradict each other; who lied shows in the timeout certificates of \
-                 era {era}, views {from} to before {to}: ask validators for those they kept and \
-                 give them with --timeouts"
+                "the proofs contradict each other; who lied shows in the certificates of era \
+                 {era}, views {from} to before {to}: ask all validators for \
+                 /v1/certificates?era={era}&from={from}&to={to} and give their answers with \
+                 --certificates"
             ),
             Answer::False,
         ),
         Comparison::Guilty { era, committee, guilty } => {
-            let members: Vec<_> = guilty.iter().filter_map(|index| committee.get(*index)).collect();
-            let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+            let members: Vec<_> = guilty
+                .iter()
+                .filter_map(|(index, offences)| Some((committee.get(*index)?, offences)))
+                .map(|(member, offences)| {
+                    (member, offences.iter().map(ToString::to_string).collect::<Vec<_>>())
+                })
+                .collect();
             let facts = json!({
                 "contradiction": true,
                 "era": era.get(),
-                "guilty": members.iter().map(|member| json!({
-                    "name": member.name, "consensus_key": member.consensus_key.to_string(),
+                "guilty": members.iter().map(|(member, offences)| json!({
+                    "name": member.name,
+                    "consensus_key": member.consensus_key.to_string(),
+                    "offences": offences,
                 })).collect::<Vec<_>>(),
             });
-            let text = format!(
-                "the proofs contradict each other; guilty in era {era}: {}",
-                names.join(", ")
-            );
+            let lines: String = members
+                .iter()
+                .map(|(member, offences)| format!("\n{}: {}", member.name, offences.join("; ")))
+                .collect();
+            let text = format!("the proofs contradict each other; guilty in era {era}:{lines}");
             (facts, text, Answer::True)
         }
     };
@@ -194,6 +219,10 @@ fn parse_digest(text: &str) -> Result<RecordDigest, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bizra_types::certificate::Qc;
+    use bizra_types::encoding::Encode as _;
+    use bizra_types::hash::{BlockId, hex};
+    use bizra_types::numbers::Era;
 
     #[test]
     fn what_is_no_proof_does_not_verify() {
@@ -217,6 +246,21 @@ mod tests {
         assert_eq!(verify_file(b""), Answer::False);
         assert_eq!(verify_file(b"{}"), Answer::False);
         assert_eq!(verify_file(&[0x89, 1, 2, 3]), Answer::False);
+    }
+
+    #[test]
+    fn certificates_are_read_from_what_the_api_answers() {
+        let qc = Qc::root(Era::new(1), BlockId([7; 32]), 4);
+        let certificate = Certificate::Qc(qc);
+        let answer = |text: &str| json!({ "certificates": [text] }).to_string();
+        let text = hex(&certificate.to_bytes());
+        let read = |text: &str| read_certificates(answer(text).as_bytes());
+        assert_eq!(read(&text).expect("well-formed"), [certificate]);
+        for bad in [&text[1..], &text[2..], "", "zz"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert!(read_certificates(b"{}").is_err());
+        assert!(read_certificates(b"").is_err());
     }
 
     #[test]

@@ -9,14 +9,14 @@ use bizra_consensus::{
 use bizra_ledger::execution::Head;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::{CommitCert, Qc, Tc};
+use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::COMMITTEE_SIZE_MAX;
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, RecordDigest};
-use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, ValidatorIndex};
+use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, ValidatorIndex, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -179,6 +179,24 @@ pub(super) fn record_offsets(records: &[BatchRecord]) -> impl Iterator<Item = us
         end = offset + record.bytes.len();
         offset
     })
+}
+
+/// Where the certificates of a view stand that are kept; the kind follows.
+pub(super) fn kept_prefix(era: Era, view: View) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&era.get().to_be_bytes());
+    key[8..].copy_from_slice(&view.get().to_be_bytes());
+    key
+}
+
+/// Where a certificate stands on which a vote rests.
+pub(super) fn kept_key(certificate: &Certificate) -> Vec<u8> {
+    let ((era, view), kind) = match certificate {
+        Certificate::Qc(qc) => (qc.rank(), 1),
+        Certificate::Tc(tc) => (tc.rank(), 2),
+        other => unreachable!("no vote rests on {other:?}"),
+    };
+    [&kept_prefix(era, view)[..], &[kind]].concat()
 }
 
 /// The safety record: its fields in order.

@@ -5,8 +5,8 @@ use super::formats::{
     RecordEntry, SIGNATURE_SIZE, SafetyKey,
 };
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG, OUTCOMES, PLAIN,
-    RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG, OUTCOMES,
+    PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{ClosedEra, Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -16,13 +16,13 @@ use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
 use bizra_ledger::plain::Family;
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::CommitCert;
+use bizra_types::certificate::{Certificate, CommitCert};
 use bizra_types::committee::SignerSet;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
-use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex};
+use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, View};
 use bizra_types::proof::{FinalHead, FinalityProof};
 use rocksdb::{Direction, IteratorMode};
 use std::collections::{BTreeMap, VecDeque};
@@ -287,6 +287,60 @@ impl Store {
         };
         let (key, value) = item.map_err(|error| self.failure(error))?;
         Ok(Some((self.height_key(CERTIFICATES, &key)?, self.decode(CERTIFICATES, &value)?)))
+    }
+
+    /// What shows who lied, should the chain have forked: the certificates kept
+    /// here of an era's views from `from` to before `to`, and the QCs of these
+    /// views in final blocks, each ascending.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn certificates_of_views(
+        &self,
+        era: Era,
+        from: View,
+        to: View,
+    ) -> Result<Vec<Certificate>, StorageError> {
+        let mut found = Vec::new();
+        let (start, end) = (formats::kept_prefix(era, from), formats::kept_prefix(era, to));
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        for item in self.0.db.iterator_cf(self.family(KEPT), mode) {
+            let (key, value) = item.map_err(|error| self.failure(error))?;
+            if *key >= end[..] {
+                break;
+            }
+            found.push(self.decode(KEPT, &value)?);
+        }
+        // That of view 0 is no certificate that anybody signed.
+        let mut height = self.first_justified((era, from.max(View::new(1))))?;
+        while let Some(block) = self.block_at(height)? {
+            if block.justify().rank() >= (era, to) {
+                break;
+            }
+            let certificate = Certificate::Qc(block.justify().clone());
+            if !found.contains(&certificate) {
+                found.push(certificate);
+            }
+            height = height.next();
+        }
+        Ok(found)
+    }
+
+    /// The first height whose block is justified by a QC of at least this era
+    /// and view, or the one above the head: they only grow along the chain.
+    fn first_justified(&self, rank: (Era, View)) -> Result<Height, StorageError> {
+        let (mut first, mut end) = (1, self.head().height().get() + 1);
+        while first < end {
+            let middle = first + (end - first) / 2;
+            let block = self.block_at(Height::new(middle))?;
+            let block = block.ok_or_else(|| self.damaged(format!("block {middle} is gone")))?;
+            if block.justify().rank() < rank {
+                first = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        Ok(Height::new(first))
     }
 
     /// The final blocks from after `above` towards `target`, with their

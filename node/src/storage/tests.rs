@@ -89,6 +89,37 @@ fn a_safety_record_has_one_encoding() {
 }
 
 #[test]
+fn every_certificate_that_a_vote_rests_on_is_kept() {
+    let (dir, chain) = (folder(), TestChain::new("a"));
+    let store = open(&dir, &chain.genesis);
+    let record = full_safety_record();
+    let tc_of = |view| {
+        let tc = record.high_tc.clone().expect("a full record has one");
+        Tc { view: View::new(view), ..tc }
+    };
+    let persist = |store: &Store, high_tc| {
+        let certificates = Vec::from_iter(high_tc.map(Certificate::Tc));
+        let persist = Persist { certificates, ..Persist::default() };
+        store.persist(&persist).expect("the folder can be written");
+    };
+    for high_tc in [None, Some(tc_of(7)), Some(tc_of(7)), Some(tc_of(300))] {
+        persist(&store, high_tc);
+    }
+    drop(store);
+    let store = open(&dir, &chain.genesis);
+    persist(&store, Some(tc_of(300)));
+    persist(&store, Some(tc_of(301)));
+    let kept = |from, to| {
+        let certificates = store.certificates_of_views(record.era, View::new(from), View::new(to));
+        certificates.expect("the folder can be read")
+    };
+    let [first, second, third] = [7, 300, 301].map(|view| Certificate::Tc(tc_of(view)));
+    assert_eq!(kept(0, 1_000), [first.clone(), second.clone(), third]);
+    assert_eq!(kept(7, 301), [first, second]);
+    assert!(kept(8, 300).is_empty());
+}
+
+#[test]
 fn a_root_has_one_encoding() {
     let mut chain = TestChain::new("a");
     let batch = chain.batch(0, &[record(1)]);

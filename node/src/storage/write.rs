@@ -1,12 +1,12 @@
 //! What the driver and the executor write.
 
 use super::formats::{
-    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry, SafetyKey,
-    batch_bytes, record_offsets,
+    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry,
+    SafetyKey, batch_bytes, record_offsets,
 };
 use super::read::IndexKey;
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, LOG,
+    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG,
     OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{Commit, Evidence, Persist};
@@ -57,6 +57,10 @@ impl Store {
         for (key, safety) in &persist.safety {
             let place = SafetyKey { era: safety.era, key: *key }.to_bytes();
             batch.put_cf(self.family(SAFETY), place, formats::safety_bytes(safety));
+        }
+        for certificate in &persist.certificates {
+            let key = formats::kept_key(certificate);
+            batch.put_cf(self.family(KEPT), key, certificate.to_bytes());
         }
         for closed in &persist.closed {
             let key = closed.era.get().to_be_bytes();

@@ -126,6 +126,11 @@ impl Scenario {
         &self.twins
     }
 
+    /// Who has none, ascending.
+    pub(crate) fn honest(&self) -> Vec<usize> {
+        (0..self.validators).filter(|identity| !self.twins.contains(identity)).collect()
+    }
+
     /// How many views are played.
     #[must_use]
     pub const fn views(&self) -> usize {

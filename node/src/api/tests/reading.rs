@@ -4,7 +4,11 @@ use super::*;
 use bizra_ledger::log;
 use bizra_ledger::policy::{DEFAULT_POLICY, PolicyHash};
 use bizra_light_client::{Client as LightClient, FinalHead};
+use bizra_types::certificate::{Certificate, Qc, Tc};
+use bizra_types::encoding::Encode as _;
 use bizra_types::hash::Hash;
+use bizra_types::message::Timeout;
+use bizra_types::numbers::View;
 
 #[tokio::test]
 async fn a_record_is_served_byte_by_byte() {
@@ -73,6 +77,11 @@ async fn what_is_not_there_is_told() {
         ("/v1/blocks/18446744073709551616".to_owned(), 400, "BAD_NUMBER"),
         ("/v1/blocks/01".to_owned(), 400, "BAD_NUMBER"),
         ("/v1/blocks/%2B1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/certificates?era=1&from=1".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/certificates?era=1&from=1&to=2&view=1".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/certificates?era=1&from=2&to=1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/certificates?era=1&from=0&to=1001".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/certificates?era=1&from=0&to=x".to_owned(), 400, "BAD_NUMBER"),
         ("/v1/log/checkpoint".to_owned(), 404, "NOT_FOUND"),
         ("/v1/log/consistency".to_owned(), 400, "BAD_QUERY"),
         ("/v1/log/consistency?from=0&to=1".to_owned(), 404, "NOT_FOUND"),
@@ -183,6 +192,53 @@ async fn a_policy_is_listed_by_the_hash_that_records_name() {
     let params = node.get("/v1/params").await.json();
     let hash = hex(blake3::hash(b"package p").as_bytes());
     assert_eq!(params["policies"], serde_json::json!([{ "name": "p", "policy_hash": hash }]));
+}
+
+#[tokio::test]
+async fn certificates_of_views_are_served_for_whoever_asks_who_lied() {
+    let mut node = Node::start().await;
+    for number in 0..4 {
+        node.commit(&[record(number)]);
+    }
+    let tc = |view| {
+        let qc = node.chain.qc();
+        let timeout = Timeout { era: Era::new(1), view, high_qc_view: View::ZERO };
+        let message = timeout.signed_bytes(&node.chain.genesis.chain_id());
+        Tc {
+            era: timeout.era,
+            view,
+            high_qc_views: vec![View::ZERO; qc.signers.count()],
+            signatures: (0..4).map(|it| validator_key(it).sign(&message)).collect(),
+            signers: qc.signers,
+            high_qc: Qc::root(timeout.era, node.chain.genesis.header().id(), 4),
+        }
+    };
+    let block = node.shared.store.block_at(Height::new(4)).unwrap().expect("four are final");
+    for view in [6, 9] {
+        let mut persist = node.chain.vote(&block, &[]);
+        persist.blocks.clear();
+        persist.certificates.push(Certificate::Tc(tc(View::new(view))));
+        node.shared.store.persist(&persist).expect("the store can be written");
+    }
+    let ask = async |from: u64, to: u64| {
+        let answer = node.get(&format!("/v1/certificates?era=1&from={from}&to={to}")).await;
+        let body = answer.json();
+        assert_eq!((&body["from"], &body["to"]), (&from.into(), &to.into()), "{body}");
+        let certificates = body["certificates"].as_array().expect("a list").clone();
+        let certificates = certificates.iter().map(|it| it.as_str().expect("hex").to_owned());
+        certificates.collect::<Vec<_>>()
+    };
+    let qc_of = |height| {
+        let child = node.shared.store.block_at(Height::new(height + 1)).unwrap();
+        hex(&Certificate::Qc(child.expect("final").justify().clone()).to_bytes())
+    };
+    let tc_of = |view| hex(&Certificate::Tc(tc(View::new(view))).to_bytes());
+    assert_eq!(ask(0, 7).await, [tc_of(6), qc_of(1), qc_of(2), qc_of(3)]);
+    assert_eq!(ask(2, 3).await, [qc_of(2)]);
+    assert_eq!(ask(7, 10).await, [tc_of(9)]);
+    assert!(ask(6, 6).await.is_empty());
+    let other_era = node.get("/v1/certificates?era=2&from=0&to=1000").await.json();
+    assert_eq!(other_era["certificates"], serde_json::json!([]));
 }
 
 #[tokio::test]
