@@ -3,7 +3,7 @@
 use bizra_consensus::{Ask, ClosedEra, Commit, Persist, Restored, Root, SafetyRecord};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
+use bizra_types::certificate::{Certificate, Qc, Tc};
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId};
 use bizra_types::numbers::{Era, Height, LaneSeq, View};
