@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::{DEFAULT_POLICY, PolicyHash};
 use crate::testing::{edit, json, key, public, sign, signed, text, unsigned, with_signature};
 use bizra_types::hash::hex;
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -52,7 +53,7 @@ fn a_good_envelope_is_read() {
     assert_eq!(envelope.sender.public_key, public(7));
     assert_eq!(envelope.sender.agent_type, AgentType::Pat);
     assert_eq!(envelope.action(), Action::InferenceCommit);
-    assert_eq!(envelope.policy_hash, [0xab; 32]);
+    assert_eq!(envelope.policy_hash, PolicyHash::of(DEFAULT_POLICY).0);
     assert_eq!(envelope.state_hash, None);
     assert_eq!(envelope.metadata.ihsan_score.parts_per_million(), 970_000);
     assert_eq!(envelope.metadata.urgency, Some(Urgency::RealTime));

@@ -6,7 +6,7 @@ use crate::identity::rotation_message;
 use crate::market::{Account, Market};
 use crate::memory::MemoryLedger;
 use crate::ntu::Unit;
-use crate::policy::DEFAULT_POLICY;
+use crate::policy::{DEFAULT_POLICY, PolicyHash};
 use crate::session::{ClosedSession, SessionNode};
 use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, key, public, unsigned, with_signature};
 
@@ -515,7 +515,11 @@ fn a_key_that_is_in_use_takes_the_place_of_none() {
 
 #[test]
 fn a_validator_revokes_through_governance_alone() {
+    // The usual policy would refuse it first.
+    let open = "package bizra.policy\nimport rego.v1\ndefault allow := true\n";
     let mut envelope = unsigned(1, 1);
+    let hash = PolicyHash::of(open).to_string();
+    edit(&mut envelope, "payload.policy_hash", Some(hash.as_str().into()));
     edit(&mut envelope, "sender.agent_type", Some("SAT".into()));
     edit(&mut envelope, "payload.action", Some("identity/revoke".into()));
     edit(&mut envelope, "payload.data", Some(json(&format!(r#"{{"key":"{}"}}"#, public(1)))));
@@ -524,7 +528,9 @@ fn a_validator_revokes_through_governance_alone() {
     let base = MemoryLedger::genesis();
     let parent = Parent::new(&base, vec![]).expect("memory does not fail");
     let input = BlockInput { committee: &[public(1)], ..block(1, &records) };
-    let overlay = execute(&parent, &input, &mut policies()).expect("memory does not fail");
+    let mut policies = Policies::new([open]);
+    assert_eq!(policies.errors().count(), 0);
+    let overlay = execute(&parent, &input, &mut policies).expect("memory does not fail");
     assert_eq!(codes(&overlay), [Code::Role]);
 }
 
