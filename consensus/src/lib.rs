@@ -131,6 +131,8 @@ mod pacemaker;
 mod replica;
 mod safety;
 mod schedule;
+#[cfg(test)]
+mod testing;
 mod votes;
 
 pub use effects::{
