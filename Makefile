@@ -123,7 +123,7 @@ test-live:
 # The programs are built again with points at which they die, and then without.
 test-crash:
 	$(say) 'a process that dies at every point around a write'
-	@cargo test --locked --package bizra-node --features fail-points --test fail_points
+	@cargo test --locked --workspace --features bizra-node/fail-points --test fail_points
 	@cargo build --locked --workspace --bins
 
 # The vulnerabilities are left to `make deny`: their list comes over the network.

@@ -80,15 +80,19 @@ if lacks cargo; then
     echo "setup: installing Rust $needed with rustup into ~/.cargo and ~/.rustup"
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
-    (
-        cd "$folder"
+    # One chain: `set -e` means nothing in a condition.
+    if ! {
         curl --fail --silent --show-error --proto '=https' --tlsv1.2 \
-            --output rustup-init "$from" --output rustup-init.sha256 "$from.sha256"
-        printf '%s  rustup-init\n' "$(cut -d' ' -f1 rustup-init.sha256)" | sha256sum --check --quiet
-        chmod +x rustup-init
-        ./rustup-init -y --quiet --no-modify-path --profile minimal \
-            --component clippy --component rustfmt --default-toolchain "$needed"
-    ) || fail "Rust could not be installed: install it from https://rustup.rs and open a new shell"
+            --output "$folder/rustup-init" "$from" --output "$folder/digest" "$from.sha256" &&
+            echo "$(cut -d' ' -f1 "$folder/digest")  $folder/rustup-init" |
+            sha256sum --check --quiet &&
+            chmod +x "$folder/rustup-init" &&
+            "$folder/rustup-init" -y --quiet --no-modify-path --profile minimal \
+                --component clippy --component rustfmt --default-toolchain "$needed"
+    }; then
+        fail "Rust could not be installed: install it from https://rustup.rs and open a new shell"
+    fi
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 fi
 found=$(rustc --version | cut -d' ' -f2)
 if [ "$(printf '%s\n' "$needed" "${found%%-*}" | sort -V | head -n1)" != "$needed" ]; then

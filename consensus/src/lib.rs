@@ -139,6 +139,8 @@ mod pacemaker;
 mod replica;
 mod safety;
 mod schedule;
+#[cfg(test)]
+mod testing;
 mod votes;
 
 pub use effects::{

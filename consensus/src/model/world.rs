@@ -1,12 +1,13 @@
 //! What does not change while a model is explored: the blocks that can be
 //! proposed at all, and what the real counting makes of each set of signers.
 
+use crate::testing::committee;
 use crate::votes::{Change, Votes};
 use bizra_types::block::{Block, BlockContent};
 use bizra_types::certificate::Qc;
-use bizra_types::committee::{Committee, SignerSet, Validator};
-use bizra_types::crypto::{PublicKey, Signature};
-use bizra_types::hash::{BlockId, ChainId, Context, ExecHash};
+use bizra_types::committee::{Committee, SignerSet};
+use bizra_types::crypto::Signature;
+use bizra_types::hash::{BlockId, ChainId, ExecHash};
 use bizra_types::message::{
     CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
@@ -108,21 +109,6 @@ pub(super) const fn bit(number: Number) -> Blocks {
 /// The blocks of a set.
 pub(super) fn members(blocks: Blocks) -> impl Iterator<Item = Number> {
     (0..128).filter(move |number| blocks & bit(*number) != 0)
-}
-
-fn committee(size: usize) -> Committee {
-    let validator = |number: usize| {
-        let seed = Context::Seed.hash(&[&number.to_le_bytes()]).0;
-        let key = ed25519_dalek::SigningKey::from_bytes(&seed);
-        Validator {
-            name: format!("node {number}"),
-            peer_id: format!("peer {number}"),
-            consensus_key: PublicKey(key.verifying_key().to_bytes()),
-            vrf_key: seed,
-            kem_key: Vec::new(),
-        }
-    };
-    Committee::new((0..size).map(validator).collect()).expect("distinct keys")
 }
 
 fn blocks(committee: &Committee, views: u8, variants: u8) -> Vec<Known> {

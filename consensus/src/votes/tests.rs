@@ -1,26 +1,10 @@
 use super::*;
-use bizra_types::committee::Validator;
-use bizra_types::crypto::PublicKey;
-use bizra_types::hash::{BlockId, Context, ExecHash};
+use crate::testing::committee;
+use bizra_types::hash::{BlockId, ExecHash};
 use bizra_types::message::{CommitVote, Timeout, Vote};
 use bizra_types::numbers::Era;
 
 const ERA: Era = Era::new(1);
-
-fn committee(size: u8) -> Committee {
-    let validator = |number: u8| {
-        let seed = Context::Seed.hash(&[&[number]]).0;
-        let key = ed25519_dalek::SigningKey::from_bytes(&seed);
-        Validator {
-            name: format!("node {number}"),
-            peer_id: format!("peer {number}"),
-            consensus_key: PublicKey(key.verifying_key().to_bytes()),
-            vrf_key: seed,
-            kem_key: Vec::new(),
-        }
-    };
-    Committee::new((0..size).map(validator).collect()).expect("distinct keys")
-}
 
 fn vote(signer: u16, view: u64, block: u8) -> SignedVote {
     let vote = Vote { era: ERA, view: View::new(view), block: BlockId([block; 32]) };
@@ -57,9 +41,9 @@ const NOW: View = View::new(100);
 #[test]
 fn exactly_a_quorum_of_the_registered_makes_each_certificate_once() {
     for (size, quorum) in [(1, 1), (2, 2), (3, 3), (4, 3), (7, 5), (10, 7)] {
-        let committee = committee(size);
+        let committee = committee(usize::from(size));
         let mut votes = Votes::default();
-        for signer in 0..u16::from(size) {
+        for signer in 0..size {
             let qc = votes.add_vote(&committee, NOW, vote(signer, 100, 1));
             let cert = votes.add_commit_vote(&committee, NOW, commit_vote(signer, 99, 1));
             let tc = votes.add_timeout(&committee, NOW, timeout(signer, 100, 99));
