@@ -580,13 +580,7 @@ impl ClosedEra {
     /// When the certificate is one that ends no era.
     #[must_use]
     pub fn last_block(&self) -> BlockId {
-        match &self.certificate {
-            Certificate::Commit(cert) => cert.vote.block,
-            Certificate::Filler(_, header) => {
-                header.closes.expect("checked with its certificate").block
-            }
-            Certificate::Qc(_) | Certificate::Tc(_) => unreachable!("an era ends by a commit"),
-        }
+        self.certificate.made_final().expect("an era ends by a commit").0
     }
 
     /// The era that began with it, as a verifier takes it in.

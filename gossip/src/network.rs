@@ -250,24 +250,6 @@ impl Network {
     pub fn send(&self, peer: &PeerId, channel: Channel, message: Bytes) -> Result<(), SendError> {
         let peers = self.common.peers.read().expect("no holder panics");
         let peer = peers.get(peer).ok_or(SendError::NoStream)?;
-        self.queue(peer, channel, message)
-    }
-
-    /// Queues a message for every validator that we have direct streams with,
-    /// and returns those that it was not queued for. Never blocks.
-    #[must_use]
-    pub fn broadcast(&self, channel: Channel, message: &Bytes) -> Vec<(PeerId, SendError)> {
-        let peers = self.common.peers.read().expect("no holder panics");
-        peers
-            .values()
-            .filter_map(|peer| {
-                let error = self.queue(peer, channel, message.clone()).err()?;
-                Some((peer.peer, error))
-            })
-            .collect()
-    }
-
-    fn queue(&self, peer: &StreamPeer, channel: Channel, message: Bytes) -> Result<(), SendError> {
         let metrics = &self.common.metrics;
         match peer.queue(channel).push(message, Instant::now()) {
             Ok(stale) => {

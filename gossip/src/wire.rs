@@ -6,12 +6,12 @@
 
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, Reveal, SignedProposal};
-use bizra_types::certificate::{Certificate, CommitCert};
+use bizra_types::certificate::Certificate;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::hash::{BatchDigest, BlockId};
 use bizra_types::message::{BatchAck, BatchHint, SignedCommitVote, SignedTimeout, SignedVote};
-use bizra_types::numbers::{Era, Height, LaneSeq};
+use bizra_types::numbers::{Era, Height, LaneSeq, ValidatorIndex};
 use bytes::Bytes;
 
 /// Most batches in one answer.
@@ -93,8 +93,8 @@ pub enum Response {
 pub struct ChainPart {
     /// The blocks, ascending, each with the batches it cites.
     pub blocks: Vec<(Block, Vec<SignedBatch>)>,
-    /// The commit certificate of the last one.
-    pub cert: CommitCert,
+    /// What made the last one final.
+    pub certificate: Certificate,
 }
 
 macro_rules! frame {
@@ -154,6 +154,40 @@ tagged!(Message: "message tag" {
     8 => BatchAck,
     9 => BatchHint,
 });
+
+impl Message {
+    /// The era whose places it speaks of; none for what stands in whatever era
+    /// its reader is in.
+    #[must_use]
+    pub const fn era(&self) -> Option<Era> {
+        Some(match self {
+            Self::Proposal(proposal) => proposal.block.header().era,
+            Self::Vote(vote) => vote.vote.era,
+            Self::CommitVote(vote) => vote.vote.era,
+            Self::Timeout(timeout) => timeout.timeout.era,
+            Self::Certificate(certificate) => certificate.era(),
+            Self::Batch(batch) => batch.header().era,
+            Self::Reveal(_) | Self::BatchAck(_) | Self::BatchHint(_) => return None,
+        })
+    }
+
+    /// Who signed it, if that must be its sender: nobody passes on what others
+    /// signed, because a copy could be stripped of the certificates beside the
+    /// signed part.
+    #[must_use]
+    pub const fn signer(&self) -> Option<ValidatorIndex> {
+        Some(match self {
+            Self::Proposal(proposal) => proposal.block.header().proposer,
+            Self::Vote(vote) => vote.signer,
+            Self::CommitVote(vote) => vote.signer,
+            Self::Timeout(timeout) => timeout.signer,
+            Self::Reveal(reveal) => reveal.validator,
+            Self::Certificate(_) | Self::Batch(_) | Self::BatchAck(_) | Self::BatchHint(_) => {
+                return None;
+            }
+        })
+    }
+}
 
 frame!(Request);
 frame!(Response);
@@ -223,7 +257,7 @@ impl Encode for Response {
                     block.encode(out);
                     encode_list(batches, out);
                 }
-                part.cert.encode(out);
+                part.certificate.encode(out);
             }
             Self::End(certificate) => {
                 out.push(4);
@@ -245,7 +279,7 @@ impl Decode for Response {
                     let block = Block::decode(reader)?;
                     blocks.push((block, reader.list("batches", ANSWER_BATCHES_MAX, 128)?));
                 }
-                Ok(Self::Chain(ChainPart { blocks, cert: CommitCert::decode(reader)? }))
+                Ok(Self::Chain(ChainPart { blocks, certificate: Decode::decode(reader)? }))
             }
             4 => Ok(Self::End(Certificate::decode(reader)?)),
             tag => Err(DecodeError::Invalid { what: "response tag", value: tag.into() }),

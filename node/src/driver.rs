@@ -19,6 +19,7 @@ mod fetch;
 mod heads;
 mod inbox;
 mod outbox;
+mod seats;
 
 use crate::executor::{Executor, Job, Report, VERDICTS_SIZE_MAX, Verdicts};
 use crate::metrics::Metrics;
@@ -27,7 +28,7 @@ use crate::shared::{
 };
 use crate::storage::{StorageError, Store};
 use bizra_consensus::{
-    Activation, Alarm, Decisions, Effects, Input, Now, Replica, ReplicaConfig, Restored,
+    Activation, Alarm, Commit, Decisions, Effects, Input, Now, Replica, ReplicaConfig, Restored,
     StartError, Time,
 };
 use bizra_gossip::{EventReceiver, Hello, Network, PeerId};
@@ -41,6 +42,7 @@ use bizra_types::message::{CommitVote, Vote};
 use bizra_types::numbers::{Height, TimestampMs, ValidatorIndex};
 use bizra_types::verify::Verifier;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use seats::{Eras, Seats};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,8 +64,6 @@ const INPUTS_PER_TURN_MAX: usize = 256;
 pub struct DriverParts {
     /// The chain.
     pub genesis: Arc<Genesis>,
-    /// This validator's place in the committee; none for a follower.
-    pub me: Option<ValidatorIndex>,
     /// The node's keys.
     pub keys: Arc<KeyRing>,
     /// The disk.
@@ -106,20 +106,19 @@ enum Event {
 /// What the driver's helpers share.
 struct Context {
     genesis: Arc<Genesis>,
-    me: Option<ValidatorIndex>,
     keys: Arc<KeyRing>,
     store: Store,
     network: Network,
     verifier: Mutex<Verifier>,
     verdicts: Arc<Verdicts>,
-    peers: Peers,
+    eras: Eras,
     metrics: Arc<Metrics>,
     events: Sender<Event>,
     answers: Sender<Input>,
     /// What height each validator had when its stream opened last.
-    hellos: Mutex<BTreeMap<ValidatorIndex, Height>>,
+    hellos: Mutex<BTreeMap<PeerId, Height>>,
     /// Who was heard since the engine was told last, with the round trip if measured.
-    heard: Mutex<BTreeMap<ValidatorIndex, Option<Duration>>>,
+    heard: Mutex<BTreeMap<PeerId, Option<Duration>>>,
     /// The last certified and the last committed vote: who says the same later
     /// tells nothing new, and its signature is not worth checking.
     decided: Mutex<Decided>,
@@ -133,12 +132,6 @@ struct Context {
 struct Decided {
     vote: Option<Vote>,
     commit_vote: Option<CommitVote>,
-}
-
-/// Committee places and peer ids.
-struct Peers {
-    by_index: BTreeMap<ValidatorIndex, PeerId>,
-    by_peer: BTreeMap<PeerId, ValidatorIndex>,
 }
 
 /// A submitter that waits for its ticket.
@@ -157,15 +150,18 @@ impl Driver {
     /// # Panics
     /// Outside a tokio runtime, or when the system gives no thread.
     pub fn start(parts: DriverParts) -> Result<Self, StartError> {
-        let DriverParts { genesis, me, keys, store, restored, .. } = parts;
+        let DriverParts { genesis, keys, store, restored, .. } = parts;
         let (events, queue) = crossbeam_channel::bounded(INPUTS_MAX);
         let (answers, answer_queue) = crossbeam_channel::unbounded();
         let chain = restored.chain(&genesis)?;
+        let key = keys.consensus.public();
+        let eras = Eras::new(chain.eras().map(|(era, it)| {
+            Seats::new(era, Arc::clone(&it.committee), &key)
+        }));
         let verifier = Verifier::new(chain, SignatureMemo::new(SIGNATURE_MEMO_SIZE));
         let context = Arc::new(Context {
-            peers: Peers::new(&genesis.committee),
             genesis: Arc::clone(&genesis),
-            me,
+            eras,
             keys,
             store,
             network: parts.network,
@@ -203,7 +199,7 @@ impl Driver {
 
         let clock = Clock::start();
         let config = ReplicaConfig {
-            keys: me.and_then(|me| genesis.committee.key(me)).into_iter().collect(),
+            keys: vec![key],
             version_max: genesis.protocol_version,
             genesis,
         };
@@ -213,6 +209,7 @@ impl Driver {
             let mut turn = Loop {
                 replica,
                 clock,
+                seats: context.eras.now(),
                 context,
                 jobs,
                 executor,
@@ -241,6 +238,8 @@ impl Driver {
 struct Loop {
     replica: Replica,
     clock: Clock,
+    /// Those of the era that the replica is in.
+    seats: Arc<Seats>,
     context: Arc<Context>,
     jobs: Sender<outbox::Job>,
     executor: Executor,
@@ -305,6 +304,7 @@ impl Loop {
     fn note_heard(&mut self) {
         let heard = core::mem::take(&mut *self.context.heard());
         for (peer, round_trip) in heard {
+            let Some(peer) = self.seats.place(&peer) else { continue };
             let round_trip_micros =
                 round_trip.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
             self.step(Input::Heard { peer, round_trip_micros });
@@ -318,7 +318,7 @@ impl Loop {
 
     fn submit(&mut self, submission: Submission) {
         let Submission { bytes, digest, admitted_at_ms, reply } = submission;
-        let refusal = if self.context.me.is_none() {
+        let refusal = if self.seats.me.is_none() {
             Some(NotAccepted::NotAValidator("it is not in the committee"))
         } else if self.context.disk_unwritable.load(Ordering::Relaxed) {
             Some(NotAccepted::DiskUnwritable)
@@ -339,6 +339,7 @@ impl Loop {
 
     /// Hands effects on, in the order of their fields.
     fn carry_out(&mut self, effects: Effects) {
+        self.follow_era(&effects.commit);
         let Effects { persist, send, execute, commit, ask, alarms } = effects;
         if let Some((_, safety)) = persist.safety.last() {
             let vote = safety.high_qc.vote;
@@ -349,13 +350,15 @@ impl Loop {
         let in_batches = persist.own_batches.iter().map(|(_, records)| records.len()).sum();
         // After a restart a batch can hold records that nobody waits for.
         let waiters = self.waiters.drain(..self.waiters.len().min(in_batches)).collect();
-        let job = outbox::Job { persist, send, waiters };
+        let seats = Arc::clone(&self.seats);
+        let job = outbox::Job { seats, persist, send, waiters };
         if !job.is_empty() && self.jobs.send(job).is_err() {
             // The outbox ends only with the process.
             return;
         }
         for block in execute {
-            self.executor.submit(Job::Execute(block));
+            let committee = Arc::clone(&self.seats.committee);
+            self.executor.submit(Job::Execute(block, committee));
         }
         for commit in commit {
             self.context.decided().commit_vote = Some(commit.cert.vote);
@@ -364,24 +367,44 @@ impl Loop {
                 commit.root.epoch.epoch.get(),
                 commit.blocks.iter().map(|(block, _)| block.reveals().len()).sum(),
             );
-            if let Some(ended) = commit.root.ended() {
-                let (era, opened) = ended.opens();
-                let mut verifier = self.context.verifier();
-                if verifier.chain().newest() < era {
-                    verifier.add_era(era, opened);
-                }
-            }
             if let Some(head) = commit.root.final_header() {
                 self.heads.send_replace(Some(Arc::new(head)));
             }
             self.executor.submit(Job::Commit(commit));
         }
         for ask in ask {
-            self.fetcher.ask(ask);
+            self.fetcher.ask(&self.seats, ask);
         }
         for alarm in alarms {
             self.raise(&alarm);
         }
+    }
+
+    /// Opens the era to the verifier that the replica has begun with these
+    /// commits, and gives everyone the place that it has there.
+    fn follow_era(&mut self, commits: &[Commit]) {
+        for ended in commits.iter().filter_map(|commit| commit.root.ended()) {
+            let (era, opened) = ended.opens();
+            let mut verifier = self.context.verifier();
+            if verifier.chain().newest() < era {
+                verifier.add_era(era, opened);
+            }
+        }
+        let era = self.replica.era();
+        if era == self.seats.era {
+            return;
+        }
+        let context = &self.context;
+        let committee = Arc::clone(self.replica.committee());
+        self.seats = Arc::new(Seats::new(era, committee, &context.keys.consensus.public()));
+        context.eras.begin(Arc::clone(&self.seats));
+        context.network.update_validators(context.eras.stream_peers());
+        tracing::info!(
+            %era,
+            validators = self.seats.committee.size(),
+            has_seat = self.seats.me.is_some(),
+            "an era begins"
+        );
     }
 
     fn raise(&self, alarm: &Alarm) {
@@ -446,14 +469,15 @@ impl Loop {
             network.update_hello(Hello { era, height, ..network.hello() });
         }
         self.published = Instant::now();
-        let me = self.context.me;
+        let me = self.seats.me;
         let heard = status.heard.iter().copied().chain(me).collect();
         let mode = match () {
             () if status.is_quorum_heard => Mode::Federated,
             () if status.heard.is_empty() => Mode::Offline,
             () => Mode::LocalOnly,
         };
-        let waiting_for = waiting_for(&status, &self.context.genesis.committee);
+        let committee = Arc::clone(&self.seats.committee);
+        let waiting_for = waiting_for(&status, &committee);
         let synced = {
             let before = self.status.borrow();
             let has_followed = is_news
@@ -463,6 +487,7 @@ impl Loop {
             status.is_quorum_heard && (before.synced || has_followed)
         };
         let status = NodeStatus {
+            committee,
             me,
             era: status.era,
             view: status.view,
@@ -483,7 +508,7 @@ impl Loop {
             catching_up: status.is_behind,
             lane_bytes: status.lane_bytes,
         };
-        self.context.metrics.status(&status, &self.context.genesis.committee);
+        self.context.metrics.status(&status);
         self.status.send_replace(status);
     }
 }
@@ -536,7 +561,7 @@ impl Context {
 
     /// Notes that a validator was heard. The engine is told when it next has
     /// something to do, or by [`Self::tell_heard`].
-    fn note_heard(&self, peer: ValidatorIndex, round_trip: Option<Duration>) {
+    fn note_heard(&self, peer: PeerId, round_trip: Option<Duration>) {
         let mut heard = self.heard();
         let noted = heard.entry(peer).or_default();
         *noted = round_trip.or(*noted);
@@ -553,17 +578,22 @@ impl Context {
     /// A height that at least one honest validator had when it connected. What
     /// waited for us in the others' queues is older.
     fn height_elsewhere(&self) -> Height {
-        let mut heights: Vec<_> = self.hellos().values().copied().collect();
+        let seats = self.eras.now();
+        let mut heights: Vec<_> = {
+            let hellos = self.hellos();
+            let members = hellos.iter().filter(|(peer, _)| seats.place(peer).is_some());
+            members.map(|(_, height)| *height).collect()
+        };
         heights.sort_unstable();
-        let place = heights.len().checked_sub(self.genesis.committee.one_honest());
+        let place = heights.len().checked_sub(seats.committee.one_honest());
         place.map_or(Height::ZERO, |place| heights[place])
     }
 
-    fn hellos(&self) -> MutexGuard<'_, BTreeMap<ValidatorIndex, Height>> {
+    fn hellos(&self) -> MutexGuard<'_, BTreeMap<PeerId, Height>> {
         self.hellos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn heard(&self) -> MutexGuard<'_, BTreeMap<ValidatorIndex, Option<Duration>>> {
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<PeerId, Option<Duration>>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -581,17 +611,6 @@ impl Context {
     fn verifier(&self) -> MutexGuard<'_, Verifier> {
         // A panic inside leaves only the memo half filled, which is harmless.
         self.verifier.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Peers {
-    fn new(committee: &Committee) -> Self {
-        let by_index: BTreeMap<_, _> = committee
-            .iter()
-            .filter_map(|(index, validator)| Some((index, validator.peer_id.parse().ok()?)))
-            .collect();
-        let by_peer = by_index.iter().map(|(index, peer)| (*peer, *index)).collect();
-        Self { by_index, by_peer }
     }
 }
 

@@ -24,7 +24,7 @@ use bizra_ledger::log::StorageError as LedgerError;
 use bizra_ledger::policy::Policies;
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::Block;
-use bizra_types::crypto::PublicKey;
+use bizra_types::committee::Committee;
 use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use crossbeam_channel::{Receiver, Sender};
@@ -46,8 +46,8 @@ const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a queue of a few moves each job once")]
 pub enum Job {
-    /// Run a block; answered by [`Report::Executed`].
-    Execute(Execute),
+    /// Run a block of the era with this committee; answered by [`Report::Executed`].
+    Execute(Execute, Arc<Committee>),
     /// A block has a QC: its records and those of its ancestors are ordered.
     Certified(BlockId),
     /// Flush blocks that were run before; answered by [`Report::Committed`].
@@ -117,11 +117,8 @@ impl Executor {
     ) -> Self {
         let (jobs, queue) = crossbeam_channel::bounded(JOBS_MAX);
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let committee =
-            genesis.committee.iter().map(|(_, validator)| validator.consensus_key).collect();
         let worker = Worker {
             store,
-            committee,
             verdicts,
             policies: Policies::new(genesis.policies.iter().map(|policy| &*policy.rego)),
             committed,
@@ -219,7 +216,6 @@ struct Executed {
 
 struct Worker {
     store: Store,
-    committee: Vec<PublicKey>,
     verdicts: Arc<Verdicts>,
     policies: Policies,
     committed: broadcast::Sender<Arc<Committed>>,
@@ -250,7 +246,7 @@ impl Worker {
     fn run(mut self, queue: &Receiver<Job>) {
         for job in queue {
             let done = match job {
-                Job::Execute(job) => self.execute(job),
+                Job::Execute(job, committee) => self.execute(job, &committee),
                 Job::Certified(block) => {
                     self.certified = Some(block);
                     self.announce_ordered();
@@ -266,7 +262,7 @@ impl Worker {
         }
     }
 
-    fn execute(&mut self, job: Execute) -> Result<(), End> {
+    fn execute(&mut self, job: Execute, committee: &Committee) -> Result<(), End> {
         let Execute { block, batches } = job;
         let id = block.id();
         if let Some(known) = self.executed.get(&id) {
@@ -292,10 +288,11 @@ impl Worker {
                 })
             })
             .collect();
+        let committee: Vec<_> = committee.iter().map(|(_, it)| it.consensus_key).collect();
         let input = BlockInput {
             height: header.height,
             timestamp: header.timestamp_ms,
-            committee: &self.committee,
+            committee: &committee,
             records: &records,
         };
         let overlay = Parent::new(&self.store, pending)

@@ -1,7 +1,7 @@
 //! What a node leaves beside its keys: a lock while it runs, and a mark for each
 //! chain that they sign on.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bizra_types::hash::ChainId;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -27,31 +27,16 @@ pub(crate) fn lock(keys_dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// That these keys have signed on no chain of this id yet, so that a validator
-/// without a safety record may begin with an empty one. An emptied data folder
-/// alone looks like that of a validator that never ran.
+/// The mark that these keys sign on a chain, if it is there.
 ///
 /// # Errors
-/// When they have, or nobody can tell.
-pub(crate) fn expect_unused(
-    keys_dir: &Path,
-    chain: &ChainId,
-    data_dir: &Path,
-) -> anyhow::Result<()> {
+/// When nobody can tell.
+pub(crate) fn found_mark(keys_dir: &Path, chain: &ChainId) -> anyhow::Result<Option<PathBuf>> {
     let path = mark_path(keys_dir, chain);
-    let is_marked = path
+    let is_there = path
         .try_exists()
         .with_context(|| format!("cannot tell whether {} is there", path.display()))?;
-    if is_marked {
-        bail!(
-            "the data folder {} has no safety record, but {} says that these keys have signed on \
-             this chain: a validator that forgot what it signed must not sign again; restore the \
-             whole data folder, or rotate the consensus key",
-            data_dir.display(),
-            path.display()
-        );
-    }
-    Ok(())
+    Ok(is_there.then_some(path))
 }
 
 /// Leaves the mark that these keys sign on a chain. To be called once the safety
@@ -87,16 +72,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_signed_on_a_chain_start_without_a_record_on_others_only() {
+    fn keys_are_marked_for_each_chain_by_itself() {
         let keys = tempfile::tempdir().expect("a folder");
-        let (data, chain, other) = (Path::new("data"), ChainId([1; 32]), ChainId([2; 32]));
-        expect_unused(keys.path(), &chain, data).expect("unused");
+        let (chain, other) = (ChainId([1; 32]), ChainId([2; 32]));
+        let found = |chain| found_mark(keys.path(), chain).expect("readable");
+        assert_eq!(found(&chain), None);
         mark(keys.path(), &chain).expect("writable");
         mark(keys.path(), &chain).expect("it may be there");
-        let error = expect_unused(keys.path(), &chain, data).expect_err("used").to_string();
-        assert!(error.contains("data folder data has no safety record"), "{error}");
-        assert!(error.contains(&format!("signs-on-{chain}")), "{error}");
-        expect_unused(keys.path(), &other, data).expect("unused");
+        assert_eq!(found(&chain), Some(keys.path().join(format!("signs-on-{chain}"))));
+        assert_eq!(found(&other), None);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! that list with a scrape. Counters are registered without their `_total`,
 //! which the encoder adds.
 
-use bizra_types::committee::Committee;
 use bizra_types::hash::BlockId;
 use bizra_types::message::SignedCommitVote;
 use bizra_types::numbers::{Era, Height, ValidatorIndex, View};
@@ -287,7 +286,8 @@ impl Metrics {
     }
 
     /// The driver published its state.
-    pub fn status(&self, status: &NodeStatus, committee: &Committee) {
+    pub fn status(&self, status: &NodeStatus) {
+        let committee = &status.committee;
         self.height.set(gauge_value(status.height.get()));
         self.view.set(gauge_value(status.view.get()));
         self.era.set(gauge_value(status.era.get()));
@@ -304,11 +304,11 @@ impl Metrics {
             self.mode.get_or_create(&label).set(i64::from(status.mode == mode));
         }
         let mut seen = self.seen();
-        if seen.names.is_empty() {
-            seen.names = committee.iter().map(|(_, validator)| validator.name.clone()).collect();
-        }
         seen.height.get_or_insert(status.height);
         let (era, view) = seen.view;
+        if status.era != era || seen.names.is_empty() {
+            seen.names = committee.iter().map(|(_, validator)| validator.name.clone()).collect();
+        }
         if status.era == era && status.view > view {
             self.view_changes.inc_by(status.view.get() - view.get());
         }

@@ -14,9 +14,11 @@ use bizra_keys::KeyRing;
 use bizra_ledger::policy::Policies;
 use bizra_types::batch::SignedBatch;
 use bizra_types::certificate::Qc;
-use bizra_types::crypto::{PublicKey, Signature};
+use bizra_types::committee::Committee;
+use bizra_types::crypto::Signature;
 use bizra_types::genesis::Genesis;
 use bizra_types::numbers::{Era, Height, ValidatorIndex};
+use bizra_types::verify::Chain;
 use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::Path;
@@ -57,25 +59,21 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let keys = KeyRing::load(&config.keys_dir)
         .with_context(|| format!("the keys in {} cannot be used", config.keys_dir.display()))?;
     let _lock = key_use::lock(&config.keys_dir)?;
-    let me = place_in_committee(&genesis, &keys)?;
     let store = Store::open(&config.data_dir, &genesis)?;
     store.keep_free(config.storage.reserve_bytes());
     let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
-    if me.is_some() {
-        let key = keys.consensus.public();
-        if restored.safety.iter().all(|(of, _)| *of != key) {
-            restored.safety.push((key, first_safety_record(config, &genesis, &store, key)?));
-        }
-        key_use::mark(&config.keys_dir, &genesis.chain_id())?;
-    }
+    let chain = restored.chain(&genesis).context("the data folder cannot be started from")?;
+    let committee = Arc::clone(&chain.era(chain.newest())?.committee);
+    let me = place_in_committee(&committee, &keys)?;
+    ensure_safety_record(config, &genesis, &chain, &keys, &store, &mut restored)?;
 
-    let network = network_config(config, &genesis, &keys, &store)?;
+    let network = network_config(config, &genesis, &chain, &keys, &store)?;
     let mut registry = prometheus_client::registry::Registry::default();
     let (network, events) = Network::start(network, &mut registry).await?;
     let metrics = Arc::new(Metrics::with_registry(registry));
 
     let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
-    let (status_sender, status) = watch::channel(NodeStatus { me, ..NodeStatus::default() });
+    let (status_sender, status) = watch::channel(NodeStatus::new(committee, me));
     let (committed, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
     let (ordered, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
     let shared = Shared {
@@ -97,7 +95,6 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let servers = api::start(options, shared.clone(), log_level, shutdown).await?;
     let driver = Driver::start(DriverParts {
         genesis,
-        me,
         keys: Arc::new(keys),
         store,
         restored,
@@ -193,55 +190,84 @@ fn read_peers(path: &Path) -> anyhow::Result<Vec<PeerAddress>> {
     parse_peers(&text).with_context(|| format!("in {}", path.display()))
 }
 
-fn place_in_committee(genesis: &Genesis, keys: &KeyRing) -> anyhow::Result<Option<ValidatorIndex>> {
+fn place_in_committee(
+    committee: &Committee,
+    keys: &KeyRing,
+) -> anyhow::Result<Option<ValidatorIndex>> {
     let key = keys.consensus.public();
-    let Some(me) = genesis.committee.index_of(&key) else {
+    let Some(me) = committee.index_of(&key) else {
         tracing::warn!(
             %key,
-            "this node is in no committee: it signs nothing and serves what its folder holds"
+            "this node has no seat in the committee: it signs nothing and serves what its folder \
+             holds"
         );
         return Ok(None);
     };
-    let listed = genesis.committee.get(me).expect("found above");
+    let listed = committee.get(me).expect("found above");
     let peer = keys.network.peer_id().to_string();
     if listed.peer_id != peer {
         bail!(
-            "the genesis file lists validator {} with peer id {}, but the network key here is \
-             that of {peer}: use the network key that belongs to the consensus key",
+            "the committee lists validator {} with peer id {}, but the network key here is that \
+             of {peer}: use the network key that belongs to the consensus key",
             listed.name,
             listed.peer_id
         );
     }
     if listed.vrf_key != keys.vrf.public() {
         bail!(
-            "the genesis file lists validator {} with another VRF key than the one here: use the \
-             VRF key that belongs to the consensus key",
+            "the committee lists validator {} with another VRF key than the one here: use the VRF \
+             key that belongs to the consensus key",
             listed.name
         );
     }
     Ok(Some(me))
 }
 
-/// The empty safety record of a validator that never signed on this chain, on
-/// disk before anything is signed.
-fn first_safety_record(
+/// Gives a key that never signed on this chain its first, empty safety record,
+/// on disk before anything is signed; whether it has a seat yet or gets one in a
+/// later era.
+fn ensure_safety_record(
     config: &Config,
     genesis: &Genesis,
+    chain: &Chain,
+    keys: &KeyRing,
     store: &Store,
-    key: PublicKey,
-) -> anyhow::Result<SafetyRecord> {
-    if store.head().height() > Height::ZERO {
-        bail!(
-            "the data folder {} has blocks but no safety record: a validator that forgot what it \
-             signed must not sign again; restore the whole folder, or rotate the consensus key",
-            config.data_dir.display()
-        );
+    restored: &mut Restored,
+) -> anyhow::Result<()> {
+    let key = keys.consensus.public();
+    if restored.safety.iter().all(|(of, _)| *of != key) {
+        let had_seat = chain.eras().any(|(_, it)| it.committee.index_of(&key).is_some());
+        // An emptied data folder alone looks like that of a validator that never ran.
+        let mark = key_use::found_mark(&config.keys_dir, &genesis.chain_id())?;
+        let is_used = mark.is_some() || store.head().height() > Height::ZERO;
+        if had_seat && is_used {
+            bail!(
+                "the data folder {} has no safety record, but {}: a validator that forgot what it \
+                 signed must not sign again; restore the whole data folder, or rotate the \
+                 consensus key",
+                config.data_dir.display(),
+                match mark {
+                    Some(mark) => {
+                        format!("{} says that these keys sign on this chain", mark.display())
+                    }
+                    None => "it has blocks".to_owned(),
+                }
+            );
+        }
+        if let Some(mark) = mark {
+            tracing::warn!(
+                mark = %mark.display(),
+                "the data folder has no safety record, and its keys were in use on this chain: \
+                 this node will not sign with them, should they get a seat"
+            );
+            return Ok(());
+        }
+        let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
+        let safety = vec![(key, SafetyRecord::new(root, None))];
+        store.persist(&Persist { safety: safety.clone(), ..Persist::default() })?;
+        restored.safety.extend(safety);
     }
-    key_use::expect_unused(&config.keys_dir, &genesis.chain_id(), &config.data_dir)?;
-    let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
-    let safety = SafetyRecord::new(root, None);
-    store.persist(&Persist { safety: vec![(key, safety.clone())], ..Persist::default() })?;
-    Ok(safety)
+    key_use::mark(&config.keys_dir, &genesis.chain_id())
 }
 
 /// A batch of ours that was stored and not yet signed when the node stopped
@@ -268,22 +294,25 @@ fn sign_own_batches(
 fn network_config(
     config: &Config,
     genesis: &Genesis,
+    chain: &Chain,
     keys: &KeyRing,
     store: &Store,
 ) -> anyhow::Result<NetworkConfig> {
+    let era = chain.newest();
+    let committee = &chain.era(era)?.committee;
     let validators: Result<BTreeSet<_>, _> =
-        genesis.committee.iter().map(|(_, validator)| validator.peer_id.parse()).collect();
+        committee.iter().map(|(_, validator)| validator.peer_id.parse()).collect();
     Ok(NetworkConfig {
         identity: keys.network.keypair().clone(),
         listen: vec![config.p2p.listen_tcp.clone(), config.p2p.listen_quic.clone()],
         peers: read_peers(&config.peers)?,
-        validators: validators.context("the genesis file has a peer id that is none")?,
+        validators: validators.context("the committee has a peer id that is none")?,
         followers_allowed: config.p2p.followers_allowed,
         hello: Hello {
             protocol_version_min: genesis.protocol_version,
             protocol_version_max: genesis.protocol_version,
             chain_id: genesis.chain_id(),
-            era: Era::new(1),
+            era,
             height: store.head().height(),
         },
         dial_first: config.p2p.dial_first,

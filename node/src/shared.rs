@@ -1,6 +1,8 @@
 //! What the driver, the executor and the API share: handles and messages, no logic.
 
 use bizra_types::batch::SignedTicket;
+use bizra_types::committee::Committee;
+use bizra_types::crypto::PublicKey;
 use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BlockId, ExecHash, RecordDigest};
 use bizra_types::numbers::{Era, Height, LogIndex, TimestampMs, ValidatorIndex, View};
@@ -31,6 +33,15 @@ pub struct Shared {
     pub ordered: broadcast::Sender<Arc<Ordered>>,
     /// All counters and histograms of the node.
     pub metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    /// The key of this validator, while it has a seat.
+    #[must_use]
+    pub fn own_key(&self) -> Option<PublicKey> {
+        let status = self.status.borrow();
+        status.committee.key(status.me?)
+    }
 }
 
 /// A record that passed admission, on its way into the lane.
@@ -72,8 +83,10 @@ pub enum Mode {
 }
 
 /// The driver's state, for people and probes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NodeStatus {
+    /// The validators of the era.
+    pub committee: Arc<Committee>,
     /// This validator's place in the committee; none for a follower.
     pub me: Option<ValidatorIndex>,
     /// The era.
@@ -113,6 +126,35 @@ pub struct NodeStatus {
     pub catching_up: bool,
     /// Bytes of records in this node's lane that are not final.
     pub lane_bytes: usize,
+}
+
+impl NodeStatus {
+    /// The state of a node that has heard nothing yet.
+    #[must_use]
+    pub fn new(committee: Arc<Committee>, me: Option<ValidatorIndex>) -> Self {
+        Self {
+            committee,
+            me,
+            era: Era::default(),
+            view: View::default(),
+            leader: None,
+            height: Height::default(),
+            block: BlockId::default(),
+            exec: ExecHash::default(),
+            high_qc_view: View::default(),
+            voted: Vec::new(),
+            timed_out: Vec::new(),
+            heard: BTreeSet::new(),
+            peers: 0,
+            mode: Mode::default(),
+            waiting_for: String::new(),
+            diverged: false,
+            disk_unwritable: false,
+            synced: false,
+            catching_up: false,
+            lane_bytes: 0,
+        }
+    }
 }
 
 /// A block with a QC that is not final yet, for those who wait for that much.

@@ -17,7 +17,7 @@
 //! | `uncommitted` | id → height and kind of a block that is not final yet |
 //! | `heights` | height → id, exec fields, cited batches |
 //! | `outcomes` | height → what became of each record |
-//! | `certificates` | height → commit certificate of that block |
+//! | `certificates` | height → what made that block final |
 //! | `kept` | era, view, kind → TC on which a vote rests, or QC of a commit vote, for ever |
 //! | `records` | digest → latest judgement, and where the bytes stand |
 //! | `by_hash` | hash of signed bytes → judgement of exactly these bytes |

@@ -68,6 +68,30 @@ pub enum Certificate {
     Filler(CommitCert, Header),
 }
 
+impl Certificate {
+    /// The era of those who signed it.
+    #[must_use]
+    pub const fn era(&self) -> Era {
+        match self {
+            Self::Qc(qc) => qc.vote.era,
+            Self::Tc(tc) => tc.era,
+            Self::Commit(cert) | Self::Filler(cert, _) => cert.vote.era,
+        }
+    }
+
+    /// The block that it makes final, with the commit certificate that does so:
+    /// for a filler the block that it closes. None for one that makes none final,
+    /// and for a header that is no filler's.
+    #[must_use]
+    pub fn made_final(&self) -> Option<(BlockId, &CommitCert)> {
+        match self {
+            Self::Commit(cert) => Some((cert.vote.block, cert)),
+            Self::Filler(cert, header) => Some((header.closes?.block, cert)),
+            Self::Qc(_) | Self::Tc(_) => None,
+        }
+    }
+}
+
 impl Qc {
     /// The canonical certificate of the block that an era starts from.
     #[must_use]

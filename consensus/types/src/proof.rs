@@ -175,6 +175,14 @@ pub enum FormError {
     },
 }
 
+impl FinalHead {
+    /// The committee that made the block final, where `first` is that of the genesis file.
+    #[must_use]
+    pub fn committee<'a>(&'a self, first: &'a Committee) -> &'a Committee {
+        self.eras.last().map_or(first, |change| &change.committee)
+    }
+}
+
 impl FinalityProof {
     /// The one CBOR encoding.
     ///

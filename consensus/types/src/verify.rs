@@ -138,6 +138,11 @@ impl Chain {
         *self.eras.last_key_value().expect("there is a first era").0
     }
 
+    /// The eras that are known, ascending.
+    pub fn eras(&self) -> impl Iterator<Item = (Era, &EraContext)> {
+        self.eras.iter().map(|(era, context)| (*era, context))
+    }
+
     /// Adds an era that follows the last one known.
     ///
     /// # Panics

@@ -138,7 +138,7 @@ fn responses() -> Vec<Response> {
     vec![
         Response::Batches(vec![batch(), batch()]),
         Response::Block(block()),
-        Response::Chain(ChainPart { blocks, cert: commit_cert() }),
+        Response::Chain(ChainPart { blocks, certificate: Certificate::Commit(commit_cert()) }),
         Response::End(Certificate::Commit(commit_cert())),
     ]
 }
@@ -193,9 +193,10 @@ fn counts_are_held_against_limits_and_bytes_before_anything_is_allocated() {
 #[test]
 fn the_smallest_block_and_batch_take_what_the_counts_assume() {
     let root = Qc::root(ERA, BlockId::ZERO, 0);
+    let certificate = Certificate::Commit(commit_cert());
+    let around = 1 + 4 + certificate.to_bytes().len();
     let part =
-        ChainPart { blocks: vec![(Block::new(content(root, 1)), Vec::new())], cert: commit_cert() };
-    let around = 1 + 4 + commit_cert().to_bytes().len();
+        ChainPart { blocks: vec![(Block::new(content(root, 1)), Vec::new())], certificate };
     assert!(Response::Chain(part).to_bytes().len() - around >= 256);
     let empty = BatchRecord { admitted_at_ms: TimestampMs::ZERO, bytes: Arc::from([]) };
     assert!(batch_of(&[empty]).to_bytes().len() >= 128);

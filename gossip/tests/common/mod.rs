@@ -89,6 +89,13 @@ impl Node {
         Self { network, events, registry }
     }
 
+    /// Sends a message to every validator that it has streams with.
+    pub(crate) fn send_all(&self, channel: Channel, message: &Bytes) {
+        for status in self.network.status() {
+            assert_eq!(self.network.send(&status.peer, channel, message.clone()), Ok(()));
+        }
+    }
+
     pub(crate) fn peer(&self) -> PeerId {
         self.network.local_peer()
     }

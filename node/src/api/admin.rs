@@ -120,8 +120,8 @@ fn failing(shared: &Shared) -> Vec<(&'static str, String)> {
         let detail = format!(
             "{} validators of {} are heard, and {} are a quorum; records are accepted and wait",
             status.heard.len(),
-            shared.genesis.committee.size(),
-            shared.genesis.committee.quorum()
+            status.committee.size(),
+            status.committee.quorum()
         );
         reasons.push(("no_quorum", detail));
     }
@@ -168,7 +168,7 @@ async fn version(State(admin): State<Admin>) -> Json<Value> {
 
 async fn consensus(State(admin): State<Admin>) -> Json<Value> {
     let status = admin.shared.status.borrow().clone();
-    let committee = &admin.shared.genesis.committee;
+    let committee = &status.committee;
     let name = |index: ValidatorIndex| match committee.get(index) {
         Some(validator) => validator.name.clone(),
         None => index.to_string(),

@@ -82,7 +82,6 @@ struct Worker {
     shared: Shared,
     pending: Pending,
     runtime: Handle,
-    committee: Vec<PublicKey>,
     policies: Policies,
     nonces: NonceCache,
 }
@@ -97,11 +96,9 @@ impl Admission {
     /// Outside a tokio runtime.
     pub(crate) fn start(shared: Shared, pending: Pending) -> Result<Self, ApiError> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
-        let committee = &shared.genesis.committee;
         let policies = shared.genesis.policies.iter().map(|policy| &*policy.rego);
         let worker = Worker {
             policies: Policies::new(policies),
-            committee: committee.iter().map(|(_, validator)| validator.consensus_key).collect(),
             nonces: known_nonces(&shared, &pending, now())?,
             shared,
             pending,
@@ -197,11 +194,13 @@ impl Worker {
                 return Decision::Rejected(Rejection::new(Code::Internal, "", detail));
             }
         };
+        let committee = Arc::clone(&self.shared.status.borrow().committee);
+        let committee: Vec<_> = committee.iter().map(|(_, it)| it.consensus_key).collect();
         let admitted = submitted.admit(
             now(),
             &mut self.nonces,
             standing,
-            &self.committee,
+            &committee,
             parameters,
             &mut self.policies,
         );
@@ -214,11 +213,8 @@ impl Worker {
     /// What the ledger says of a sender and of this validator, whose lane holds records that are
     /// not charged yet.
     fn standing(&self, sender: PublicKey) -> Result<Standing, LedgerError> {
-        let (author, waiting_bytes) = {
-            let status = self.shared.status.borrow();
-            let author = status.me.and_then(|me| self.shared.genesis.committee.key(me));
-            (author, status.lane_bytes)
-        };
+        let author = self.shared.own_key();
+        let waiting_bytes = self.shared.status.borrow().lane_bytes;
         let store = &self.shared.store;
         Standing::read(sender, author, waiting_bytes, |family, key| store.plain(family, key))
     }

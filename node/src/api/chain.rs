@@ -13,6 +13,7 @@ use bizra_types::hash::{BlockId, ExecHash, hex};
 use bizra_types::json::Limits as JsonLimits;
 use bizra_types::numbers::{Era, Height, View};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 use super::Api;
 use super::error::Refusal;
@@ -98,7 +99,7 @@ pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
     let head = api.shared.store.head();
     let genesis = &api.shared.genesis;
     let status = api.shared.status.borrow().clone();
-    let name = |index| genesis.committee.get(index).map(|validator| validator.name.clone());
+    let name = |index| status.committee.get(index).map(|validator| validator.name.clone());
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "chain_id": genesis.chain_id().to_string(),
@@ -114,8 +115,8 @@ pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
         "view": status.view.get(),
         "leader": status.leader.and_then(name),
         "heard": status.heard.iter().copied().filter_map(name).collect::<Vec<_>>(),
-        "validators": genesis.committee.size(),
-        "quorum": genesis.committee.quorum(),
+        "validators": status.committee.size(),
+        "quorum": status.committee.quorum(),
         "peers": status.peers,
         "lane_bytes": status.lane_bytes,
         "catching_up": status.catching_up,
@@ -128,7 +129,7 @@ pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
 /// `GET /v1/committee`: the validators of the current era.
 pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     Parameters::read(&uri, &[])?;
-    let committee = &api.shared.genesis.committee;
+    let committee = Arc::clone(&api.shared.status.borrow().committee);
     let validators: Vec<Value> = committee
         .iter()
         .map(|(index, validator)| {

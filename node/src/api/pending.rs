@@ -108,10 +108,7 @@ impl Pending {
     /// # Errors
     /// When the store cannot be read.
     pub(crate) fn restore(&self, shared: &Shared) -> Result<(), StorageError> {
-        let me = shared.status.borrow().me;
-        let Some(key) = me.and_then(|index| shared.genesis.committee.key(index)) else {
-            return Ok(());
-        };
+        let Some(key) = shared.own_key() else { return Ok(()) };
         for batch in shared.store.restored()?.batches {
             if batch.header().author != key {
                 continue;
@@ -177,7 +174,7 @@ impl Pending {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let mut status = shared.status.clone();
-        shared.metrics.status(&status.borrow_and_update(), &shared.genesis.committee);
+        shared.metrics.status(&status.borrow_and_update());
         loop {
             let block = tokio::select! {
                 _ = shutdown.wait_for(|ends| *ends) => return,
@@ -185,8 +182,7 @@ impl Pending {
                     if changed.is_err() {
                         return;
                     }
-                    let status = status.borrow_and_update();
-                    shared.metrics.status(&status, &shared.genesis.committee);
+                    shared.metrics.status(&status.borrow_and_update());
                     continue;
                 }
                 block = ordered.recv() => match block {
@@ -263,11 +259,12 @@ impl Pending {
     }
 }
 
-/// Counts who signed the certificate of a block, which only the store tells.
+/// Counts who made a block final, which only the store tells.
 fn count(shared: &Shared, block: &Committed) -> Result<(), StorageError> {
     let certificate = shared.store.certificate_at_or_after(block.height)?;
     let own = certificate.filter(|(height, _)| *height == block.height);
-    let signers = own.iter().flat_map(|(_, certificate)| certificate.signers.iter());
+    let cert = own.as_ref().and_then(|(_, certificate)| certificate.made_final());
+    let signers = cert.into_iter().flat_map(|(_, cert)| cert.signers.iter());
     shared.metrics.certified(block.block, block.height, signers);
     Ok(())
 }

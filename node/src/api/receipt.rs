@@ -60,7 +60,7 @@ pub(crate) async fn answer(
         envelope: &envelope,
         block_id: block.id().to_string(),
         proof: &proof,
-        committee: &api.shared.genesis.committee,
+        committee: proof.head.committee(&api.shared.genesis.committee),
         latency,
     };
     let proof = proof.to_json().map_err(|error| api.failure("proof_form", &error))?;

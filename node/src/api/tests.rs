@@ -90,11 +90,10 @@ impl Node {
     ) -> Self {
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
         let (status, status_seen) = watch::channel(NodeStatus {
-            me: Some(ValidatorIndex::ZERO),
             mode: Mode::Federated,
             synced: true,
             heard: (0..4).map(ValidatorIndex::new).collect(),
-            ..NodeStatus::default()
+            ..NodeStatus::new(Arc::clone(&chain.genesis.committee), Some(ValidatorIndex::ZERO))
         });
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
         let (ordered, _) = broadcast::channel(COMMITTED_MAX);

@@ -4,11 +4,11 @@
 //! a failure is only noted.
 
 use super::Context;
+use super::seats::Seats;
 use bizra_consensus::{Ask, Input};
 use bizra_gossip::PeerId;
 use bizra_gossip::wire::{Request, Response};
 use bizra_types::batch::SignedBatch;
-use bizra_types::certificate::Certificate;
 use bizra_types::numbers::ValidatorIndex;
 use bizra_types::verify::Fault;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ impl Fetcher {
         }
     }
 
-    /// Asks, unless too many questions are under way.
-    pub(super) fn ask(&self, ask: Ask) {
+    /// Asks a member of the era, unless too many questions are under way.
+    pub(super) fn ask(&self, seats: &Seats, ask: Ask) {
         let room = if matches!(ask, Ask::Chain { .. }) { &self.chain_room } else { &self.room };
         let Ok(room) = Arc::clone(room).try_acquire_owned() else { return };
         let (index, request) = match ask {
@@ -51,7 +51,7 @@ impl Fetcher {
             Ask::Chain { target, above, peer } => (peer, Request::Chain { target, above }),
             Ask::End { era, peer } => (peer, Request::End { era }),
         };
-        let Some(peer) = self.context.peers.by_index.get(&index).copied() else { return };
+        let Some(peer) = seats.peer(index) else { return };
         let context = Arc::clone(&self.context);
         self.runtime.spawn(async move {
             let answer = context.network.request(peer, request.encode(), ANSWER_TIMEOUT).await;
@@ -108,16 +108,17 @@ fn bring_in(context: &Context, request: Request, response: Response) -> Result<(
             let linked = part
                 .blocks
                 .is_sorted_by(|(block, _), (child, _)| child.header().parent == block.id());
-            if !linked || last != Some(part.cert.vote.block) {
+            let made_final = part.certificate.made_final().map(|(block, _)| block);
+            if !linked || last.is_none() || last != made_final {
                 return Err(Fault::Inconsistent("blocks that their certificate does not cover"));
             }
-            let cert = context.verifier().certificate(Certificate::Commit(part.cert))?;
+            let certificate = context.verifier().certificate(part.certificate)?;
             for (block, batches) in part.blocks {
                 let block = context.verifier().block(block)?;
                 context.input(Input::Block(block));
                 bring_batches(context, batches)?;
             }
-            context.input(Input::Certificate(cert));
+            context.input(Input::Certificate(certificate));
             Ok(())
         }
         Response::End(certificate) => {

@@ -9,8 +9,8 @@ use bizra_consensus::Input;
 use bizra_gossip::{GossipId, Topic, Verdict};
 use bizra_types::block::FinalHeader;
 use bizra_types::encoding::{Decode as _, Encode as _};
-use bizra_types::numbers::{Height, ValidatorIndex};
-use bizra_types::verify::{Verified, Verifier};
+use bizra_types::numbers::{Era, Height, ValidatorIndex};
+use bizra_types::verify::{Fault, Verified, Verifier};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ async fn run(
     mut commits: watch::Receiver<Option<Arc<FinalHeader>>>,
     mut heard: mpsc::Receiver<(GossipId, Bytes)>,
 ) {
-    let mut turns = Turns::new(context.me);
+    let mut turns = Turns::new(context.eras.now().me);
     loop {
         let due = turns.due();
         tokio::select! {
@@ -55,17 +55,21 @@ async fn run(
                     return;
                 }
                 if let Some(head) = commits.borrow_and_update().clone() {
+                    turns.me = context.eras.of(head.header.era).and_then(|seats| seats.me);
                     turns.on_committed(head, Instant::now());
                 }
             }
             Some((id, bytes)) = heard.recv() => {
                 let judged = judge(&mut context.verifier(), turns.announced, &bytes);
+                if let Err(Useless::LaterEra(era)) = judged {
+                    context.try_input(Input::LaterEra { era, peer: None });
+                }
                 let verdict = match &judged {
                     Ok(_) if context.network.has_followers() => Verdict::Accept,
                     // Validators hear it from whoever announces it; passing it
                     // on would bring it to each six times.
                     Ok(_) => Verdict::Ignore,
-                    Err(verdict) => *verdict,
+                    Err(useless) => useless.verdict(),
                 };
                 context.network.report(id, verdict);
                 if let Ok(head) = judged {
@@ -90,20 +94,41 @@ async fn run(
     }
 }
 
+/// Why a message on the topic tells nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Useless {
+    /// It is not newer than what was there before.
+    Old,
+    /// It is of an era whose committee is not known here.
+    LaterEra(Era),
+    /// Only a faulty peer sends or passes it on.
+    Rejected,
+}
+
+impl Useless {
+    const fn verdict(self) -> Verdict {
+        match self {
+            Self::Old | Self::LaterEra(_) => Verdict::Ignore,
+            Self::Rejected => Verdict::Reject,
+        }
+    }
+}
+
 /// What a message on the topic is worth, where `announced` is the newest height
 /// that was there before. What is not newer costs no look at its signatures.
 fn judge(
     verifier: &mut Verifier,
     announced: Height,
     bytes: &[u8],
-) -> Result<Verified<FinalHeader>, Verdict> {
-    let head = FinalHeader::from_bytes(bytes).map_err(|_| Verdict::Reject)?;
+) -> Result<Verified<FinalHeader>, Useless> {
+    let head = FinalHeader::from_bytes(bytes).map_err(|_| Useless::Rejected)?;
     if head.header.height <= announced {
-        return Err(Verdict::Ignore);
+        return Err(Useless::Old);
     }
-    verifier
-        .final_header(head)
-        .map_err(|fault| if fault.is_misbehaviour() { Verdict::Reject } else { Verdict::Ignore })
+    verifier.final_header(head).map_err(|fault| match fault {
+        Fault::Era(era) => Useless::LaterEra(era),
+        _ => Useless::Rejected,
+    })
 }
 
 /// Whose turn it is to announce, and when.

@@ -66,8 +66,8 @@ pub(super) fn start(
                     enqueue(&context, queue, (peer, bytes));
                 }
                 Event::Heard { peer, round_trip } => {
-                    if let Some(index) = context.peers.by_peer.get(&peer) {
-                        context.note_heard(*index, round_trip);
+                    if context.eras.now().place(&peer).is_some() {
+                        context.note_heard(peer, round_trip);
                         tell_heard_at.get_or_insert_with(|| Instant::now() + HEARD_INTERVAL);
                     }
                 }
@@ -76,9 +76,10 @@ pub(super) fn start(
                     tokio::task::spawn_blocking(move || serve(&context, &bytes, reply));
                 }
                 Event::Opened { peer, hello } => {
-                    if let Some(index) = context.peers.by_peer.get(&peer) {
-                        context.hellos().insert(*index, hello.height);
-                    }
+                    let now = context.eras.now();
+                    let mut hellos = context.hellos();
+                    hellos.retain(|peer, _| now.place(peer).is_some());
+                    hellos.insert(peer, hello.height);
                     tracing::info!(%peer, height = %hello.height, "a validator is connected");
                 }
                 Event::Closed { peer } => tracing::info!(%peer, "a validator is gone"),
@@ -110,12 +111,14 @@ fn enqueue(context: &Context, queue: &Sender<(PeerId, Bytes)>, message: (PeerId,
 }
 
 fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
-    let mut heard: BTreeMap<ValidatorIndex, Instant> = BTreeMap::new();
+    let mut heard: BTreeMap<PeerId, Instant> = BTreeMap::new();
     for (peer, bytes) in queue {
-        let Some(sender) = context.peers.by_peer.get(&peer).copied() else { continue };
-        if heard.get(&sender).is_none_or(|last| last.elapsed() >= HEARD_INTERVAL) {
-            heard.insert(sender, Instant::now());
-            context.note_heard(sender, None);
+        let now = context.eras.now();
+        let is_member = now.place(&peer).is_some();
+        if is_member && heard.get(&peer).is_none_or(|last| last.elapsed() >= HEARD_INTERVAL) {
+            heard.retain(|peer, _| now.place(peer).is_some());
+            heard.insert(peer, Instant::now());
+            context.note_heard(peer, None);
         }
         let message = match Message::decode(&bytes) {
             Ok(message) => message,
@@ -125,19 +128,29 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
                 continue;
             }
         };
+        // A peer has the place that it has in the era of which it speaks.
+        let seats = match message.era() {
+            None => now,
+            Some(era) if era == now.era => now,
+            Some(era) => {
+                let Some(seats) = context.eras.of(era) else {
+                    context.try_input(Input::LaterEra { era, peer: now.place(&peer) });
+                    continue;
+                };
+                seats
+            }
+        };
+        let sender = seats.place(&peer);
         if context.is_decided(sender, &message) {
             continue;
         }
-        match context.verify(sender, message) {
+        match context.verify(seats.era, sender, message) {
             Ok(input) => {
                 if let Input::Batch(batch) = &input {
                     // Here, where nobody waits: the executor finds the verdicts ready.
                     let _ = context.verdicts.check_batch(batch.get());
                 }
                 context.input(input);
-            }
-            Err(Fault::Era(era)) => {
-                context.try_input(Input::LaterEra { era, peer: Some(sender) });
             }
             Err(fault) => {
                 tracing::debug!(%peer, %fault, "a message was refused");
@@ -153,11 +166,11 @@ impl Context {
     /// Whether a vote only repeats, too late, what a certificate already says.
     /// A different vote of that view may be evidence and goes on; so does one
     /// of a view that is not the last decided, which may ask for an answer.
-    fn is_decided(&self, sender: ValidatorIndex, message: &Message) -> bool {
+    fn is_decided(&self, sender: Option<ValidatorIndex>, message: &Message) -> bool {
         let decided = self.decided();
         match message {
-            Message::Vote(vote) => vote.signer == sender && decided.vote == Some(vote.vote),
-            Message::CommitVote(vote) if vote.signer == sender => {
+            Message::Vote(vote) => Some(vote.signer) == sender && decided.vote == Some(vote.vote),
+            Message::CommitVote(vote) if Some(vote.signer) == sender => {
                 let late = decided.commit_vote == Some(vote.vote);
                 if late {
                     self.metrics.signed(vote);
@@ -168,22 +181,18 @@ impl Context {
         }
     }
 
-    /// Checks a message of `sender`.
-    pub(super) fn verify(&self, sender: ValidatorIndex, message: Message) -> Result<Input, Fault> {
-        // Nobody passes on what others signed: a copy could be stripped of the
-        // certificates beside the signed part.
-        let signer = match &message {
-            Message::Proposal(proposal) => proposal.block.header().proposer,
-            Message::Vote(vote) => vote.signer,
-            Message::CommitVote(vote) => vote.signer,
-            Message::Timeout(timeout) => timeout.signer,
-            Message::Reveal(reveal) => reveal.validator,
-            _ => sender,
-        };
-        if signer != sender {
+    /// Checks a message of whoever has the place `sender` in `era`, which is that
+    /// of the message if it has one.
+    pub(super) fn verify(
+        &self,
+        era: Era,
+        sender: Option<ValidatorIndex>,
+        message: Message,
+    ) -> Result<Input, Fault> {
+        if message.signer().is_some_and(|signer| Some(signer) != sender) {
             return Err(Fault::Inconsistent("a message that another validator signed"));
         }
-        let era = Era::new(1);
+        let member = || sender.ok_or(Fault::Inconsistent("a message of no validator"));
         let mut verifier = self.verifier();
         Ok(match message {
             Message::Proposal(proposal) => Input::Proposal(verifier.proposal(proposal)?),
@@ -199,8 +208,8 @@ impl Context {
             }
             Message::Reveal(reveal) => Input::Reveal(verifier.reveal(era, reveal)?),
             Message::Batch(batch) => Input::Batch(verifier.batch(batch)?),
-            Message::BatchAck(ack) => Input::BatchAck(verifier.batch_ack(era, sender, ack)?),
-            Message::BatchHint(hint) => Input::BatchHint(verifier.batch_hint(era, sender, hint)?),
+            Message::BatchAck(ack) => Input::BatchAck(verifier.batch_ack(era, member()?, ack)?),
+            Message::BatchHint(hint) => Input::BatchHint(verifier.batch_hint(era, member()?, hint)?),
         })
     }
 }
@@ -224,7 +233,9 @@ fn serve(context: &Context, bytes: &Bytes, reply: Reply) {
         }
         Request::Chain { target, above } => {
             context.store.chain_from(above, target, CHAIN_ANSWER_BYTES_MAX).map(|part| {
-                part.map(|part| Response::Chain(ChainPart { blocks: part.blocks, cert: part.cert }))
+                let part = part?;
+                let (blocks, certificate) = (part.blocks, part.certificate);
+                Some(Response::Chain(ChainPart { blocks, certificate }))
             })
         }
         Request::End { era } => {

@@ -5,19 +5,21 @@
 //! until space returns. Any other failed write ends the process, because
 //! nobody knows what is on the disk then.
 
+use super::seats::Seats;
 use super::{Context, Waiter};
 use crate::fail::{self, Point};
 use crate::shared::NotAccepted;
 use crate::storage::StorageError;
 use bizra_consensus::{Input, Outgoing, Persist, Recipients, Send};
 use bizra_gossip::wire::Message;
-use bizra_gossip::{Channel, SendError};
+use bizra_gossip::{Channel, PeerId, SendError};
 use bizra_types::batch::{SignedBatch, SignedTicket, Ticket};
 use bizra_types::block::{Reveal, SignedProposal, proposal_signed_bytes};
 use bizra_types::crypto::{Signature, SignatureCheck};
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
-use bizra_types::numbers::ValidatorIndex;
+use bizra_types::numbers::{Era, ValidatorIndex};
 use crossbeam_channel::Receiver;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,9 @@ const DISK_RETRY: Duration = Duration::from_millis(500);
 
 /// What one step of the engine wants done.
 pub(super) struct Job {
+    /// Those of the era that the engine was in after the step. An answer of a
+    /// step that ended an era goes astray: who needs it asks again.
+    pub(super) seats: Arc<Seats>,
     pub(super) persist: Persist,
     pub(super) send: Vec<Send>,
     pub(super) waiters: Vec<Waiter>,
@@ -54,11 +59,11 @@ pub(super) fn run(context: &Context, queue: &Receiver<Job>) {
         fail::at(Point::AfterWrite);
         for job in jobs {
             for message in job.send {
-                deliver(context, message);
+                deliver(context, &job.seats, message);
                 fail::at(Point::MidSend);
             }
             for waiter in job.waiters {
-                answer(context, waiter);
+                answer(context, &job.seats, waiter);
             }
         }
         fail::at(Point::AfterSend);
@@ -99,46 +104,30 @@ fn write(context: &Context, persist: &Persist) -> Result<(), Stopped> {
     }
 }
 
-fn deliver(context: &Context, send: Send) {
-    let Some(message) = sign(context, send.message) else { return };
+fn deliver(context: &Context, seats: &Seats, send: Send) {
+    let Some(me) = seats.me else { return };
+    let message = sign(context, me, send.message);
     let channel = message.channel();
     let bytes = message.encode();
-    match send.to {
-        Recipients::One(index) => {
-            if let Some(peer) = context.peers.by_index.get(&index) {
-                count(context, context.network.send(peer, channel, bytes).err().as_ref());
-            }
-        }
-        Recipients::Former(key) => {
-            let index = context.genesis.committee.index_of(&key);
-            if let Some(peer) = index.and_then(|index| context.peers.by_index.get(&index)) {
-                count(context, context.network.send(peer, channel, bytes).err().as_ref());
-            }
-        }
-        Recipients::All => {
-            for (_, error) in context.network.broadcast(channel, &bytes) {
-                count(context, Some(&error));
-            }
-            if let Some(input) = own_input(context, message) {
-                context.answer(input);
-            }
-        }
-    }
-}
-
-fn count(context: &Context, error: Option<&SendError>) {
-    match error {
-        Some(SendError::Full { .. }) => context.metrics.error("peer_queue_full"),
-        Some(SendError::TooLarge { .. }) => context.metrics.error("message_too_large"),
+    let send_to = |peer: PeerId| match context.network.send(&peer, channel, bytes.clone()) {
+        Err(SendError::Full { .. }) => context.metrics.error("peer_queue_full"),
+        Err(SendError::TooLarge { .. }) => context.metrics.error("message_too_large"),
         // Whoever is not connected asks when it comes back.
-        Some(SendError::NoStream) | None => {}
+        Err(SendError::NoStream) | Ok(()) => {}
+    };
+    match send.to {
+        Recipients::One(index) => seats.peer(index).into_iter().for_each(send_to),
+        Recipients::Former(key) => context.eras.owner(&key).into_iter().for_each(send_to),
+        Recipients::All => {
+            seats.others().for_each(send_to);
+            context.answer(own_input(context, seats.era, me, message));
+        }
     }
 }
 
-fn sign(context: &Context, message: Outgoing) -> Option<Message> {
-    let signer = context.me?;
+fn sign(context: &Context, signer: ValidatorIndex, message: Outgoing) -> Message {
     let chain_id = context.genesis.chain_id();
-    Some(match message {
+    match message {
         Outgoing::Proposal { block, tc } => {
             let signature = sign_bytes(context, &proposal_signed_bytes(block.header()));
             Message::Proposal(SignedProposal { block, tc, signature })
@@ -181,7 +170,7 @@ fn sign(context: &Context, message: Outgoing) -> Option<Message> {
         Outgoing::Certificate(certificate) => Message::Certificate(certificate),
         Outgoing::BatchAck(ack) => Message::BatchAck(ack),
         Outgoing::BatchHint(hint) => Message::BatchHint(hint),
-    })
+    }
 }
 
 /// Signs, and notes the signature as good so that it is never verified here.
@@ -193,16 +182,15 @@ fn sign_bytes(context: &Context, message: &[u8]) -> Signature {
 }
 
 /// What we send to all comes back to us through the same door.
-fn own_input(context: &Context, message: Message) -> Option<Input> {
-    let me: ValidatorIndex = context.me?;
-    match context.verify(me, message) {
-        Ok(input) => Some(input),
+fn own_input(context: &Context, era: Era, me: ValidatorIndex, message: Message) -> Input {
+    match context.verify(era, Some(me), message) {
+        Ok(input) => input,
         Err(fault) => panic!("this node sent what it would not accept: {fault}"),
     }
 }
 
-fn answer(context: &Context, waiter: Waiter) {
-    let Some(signer) = context.me else {
+fn answer(context: &Context, seats: &Seats, waiter: Waiter) {
+    let Some(signer) = seats.me else {
         let _ = waiter.reply.send(Err(NotAccepted::NotAValidator("it is not in the committee")));
         return;
     };
@@ -213,7 +201,7 @@ fn answer(context: &Context, waiter: Waiter) {
             .admitted_at_ms
             .saturating_add_ms(context.genesis.parameters.ticket_deadline_ms),
     };
-    let era = bizra_types::numbers::Era::new(1);
+    let era = seats.era;
     let bytes = ticket.signed_bytes(&context.genesis.chain_id(), era);
     let signature = context.keys.consensus.sign(&bytes);
     // A submitter that has gone away still finds its record by digest.

@@ -16,6 +16,7 @@ struct Bench {
     committed: broadcast::Receiver<Arc<Committed>>,
     ordered: broadcast::Receiver<Arc<Ordered>>,
     verdicts: Arc<Verdicts>,
+    committee: Arc<Committee>,
 }
 
 impl Bench {
@@ -33,7 +34,8 @@ impl Bench {
             announce,
             move |it| drop(report.send(it)),
         );
-        Self { store, executor, reports, committed, ordered, verdicts }
+        let committee = Arc::clone(&chain.genesis.committee);
+        Self { store, executor, reports, committed, ordered, verdicts, committee }
     }
 
     fn execute(&self, block: &Block, batches: &[Arc<SignedBatch>]) -> ExecHash {
@@ -46,7 +48,7 @@ impl Bench {
 
     fn submit_execute(&self, block: &Block, batches: &[Arc<SignedBatch>]) {
         let job = Execute { block: block.clone(), batches: batches.to_vec() };
-        self.executor.submit(Job::Execute(job));
+        self.executor.submit(Job::Execute(job, Arc::clone(&self.committee)));
     }
 
     fn commit(&self, chain: &TestChain, blocks: &[(Block, ExecHash)]) {

@@ -15,15 +15,15 @@ use bizra_ledger::forms::Uuid;
 use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
 use bizra_ledger::plain::Family;
 use bizra_types::batch::{BatchHeader, SignedBatch};
-use bizra_types::block::Block;
+use bizra_types::block::{Block, Header};
 use bizra_types::certificate::{Certificate, CommitCert};
-use bizra_types::committee::SignerSet;
+use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
 use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, View};
-use bizra_types::proof::{FinalHead, FinalityProof};
+use bizra_types::proof::{EraChange, FinalHead, FinalityProof};
 use rocksdb::{Direction, IteratorMode};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ use crate::shared::Committed;
 pub struct ChainPart {
     /// The blocks, ascending, each with the batches it cites, in the order of execution.
     pub blocks: Vec<(Block, Vec<SignedBatch>)>,
-    /// The commit certificate of the last block.
-    pub cert: CommitCert,
+    /// What made the last block final.
+    pub certificate: Certificate,
 }
 
 /// What became of a record.
@@ -272,14 +272,14 @@ impl Store {
         }))
     }
 
-    /// The first certified height from `height` on, and its commit certificate.
+    /// The first certified height from `height` on, and what made it final.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
     pub fn certificate_at_or_after(
         &self,
         height: Height,
-    ) -> Result<Option<(Height, CommitCert)>, StorageError> {
+    ) -> Result<Option<(Height, Certificate)>, StorageError> {
         let start = height.get().to_be_bytes();
         let mode = IteratorMode::From(&start, Direction::Forward);
         let Some(item) = self.0.db.iterator_cf(self.family(CERTIFICATES), mode).next() else {
@@ -344,10 +344,11 @@ impl Store {
     }
 
     /// The final blocks from after `above` towards `target`, with their
-    /// batches, and the certificate of the last one: as many certified blocks
+    /// batches, and what made the last one final: as many certified blocks
     /// as fit into `size_max` bytes, and at least those up to the first
-    /// certificate. A target that is not final here stands for the head. None
-    /// when nothing above is final here.
+    /// certificate, but none of another era than the first: whoever asks cannot
+    /// verify those before it knows how that era ended. A target that is not
+    /// final here stands for the head. None when nothing above is final here.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
@@ -369,8 +370,8 @@ impl Store {
         let mut next = above.next();
         while next <= last {
             // The target need not be certified itself: the next one above it is.
-            let Some((certified, cert)) = self.certificate_at_or_after(next)? else { break };
-            let mut blocks = Vec::new();
+            let Some((certified, certificate)) = self.certificate_at_or_after(next)? else { break };
+            let mut blocks: Vec<(Block, _)> = Vec::new();
             while next <= certified {
                 let entry = self.block_entry(next)?;
                 let entry = entry.ok_or_else(|| self.damaged(format!("block {next} is gone")))?;
@@ -389,11 +390,14 @@ impl Store {
             }
             match &mut part {
                 Some(_) if size > size_max => break,
+                // The last block of an era has a certificate, so no run of blocks
+                // up to one is of two.
+                Some(part) if era_of(&part.blocks) != era_of(&blocks) => break,
                 Some(part) => {
                     part.blocks.extend(blocks);
-                    part.cert = cert;
+                    part.certificate = certificate;
                 }
-                None => part = Some(ChainPart { blocks, cert }),
+                None => part = Some(ChainPart { blocks, certificate }),
             }
             if size > size_max {
                 break;
@@ -489,21 +493,60 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read or is damaged.
     pub fn final_head(&self, height: Height) -> Result<Option<FinalHead>, StorageError> {
-        let Some((height, cert)) = self.certificate_at_or_after(height)? else { return Ok(None) };
+        let Some((height, certificate)) = self.certificate_at_or_after(height)? else {
+            return Ok(None);
+        };
         let entry = self.block_entry(height)?;
         let entry = entry.ok_or_else(|| self.damaged(format!("block {height} is gone")))?;
         let header = *self.final_block(&entry)?.header();
-        let filler = if cert.vote.block == entry.id {
-            None
-        } else {
-            let filler = self.block(cert.vote.block)?;
-            let filler = filler.ok_or_else(|| {
-                self.damaged(format!("the certified filler of block {height} is gone"))
-            })?;
-            Some(*filler.header())
+        let eras = self.era_changes(header.era)?;
+        let committee = eras.last().map_or(&self.0.genesis.committee, |change| &change.committee);
+        let (commit, filler) = self.trimmed(&certificate, committee.quorum())?;
+        Ok(Some(FinalHead { exec: entry.fields, header, filler, commit, eras }))
+    }
+
+    /// How each era before `era` ended, as proofs carry it.
+    fn era_changes(&self, era: Era) -> Result<Vec<EraChange>, StorageError> {
+        let mut changes = Vec::new();
+        let mut ended = Era::new(1);
+        while ended < era {
+            let gone = |what| self.damaged(format!("{what} of era {ended} is gone"));
+            let closed = self.closed(ended)?.ok_or_else(|| gone("the end"))?;
+            let last = self.block(closed.last_block())?.ok_or_else(|| gone("the last block"))?;
+            let header = *last.header();
+            let entry = self.block_entry(header.height)?.ok_or_else(|| gone("the last block"))?;
+            let quorum = changes
+                .last()
+                .map_or(self.0.genesis.committee.quorum(), |it: &EraChange| it.committee.quorum());
+            let (commit, filler) = self.trimmed(&closed.certificate, quorum)?;
+            let committee = Committee::clone(&closed.next);
+            changes.push(EraChange { header, exec: entry.fields, committee, filler, commit });
+            ended = ended.next();
+        }
+        Ok(changes)
+    }
+
+    /// The commit certificate with the signatures of its first `quorum` signers,
+    /// and the header of the filler, if it is one's.
+    fn trimmed(
+        &self,
+        certificate: &Certificate,
+        quorum: usize,
+    ) -> Result<(CommitCert, Option<Header>), StorageError> {
+        let (cert, filler) = match certificate {
+            Certificate::Commit(cert) => (cert, None),
+            Certificate::Filler(cert, header) => (cert, Some(*header)),
+            Certificate::Qc(_) | Certificate::Tc(_) => {
+                return Err(self.damaged(format!("`{CERTIFICATES}` holds what is no commit")));
+            }
         };
-        let commit = trimmed(&cert, self.0.genesis.committee.quorum());
-        Ok(Some(FinalHead { exec: entry.fields, header, filler, commit, eras: Vec::new() }))
+        let size = cert.signers.committee_size();
+        let commit = CommitCert {
+            vote: cert.vote,
+            signers: SignerSet::of(size, cert.signers.iter().take(quorum)),
+            signatures: cert.signatures.iter().take(quorum).copied().collect(),
+        };
+        Ok((commit, filler))
     }
 
     /// The proof that the log of `to` records continues the one of `from`.
@@ -629,12 +672,6 @@ impl Base for Store {
     }
 }
 
-/// The certificate with the signatures of its first `quorum` signers.
-fn trimmed(cert: &CommitCert, quorum: usize) -> CommitCert {
-    let size = cert.signers.committee_size();
-    CommitCert {
-        vote: cert.vote,
-        signers: SignerSet::of(size, cert.signers.iter().take(quorum)),
-        signatures: cert.signatures.iter().take(quorum).copied().collect(),
-    }
+fn era_of<T>(blocks: &[(Block, T)]) -> Option<Era> {
+    blocks.first().map(|(block, _)| block.header().era)
 }

@@ -144,9 +144,10 @@ impl Store {
             ids.insert(committed.block.id());
             self.put_block(&mut batch, committed)?;
         }
-        let cert = &commit.cert;
-        batch.put_cf(self.family(CERTIFICATES), height.get().to_be_bytes(), cert.to_bytes());
-        let over = self.drop_forks(&mut batch, height, &ids, cert.vote.block)?;
+        let certificate = commit.root.certificate().expect("a committed block has one");
+        let place = height.get().to_be_bytes();
+        batch.put_cf(self.family(CERTIFICATES), place, certificate.to_bytes());
+        let over = self.drop_forks(&mut batch, height, &ids)?;
         let head = ChainHead {
             root: commit.root.clone(),
             fields: *last.overlay.fields(),
@@ -242,14 +243,12 @@ impl Store {
     }
 
     /// Takes away the marks of what is final now and, with their blocks, of
-    /// what never will be, and says whose marks. The block that the certificate
-    /// names stays: a proof needs its header even if it is a filler.
+    /// what never will be, and says whose marks.
     fn drop_forks(
         &self,
         batch: &mut WriteBatch,
         height: Height,
         committed: &BTreeSet<BlockId>,
-        certified: BlockId,
     ) -> Result<BTreeSet<BlockId>, StorageError> {
         let mut over = self.uncommitted().clone();
         over.retain(|_, mark| mark.is_over(height));
@@ -257,7 +256,7 @@ impl Store {
             batch.delete_cf(self.family(UNCOMMITTED), id.as_bytes());
             let is_final = committed.contains(id)
                 || self.block_entry(mark.height)?.is_some_and(|entry| entry.id == *id);
-            if !is_final && *id != certified {
+            if !is_final {
                 batch.delete_cf(self.family(BLOCKS), id.as_bytes());
             }
         }

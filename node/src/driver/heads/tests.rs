@@ -49,21 +49,18 @@ fn verifier(genesis: &Genesis) -> Verifier {
     Verifier::new(genesis.chain(), SignatureMemo::new(64))
 }
 
-fn verdict(announced: u64, bytes: &[u8]) -> Verdict {
+fn judged(announced: u64, bytes: &[u8]) -> Result<(), Useless> {
     let genesis = genesis("heads");
-    match judge(&mut verifier(&genesis), Height::new(announced), bytes) {
-        Ok(_) => Verdict::Accept,
-        Err(verdict) => verdict,
-    }
+    judge(&mut verifier(&genesis), Height::new(announced), bytes).map(|_| ())
 }
 
 #[test]
 fn news_is_accepted_and_what_is_old_ignored() {
     let bytes = head(8, 2).to_bytes();
-    assert_eq!(verdict(7, &bytes), Verdict::Accept);
-    assert_eq!(verdict(8, &bytes), Verdict::Ignore);
+    assert_eq!(judged(7, &bytes), Ok(()));
+    assert_eq!(judged(8, &bytes), Err(Useless::Old));
     let later_era = head_with(8, 2, |header| header.era = Era::new(2));
-    assert_eq!(verdict(7, &later_era.to_bytes()), Verdict::Ignore);
+    assert_eq!(judged(7, &later_era.to_bytes()), Err(Useless::LaterEra(Era::new(2))));
 }
 
 #[test]
@@ -96,7 +93,7 @@ fn what_only_a_faulty_peer_sends_is_rejected() {
         }),
     ];
     for (what, bytes) in forgeries {
-        assert_eq!(verdict(7, &bytes), Verdict::Reject, "{what}");
+        assert_eq!(judged(7, &bytes), Err(Useless::Rejected), "{what}");
     }
 }
 
@@ -206,12 +203,12 @@ impl Node {
     }
 
     /// Judges the next head that comes.
-    async fn judged(&mut self) -> Result<Verified<FinalHeader>, Verdict> {
+    async fn judged(&mut self) -> Result<Verified<FinalHeader>, Useless> {
         loop {
             if let Event::Gossip { id, topic: Topic::Heads, bytes } = self.next().await {
                 let judged = judge(&mut self.verifier, Height::ZERO, &bytes);
-                let verdict = judged.as_ref().map_or_else(|verdict| *verdict, |_| Verdict::Accept);
-                self.network.report(id, verdict);
+                let verdict = judged.as_ref().err().map(|useless| useless.verdict());
+                self.network.report(id, verdict.unwrap_or(Verdict::Accept));
                 return judged;
             }
         }
@@ -263,7 +260,7 @@ async fn a_head_reaches_all_and_a_forged_one_counts_against_its_sender() {
     let mut forged = head(3, 0);
     forged.commit.signatures[0].0[40] ^= 1;
     first.publish(&forged).await;
-    assert_eq!(middle.judged().await, Err(Verdict::Reject));
+    assert_eq!(middle.judged().await, Err(Useless::Rejected));
     loop {
         if let Event::Fault { peer, fault, banned } = middle.next().await {
             assert_eq!((peer, fault, banned), (peers[0], Fault::Gossip, false));
