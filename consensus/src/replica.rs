@@ -10,7 +10,7 @@ use crate::lanes::{Accepted, CitationLimits, Lanes, MissingBatches, Resolution};
 use crate::pacemaker::Pacemaker;
 use crate::safety::Safety;
 use crate::schedule::{EpochState, Schedule};
-use crate::votes::{Change, Votes, contradicts};
+use crate::votes::{Change, Votes, contradiction, hides};
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, BlockContent, Citation, Closes, Header, Reveal, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
@@ -557,15 +557,12 @@ impl Replica {
             return;
         }
         self.add_source(vote.vote.block, vote.signer);
-        // A certificate that still waits for its block here is as good as one
-        // that is carried out.
-        let (cert, certificate) = match self.pending_certs.last_key_value() {
-            Some((_, pending)) => (Some(&pending.cert), Some(pending.certificate())),
-            None => (self.final_cert(), self.final_cert().cloned().map(Certificate::Commit)),
+        let certificate = match self.pending_certs.last_key_value() {
+            Some((_, pending)) => Some(pending.certificate()),
+            None => self.final_cert().cloned().map(Certificate::Commit),
         };
-        if let (Some(cert), Some(certificate)) = (cert, certificate) {
-            if contradicts(&vote, cert) {
-                let evidence = Evidence::OtherExec(vote, cert.clone());
+        if let (Some(cert), Some(certificate)) = (self.newest_cert(), certificate) {
+            if let Some(evidence) = contradiction(&vote, cert) {
                 self.accuse(effects, Box::new(evidence));
                 return;
             }
@@ -600,6 +597,10 @@ impl Replica {
             if is_planted(Bug::OlderTimeout) {
                 self.join_older(effects, &timeout);
             }
+        }
+        if let Some(evidence) = self.newest_cert().and_then(|cert| hides(&timeout, cert)) {
+            self.accuse(effects, Box::new(evidence));
+            return;
         }
         let view = timeout.timeout.view;
         match self.votes.add_timeout(&self.committee, self.safety.view(), timeout) {
@@ -744,6 +745,9 @@ impl Replica {
             return;
         }
         self.check_own_signature(effects, &qc.signers, qc.vote.view, self.safety.last_voted_view());
+        for evidence in self.votes.add_qc(self.safety.view(), &qc) {
+            self.accuse(effects, Box::new(evidence));
+        }
         let before = self.safety.view();
         for signer in qc.signers.iter() {
             self.add_source(qc.vote.block, signer);
@@ -791,7 +795,7 @@ impl Replica {
         }
         let signed = self.safety.last_commit_vote_view();
         self.check_own_signature(effects, &news.cert.signers, vote.view, signed);
-        for evidence in self.votes.other_execs(&news.cert) {
+        for evidence in self.votes.against(&news.cert) {
             self.accuse(effects, Box::new(evidence));
         }
         for signer in news.cert.signers.iter() {
@@ -822,6 +826,13 @@ impl Replica {
         let here = || self.tree.get(block).map(|node| *node.block.header());
         let filler = pending.filler.or_else(here);
         filler.and_then(|header| header.closes).map_or(block, |closes| closes.block)
+    }
+
+    /// The newest commit certificate: one that still waits for its block here is
+    /// as good as one that is carried out.
+    fn newest_cert(&self) -> Option<&CommitCert> {
+        let pending = self.pending_certs.last_key_value().map(|(_, pending)| &pending.cert);
+        pending.or_else(|| self.final_cert())
     }
 
     /// The certificate of the committed head, if it is of this era.

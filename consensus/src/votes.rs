@@ -8,7 +8,7 @@ use crate::effects::Evidence;
 use bizra_types::certificate::{CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::Signature;
-use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
+use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote, Timeout};
 use bizra_types::numbers::{ValidatorIndex, View};
 use bizra_types::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
@@ -89,6 +89,24 @@ impl Votes {
         }
     }
 
+    /// Takes in the votes that a QC is made of, and returns evidence against those
+    /// of its signers whose vote here is another: who votes twice does not show
+    /// both votes to one validator.
+    pub(crate) fn add_qc(&mut self, current: View, qc: &Qc) -> Vec<Evidence> {
+        if !is_near(current, qc.vote.view) {
+            return Vec::new();
+        }
+        let votes = self.votes.entry(qc.vote.view).or_default();
+        let signed = qc.signers.iter().zip(&qc.signatures);
+        signed
+            .filter_map(|(signer, signature)| {
+                let vote = SignedVote { vote: qc.vote, signer, signature: *signature };
+                let first = votes.entry(signer).or_insert(vote);
+                (first.vote != vote.vote).then_some(Evidence::Votes(*first, vote))
+            })
+            .collect()
+    }
+
     pub(crate) fn add_commit_vote(
         &mut self,
         committee: &Committee,
@@ -98,13 +116,7 @@ impl Votes {
         if !is_near(current, vote.vote.view) {
             return Change::Nothing;
         }
-        let hidden = self.timeouts.range(vote.vote.view..).find_map(|(_, timeouts)| {
-            timeouts
-                .get(&vote.signer)
-                .filter(|timeout| timeout.timeout.high_qc_view < vote.vote.view)
-        });
-        if let Some(timeout) = hidden {
-            let evidence = Evidence::HiddenQc(vote, timeout.clone());
+        if let Some(evidence) = self.hidden_qc(&vote) {
             return Change::Equivocated(Box::new(evidence));
         }
         let votes = self.commit_votes.entry(vote.vote.view).or_default();
@@ -160,13 +172,23 @@ impl Votes {
         }
     }
 
-    /// Commit votes for the certificate's block with another exec.
-    pub(crate) fn other_execs(&self, cert: &CommitCert) -> Vec<Evidence> {
+    /// Evidence that follows from a commit certificate: against its signers, by
+    /// what else they signed, and against whoever gives its block another exec.
+    pub(crate) fn against(&self, cert: &CommitCert) -> Vec<Evidence> {
         let votes = self.commit_votes.get(&cert.vote.view).into_iter().flat_map(BTreeMap::values);
-        votes
-            .filter(|vote| contradicts(vote, cert))
-            .map(|vote| Evidence::OtherExec(*vote, cert.clone()))
-            .collect()
+        let by_votes = votes.filter_map(|vote| contradiction(vote, cert));
+        let signed = cert_votes(cert);
+        by_votes.chain(signed.filter_map(|vote| self.hidden_qc(&vote))).collect()
+    }
+
+    /// The lie that forks: a commit vote, and a timeout that hides its QC.
+    fn hidden_qc(&self, vote: &SignedCommitVote) -> Option<Evidence> {
+        let timeout = self.timeouts.range(vote.vote.view..).find_map(|(_, timeouts)| {
+            timeouts
+                .get(&vote.signer)
+                .filter(|timeout| timeout.timeout.high_qc_view < vote.vote.view)
+        })?;
+        Some(Evidence::HiddenQc(*vote, timeout.clone()))
     }
 
     /// Who voted in `view`.
@@ -188,10 +210,36 @@ impl Votes {
     }
 }
 
-/// Whether a commit vote gives a final block another exec.
-pub(crate) fn contradicts(vote: &SignedCommitVote, cert: &CommitCert) -> bool {
-    (vote.vote.view, vote.vote.block) == (cert.vote.view, cert.vote.block)
-        && vote.vote.exec != cert.vote.exec
+/// What a commit vote and a certificate of its view prove against the voter: that
+/// it gives the block another exec, or that it signed both.
+pub(crate) fn contradiction(vote: &SignedCommitVote, cert: &CommitCert) -> Option<Evidence> {
+    if vote.vote.view != cert.vote.view || vote.vote == cert.vote {
+        return None;
+    }
+    if vote.vote.block == cert.vote.block {
+        return Some(Evidence::OtherExec(*vote, cert.clone()));
+    }
+    let other = cert_votes(cert).find(|other| other.signer == vote.signer)?;
+    Some(Evidence::CommitVotes(other, *vote))
+}
+
+/// What a timeout and a commit certificate prove against a signer of both: that
+/// the timeout hides the QC on which its commit vote rests.
+pub(crate) fn hides(timeout: &SignedTimeout, cert: &CommitCert) -> Option<Evidence> {
+    let Timeout { view, high_qc_view, .. } = timeout.timeout;
+    if cert.vote.view <= high_qc_view || cert.vote.view > view {
+        return None;
+    }
+    let vote = cert_votes(cert).find(|vote| vote.signer == timeout.signer)?;
+    Some(Evidence::HiddenQc(vote, timeout.clone()))
+}
+
+/// The commit votes that a certificate is made of.
+fn cert_votes(cert: &CommitCert) -> impl Iterator<Item = SignedCommitVote> {
+    cert.signers
+        .iter()
+        .zip(&cert.signatures)
+        .map(|(signer, signature)| SignedCommitVote { vote: cert.vote, signer, signature: *signature })
 }
 
 fn is_near(current: View, view: View) -> bool {

@@ -215,3 +215,74 @@ fn a_timeout_certificate_has_each_view_and_the_highest_qc() {
     assert_eq!(tc.high_qc, timeout(0, 100, 99).high_qc);
     assert_eq!((tc.era, tc.view), (ERA, View::new(100)));
 }
+
+fn signed_by(signers: [u16; 3]) -> (SignerSet, Vec<Signature>) {
+    let signatures = signers.map(|signer| vote(signer, 1, 1).signature).to_vec();
+    (SignerSet::of(4, signers.map(ValidatorIndex::new)), signatures)
+}
+
+fn qc_by(signers: [u16; 3], view: u64, block: u8) -> Qc {
+    let (set, signatures) = signed_by(signers);
+    Qc { vote: vote(0, view, block).vote, signers: set, signatures }
+}
+
+fn commit_cert_by(signers: [u16; 3], view: u64, exec: u8) -> CommitCert {
+    let (set, signatures) = signed_by(signers);
+    CommitCert { vote: commit_vote(0, view, exec).vote, signers: set, signatures }
+}
+
+#[test]
+fn a_vote_that_only_others_saw_is_evidence_by_way_of_the_certificate() {
+    let committee = committee(4);
+    let qc = qc_by([0, 1, 3], 100, 2);
+    let lie = Evidence::Votes(vote(1, 100, 1), vote(1, 100, 2));
+    // The vote first.
+    let mut votes = Votes::default();
+    let _ = votes.add_vote(&committee, NOW, vote(0, 100, 2));
+    let _ = votes.add_vote(&committee, NOW, vote(1, 100, 1));
+    assert_eq!(votes.add_qc(NOW, &qc), [lie]);
+    // The certificate first.
+    let mut votes = Votes::default();
+    assert_eq!(votes.add_qc(NOW, &qc), []);
+    assert_eq!(votes.add_qc(NOW, &qc), []);
+    assert_eq!(votes.add_vote(&committee, NOW, vote(0, 100, 2)), Change::Nothing);
+    let lie = Evidence::Votes(vote(1, 100, 2), vote(1, 100, 1));
+    let change = votes.add_vote(&committee, NOW, vote(1, 100, 1));
+    assert_eq!(change, Change::Equivocated(Box::new(lie)));
+    assert_eq!(votes.add_vote(&committee, NOW, vote(2, 100, 1)), Change::Counted);
+    assert_eq!(votes.add_qc(NOW, &qc_by([0, 1, 3], 117, 2)), [], "far away");
+    assert_eq!(votes.voters(View::new(117)), []);
+}
+
+#[test]
+fn a_commit_certificate_tells_on_its_signers() {
+    let committee = committee(4);
+    let cert = commit_cert_by([0, 1, 3], 99, 1);
+    // Another exec, and another block of that view.
+    let (other_exec, mut other_block) = (commit_vote(2, 99, 7), commit_vote(3, 99, 1));
+    other_block.vote.block = BlockId([8; 32]);
+    let both = Evidence::CommitVotes(commit_vote(3, 99, 1), other_block);
+    let exec = Evidence::OtherExec(other_exec, cert.clone());
+    assert_eq!(contradiction(&other_exec, &cert), Some(exec.clone()));
+    assert_eq!(contradiction(&other_block, &cert), Some(both.clone()));
+    assert_eq!(contradiction(&commit_vote(2, 99, 1), &cert), None);
+    assert_eq!(contradiction(&commit_vote(2, 98, 7), &cert), None);
+    let by_another = SignedCommitVote { signer: ValidatorIndex::new(2), ..other_block };
+    assert_eq!(contradiction(&by_another, &cert), None, "2 did not sign the certificate");
+
+    // A timeout that hides the QC of the certificate's view.
+    let hidden = timeout(1, 100, 98);
+    let lie = Evidence::HiddenQc(commit_vote(1, 99, 1), hidden.clone());
+    assert_eq!(hides(&hidden, &cert), Some(lie.clone()));
+    for (signer, view, high) in [(2, 100, 98), (1, 100, 99), (1, 98, 97)] {
+        assert_eq!(hides(&timeout(signer, view, high), &cert), None, "{signer} {view} {high}");
+    }
+    assert!(hides(&timeout(1, 99, 98), &cert).is_some(), "the view itself counts");
+
+    let mut votes = Votes::default();
+    let _ = votes.add_commit_vote(&committee, NOW, other_exec);
+    let _ = votes.add_commit_vote(&committee, NOW, other_block);
+    let _ = votes.add_timeout(&committee, NOW, hidden);
+    let _ = votes.add_timeout(&committee, NOW, timeout(2, 100, 98));
+    assert_eq!(votes.against(&cert), [exec, both, lie]);
+}
