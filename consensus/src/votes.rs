@@ -236,10 +236,11 @@ pub(crate) fn hides(timeout: &SignedTimeout, cert: &CommitCert) -> Option<Eviden
 
 /// The commit votes that a certificate is made of.
 fn cert_votes(cert: &CommitCert) -> impl Iterator<Item = SignedCommitVote> {
-    cert.signers
-        .iter()
-        .zip(&cert.signatures)
-        .map(|(signer, signature)| SignedCommitVote { vote: cert.vote, signer, signature: *signature })
+    cert.signers.iter().zip(&cert.signatures).map(|(signer, signature)| SignedCommitVote {
+        vote: cert.vote,
+        signer,
+        signature: *signature,
+    })
 }
 
 fn is_near(current: View, view: View) -> bool {

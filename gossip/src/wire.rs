@@ -159,7 +159,7 @@ impl Message {
     /// The era whose places it speaks of; none for what stands in whatever era
     /// its reader is in.
     #[must_use]
-    pub const fn era(&self) -> Option<Era> {
+    pub fn era(&self) -> Option<Era> {
         Some(match self {
             Self::Proposal(proposal) => proposal.block.header().era,
             Self::Vote(vote) => vote.vote.era,
@@ -175,7 +175,7 @@ impl Message {
     /// signed, because a copy could be stripped of the certificates beside the
     /// signed part.
     #[must_use]
-    pub const fn signer(&self) -> Option<ValidatorIndex> {
+    pub fn signer(&self) -> Option<ValidatorIndex> {
         Some(match self {
             Self::Proposal(proposal) => proposal.block.header().proposer,
             Self::Vote(vote) => vote.signer,

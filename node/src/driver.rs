@@ -155,9 +155,9 @@ impl Driver {
         let (answers, answer_queue) = crossbeam_channel::unbounded();
         let chain = restored.chain(&genesis)?;
         let key = keys.consensus.public();
-        let eras = Eras::new(chain.eras().map(|(era, it)| {
-            Seats::new(era, Arc::clone(&it.committee), &key)
-        }));
+        let eras = Eras::new(
+            chain.eras().map(|(era, it)| Seats::new(era, Arc::clone(&it.committee), &key)),
+        );
         let verifier = Verifier::new(chain, SignatureMemo::new(SIGNATURE_MEMO_SIZE));
         let context = Arc::new(Context {
             genesis: Arc::clone(&genesis),
@@ -198,11 +198,8 @@ impl Driver {
         );
 
         let clock = Clock::start();
-        let config = ReplicaConfig {
-            keys: vec![key],
-            version_max: genesis.protocol_version,
-            genesis,
-        };
+        let config =
+            ReplicaConfig { keys: vec![key], version_max: genesis.protocol_version, genesis };
         let own_context = Arc::clone(&context);
         let (replica, effects) = Replica::new(&config, restored, clock.now())?;
         let thread = spawn("driver", move || {

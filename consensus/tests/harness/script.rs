@@ -176,7 +176,7 @@ impl Stage {
 
     fn citations(&mut self) -> Vec<Citation> {
         let count = self.lane.len();
-        if self.byte() % 2 == 0 || count == 0 {
+        if self.byte().is_multiple_of(2) || count == 0 {
             return Vec::new();
         }
         let at = usize::from(self.byte()) % count;
@@ -188,7 +188,7 @@ impl Stage {
     fn vote(&mut self) {
         let Some(at) = self.pick(self.blocks.len()) else { return };
         let block = self.blocks[at].clone();
-        if self.byte() % 2 == 0 {
+        if self.byte().is_multiple_of(2) {
             let vote = self.cluster.vote(D, &block);
             let vote = self.cluster.verifier.vote(vote).expect("of a member");
             return self.say(Input::Vote(vote));
@@ -219,7 +219,7 @@ impl Stage {
         let block = self.blocks[at].clone();
         let header = block.header();
         let (era, view, id) = (header.era, header.view, block.id());
-        let certificate = if self.byte() % 2 == 0 {
+        let certificate = if self.byte().is_multiple_of(2) {
             let own = self.cluster.vote(D, &block);
             let vote = Vote { era, view, block: id };
             let votes = self.votes.entry(vote).or_default();

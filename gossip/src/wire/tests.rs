@@ -3,12 +3,12 @@
 use super::*;
 use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::block::{BlockContent, Citation};
-use bizra_types::certificate::{Qc, Tc};
+use bizra_types::certificate::{CommitCert, Qc, Tc};
 use bizra_types::committee::SignerSet;
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{ChainId, ExecHash};
 use bizra_types::message::{CommitVote, Timeout, Vote};
-use bizra_types::numbers::{Epoch, Era, ProtocolVersion, TimestampMs, ValidatorIndex, View};
+use bizra_types::numbers::{Epoch, Era, ProtocolVersion, TimestampMs, View};
 use std::sync::Arc;
 
 const ERA: Era = Era::new(1);
@@ -195,8 +195,7 @@ fn the_smallest_block_and_batch_take_what_the_counts_assume() {
     let root = Qc::root(ERA, BlockId::ZERO, 0);
     let certificate = Certificate::Commit(commit_cert());
     let around = 1 + 4 + certificate.to_bytes().len();
-    let part =
-        ChainPart { blocks: vec![(Block::new(content(root, 1)), Vec::new())], certificate };
+    let part = ChainPart { blocks: vec![(Block::new(content(root, 1)), Vec::new())], certificate };
     assert!(Response::Chain(part).to_bytes().len() - around >= 256);
     let empty = BatchRecord { admitted_at_ms: TimestampMs::ZERO, bytes: Arc::from([]) };
     assert!(batch_of(&[empty]).to_bytes().len() >= 128);

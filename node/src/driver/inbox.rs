@@ -209,7 +209,9 @@ impl Context {
             Message::Reveal(reveal) => Input::Reveal(verifier.reveal(era, reveal)?),
             Message::Batch(batch) => Input::Batch(verifier.batch(batch)?),
             Message::BatchAck(ack) => Input::BatchAck(verifier.batch_ack(era, member()?, ack)?),
-            Message::BatchHint(hint) => Input::BatchHint(verifier.batch_hint(era, member()?, hint)?),
+            Message::BatchHint(hint) => {
+                Input::BatchHint(verifier.batch_hint(era, member()?, hint)?)
+            }
         })
     }
 }

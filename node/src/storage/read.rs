@@ -500,7 +500,8 @@ impl Store {
         let entry = entry.ok_or_else(|| self.damaged(format!("block {height} is gone")))?;
         let header = *self.final_block(&entry)?.header();
         let eras = self.era_changes(header.era)?;
-        let committee = eras.last().map_or(&self.0.genesis.committee, |change| &change.committee);
+        let first = &*self.0.genesis.committee;
+        let committee = eras.last().map_or(first, |change| &change.committee);
         let (commit, filler) = self.trimmed(&certificate, committee.quorum())?;
         Ok(Some(FinalHead { exec: entry.fields, header, filler, commit, eras }))
     }

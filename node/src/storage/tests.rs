@@ -97,7 +97,7 @@ fn every_certificate_that_a_vote_rests_on_is_kept() {
         let tc = record.high_tc.clone().expect("a full record has one");
         Tc { view: View::new(view), ..tc }
     };
-    let persist = |store: &Store, high_tc| {
+    let persist = |store: &Store, high_tc: Option<Tc>| {
         let certificates = Vec::from_iter(high_tc.map(Certificate::Tc));
         let persist = Persist { certificates, ..Persist::default() };
         store.persist(&persist).expect("the folder can be written");

@@ -82,8 +82,8 @@ impl Store {
         }
         for header in &persist.lapsed_batches {
             let place = self.batch_ref(header).key();
-            batch.delete_cf(self.family(BATCHES), &place);
-            batch.delete_cf(self.family(SIGNATURES), &place);
+            batch.delete_cf(self.family(BATCHES), place);
+            batch.delete_cf(self.family(SIGNATURES), place);
         }
         self.write(batch, true)?;
         self.uncommitted().extend(marks);

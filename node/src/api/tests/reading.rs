@@ -228,7 +228,7 @@ async fn certificates_of_views_are_served_for_whoever_asks_who_lied() {
         let certificates = certificates.iter().map(|it| it.as_str().expect("hex").to_owned());
         certificates.collect::<Vec<_>>()
     };
-    let qc_of = |height| {
+    let qc_of = |height: u64| {
         let child = node.shared.store.block_at(Height::new(height + 1)).unwrap();
         hex(&Certificate::Qc(child.expect("final").justify().clone()).to_bytes())
     };
