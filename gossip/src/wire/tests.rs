@@ -207,10 +207,10 @@ fn the_tags_are_what_the_formats_say() {
     assert_eq!(tags, [1, 2, 3, 4, 5, 5, 5, 6, 7, 8, 9]);
     assert_eq!(
         requests().iter().map(|request| request.to_bytes()[0]).collect::<Vec<_>>(),
-        [1, 2, 3]
+        [1, 2, 3, 4]
     );
     assert_eq!(
         responses().iter().map(|response| response.to_bytes()[0]).collect::<Vec<_>>(),
-        [1, 2, 3]
+        [1, 2, 3, 4]
     );
 }
