@@ -32,8 +32,8 @@ planted! {
     tc_without_highest_qc: TcWithoutHighestQc, 4, 10, [Justification];
     two_chain_commit: TwoChainCommit, 4, 3, [CommitCertificate];
     quorum_of_live_peers: QuorumOfLivePeers, 4, 10, [CommitCertificate, Certificates];
-    duplicate_votes_counted: DuplicateVotesCounted, 4, 10, [Certificates];
-    signature_without_view: SignatureWithoutView, 4, 3, [Certificates, NoAlarm];
+    duplicate_votes_counted: DuplicateVotesCounted, 4, 10, [CommitCertificate, Certificates];
+    signature_without_view: SignatureWithoutView, 4, 3, [Certificates, NoAlarm, Evidence];
     signature_without_era: SignatureWithoutEra, 4, 3, [Certificates, Evidence];
     commit_in_wrong_order: CommitInWrongOrder, 4, 3, [CommitOrder];
     recommit_after_skipped_views: RecommitAfterSkippedViews, 4, 3, [CommitOrder];
@@ -49,7 +49,7 @@ planted! {
     era_starts_on_filler: EraStartsOnFiller, 4, 10, [WellFormed];
     unexecuted_parent: UnexecutedParent, 4, 10, [PersistBeforeSend, NoAlarm];
     ended_era_forgotten: EndedEraForgotten, 4, 60, [EndedEra];
-    any_safety_record: AnySafetyRecord, 4, 60, [Amnesia];
+    any_safety_record: AnySafetyRecord, 4, 60, [Amnesia, NoAlarm];
 }
 
 #[test]
