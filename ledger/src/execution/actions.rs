@@ -262,7 +262,7 @@ impl Draft<'_> {
         }
     }
 
-    /// An entry of a plain family, decoded.
+    /// An entry, decoded.
     pub(super) fn read<T: Decode>(
         &self,
         family: Family,
