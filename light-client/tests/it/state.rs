@@ -116,7 +116,7 @@ fn twenty() -> Entries {
 }
 
 /// A chain whose latest block left these entries, and a maker of proofs.
-fn chain(entries: &Entries) -> (Client, impl Fn(u8, &[u8]) -> StateProof) {
+fn chain(entries: &Entries) -> (Client, impl Fn(u8, &[u8]) -> StateProof + use<>) {
     let mut chain = TestChain::new(&team(10, 4));
     let oracle = Oracle::new(entries);
     chain.state_root = oracle.root;
