@@ -32,7 +32,8 @@ const RECORD: &str = r#"{
     "nonce": "NONCE",
     "sender": {"agent_type": "PAT", "agent_id": "bench", "public_key": "SENDER"},
     "payload": {"action": "ACTION", "policy_hash": "POLICY", "data": DATA},
-    "metadata": {"ihsan_score": 0.97, "snr_score": 0.97, "chain_id": "HASH"}
+    "metadata": {"ihsan_score": 0.97, "snr_score": 0.97, "urgency": "BATCH",
+                 "chain_id": "HASH"}
 }"#;
 
 const INFERENCE: &str = r#"{
@@ -108,7 +109,7 @@ fn state(criterion: &mut Criterion) {
     ];
     for (name, records) in blocks {
         let overlay = run(&ledger, &records, &mut policies);
-        assert_eq!(overlay.logged().count() as u64, RECORDS);
+        assert_eq!(overlay.logged().count() as u64, RECORDS, "{:?}", overlay.outcomes()[0]);
         println!("{name}: {} new nodes of the tree", overlay.state_nodes().count());
         criterion.bench_function(&format!("execute {RECORDS} {name}"), |bencher| {
             bencher.iter(|| run(black_box(&ledger), black_box(&records), &mut policies));
