@@ -26,9 +26,9 @@
 //! After 4 and 5 the outcome becomes the digest's entry in the plain family
 //! [`Family::Outcome`]; the others leave the entry as it is.
 //!
-//! What a block changes in families of the state tree is put into the tree once,
-//! at its end, as the block leaves it: the root knows neither the order of the
-//! writes nor what was undone. The committee never changes, so `next_committee`
+//! What a block changes is bound once, at its end and as the block leaves it: by
+//! the homomorphic hash, or by the state tree. Neither knows the order of the
+//! writes or what was undone. The committee never changes, so `next_committee`
 //! is a constant.
 
 mod actions;
@@ -360,7 +360,6 @@ struct Draft<'a> {
     policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
-    plain_hash: LtHash,
     /// What the authors of this block's batches have used, written at its end.
     authors: BTreeMap<PublicKey, Usage>,
 }
@@ -373,7 +372,6 @@ impl<'a> Draft<'a> {
             policies,
             log: Appended::new(parent.head.log_size, parent),
             plain: BTreeMap::new(),
-            plain_hash: parent.head.plain.clone(),
             authors: BTreeMap::new(),
         })
     }
@@ -383,15 +381,15 @@ impl<'a> Draft<'a> {
         block: &BlockInput<'_>,
         outcomes: Vec<Outcome>,
     ) -> Result<Overlay, StorageError> {
-        self.write_authors()?;
-        let state = self.change_state()?;
+        self.write_authors();
+        let (plain, state) = self.bind()?;
         let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
         let fields = ExecFields {
             parent: self.parent.head.exec,
             log_root: self.log.root()?,
             log_size: self.log.size(),
             state_root: state.tree.root,
-            plain_digest: self.plain_hash.digest(),
+            plain_digest: plain.digest(),
             outcomes_root: outcomes::root(&leaves),
             next_committee: Hash::ZERO,
         };
@@ -399,7 +397,7 @@ impl<'a> Draft<'a> {
             height: block.height,
             exec: fields.hash(),
             log_size: fields.log_size,
-            plain: self.plain_hash,
+            plain,
             state: state.tree,
         };
         let (first_log_hash, log_hashes) = self.log.into_hashes();
@@ -415,15 +413,29 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// Puts into the tree what is another now than at the parent.
-    fn change_state(&self) -> Result<state::Change, StorageError> {
+    /// Puts each entry that is another now than at the parent into the hash or into the tree: what
+    /// was overwritten within the block is not hashed at all.
+    fn bind(&self) -> Result<(LtHash, state::Change), StorageError> {
+        let mut plain = self.parent.head.plain.clone();
         let mut writes = Vec::new();
         for ((family, key), value) in &self.plain {
-            if family.is_in_tree() && self.parent.plain(*family, key)? != *value {
+            let old = self.parent.plain(*family, key)?;
+            if old == *value {
+                continue;
+            }
+            if family.is_in_tree() {
                 writes.push((*family, key.as_slice(), value.as_deref()));
+                continue;
+            }
+            if let Some(old) = old {
+                plain.remove(*family, key, &old);
+            }
+            if let Some(value) = value {
+                plain.add(*family, key, value);
             }
         }
-        state::change(self.parent.head.state, &writes, self.parent)
+        let state = state::change(self.parent.head.state, &writes, self.parent)?;
+        Ok((plain, state))
     }
 
     fn judge(
@@ -470,10 +482,10 @@ impl<'a> Draft<'a> {
                 (Code::Success, flags, Some(index))
             }
         };
-        self.put(Family::Usage, &payer.identity.0, Some(payer.usage.to_bytes()))?;
+        self.put(Family::Usage, &payer.identity.0, Some(payer.usage.to_bytes()));
         if charged.is_ok() || code == Code::Success {
             let entry = OutcomeEntry { code, flags, height: block.height, log_index };
-            self.put(Family::Outcome, key, Some(entry.to_bytes()))?;
+            self.put(Family::Outcome, key, Some(entry.to_bytes()));
         }
         Ok(Outcome { signed_bytes, digest, code, flags, log_index })
     }
@@ -486,22 +498,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Sets an entry, or deletes it.
-    fn put(
-        &mut self,
-        family: Family,
-        key: &[u8],
-        value: Option<Vec<u8>>,
-    ) -> Result<(), StorageError> {
-        if !family.is_in_tree() {
-            if let Some(old) = self.plain(family, key)? {
-                self.plain_hash.remove(family, key, &old);
-            }
-            if let Some(value) = &value {
-                self.plain_hash.add(family, key, value);
-            }
-        }
+    fn put(&mut self, family: Family, key: &[u8], value: Option<Vec<u8>>) {
         self.plain.insert((family, key.to_vec()), value);
-        Ok(())
     }
 }
 

@@ -151,7 +151,14 @@ impl LtHash {
         Context::PlainDigest.hash(&[&self.to_bytes()])
     }
 
-    fn each_lane(&mut self, family: Family, key: &[u8], value: &[u8], change: fn(u16, u16) -> u16) {
+    /// Generic, so that the lanes are changed many at a time.
+    fn each_lane(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: &[u8],
+        change: impl Fn(u16, u16) -> u16,
+    ) {
         let mut prefix = vec![family.number()];
         encode_bytes(key, &mut prefix);
         let mut element = [0; LT_HASH_SIZE];

@@ -14,7 +14,7 @@ fn write(base: &MemoryLedger, pending: &[Arc<Overlay>], height: u64, writes: &[W
     let mut policies = policies();
     let mut draft = Draft::new(&parent, &mut policies).expect("memory does not fail");
     for ((family, key), value) in writes {
-        draft.put(*family, key, value.clone()).expect("memory does not fail");
+        draft.put(*family, key, value.clone());
     }
     draft.finish(&block(height, &[]), vec![]).expect("memory does not fail")
 }
