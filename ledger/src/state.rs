@@ -72,6 +72,9 @@ encode_fields!(StateTree { version, root });
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StaleNodes(pub Vec<Vec<u8>>);
 
+/// An entry to set, or to take out where there is no value.
+pub(crate) type Write<'a> = (Family, &'a [u8], Option<&'a [u8]>);
+
 /// What a block does to the tree.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -128,7 +131,7 @@ pub fn prove<S: StateNodes + ?Sized>(
 /// When a key or value is too long for a proof.
 pub(crate) fn change<S: StateNodes + ?Sized>(
     tree: StateTree,
-    writes: &[(Family, &[u8], Option<&[u8]>)],
+    writes: &[Write<'_>],
     store: &S,
 ) -> Result<Change, StorageError> {
     if writes.is_empty() {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 type Entries = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
+type Write = ((Family, Vec<u8>), Option<Vec<u8>>);
 
 /// A store of nodes with what they should say.
 #[derive(Clone)]
@@ -44,7 +45,7 @@ impl Store {
     }
 
     /// A version of the tree, as a commit writes it.
-    fn write(&mut self, writes: &[((Family, Vec<u8>), Option<Vec<u8>>)]) {
+    fn write(&mut self, writes: &[Write]) {
         let writes: BTreeMap<_, _> = writes
             .iter()
             .filter(|(key, value)| self.entries.get(key) != value.as_ref())
@@ -96,7 +97,7 @@ impl Store {
 
 /// Keys of two families; some families have equal keys.
 fn entry_key(number: u8) -> (Family, Vec<u8>) {
-    let family = if number % 2 == 0 { Family::Key } else { Family::Licence };
+    let family = if number.is_multiple_of(2) { Family::Key } else { Family::Licence };
     (family, vec![number / 2; 16])
 }
 
