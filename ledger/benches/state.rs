@@ -3,6 +3,7 @@
 //!
 //! Targets: 1,000 records into log, families and tree 5 ms, a state proof 50 µs.
 //! What receipt does before is not in it: reading a record and its signature.
+//! What is committed lies in the maps of [`MemoryLedger`], whose searches are.
 
 use bizra_ledger::envelope::{Envelope, Unsigned};
 use bizra_ledger::execution::{Base as _, BlockInput, BlockRecord, Overlay, Parent, execute};
