@@ -26,8 +26,10 @@
 //! After 4 and 5 the outcome becomes the digest's entry in the plain family
 //! [`Family::Outcome`]; the others leave the entry as it is.
 //!
-//! The state tree holds nothing yet, and the committee never changes, so
-//! `state_root` and `next_committee` are constants.
+//! What a block changes is bound once, at its end and as the block leaves it: by
+//! the homomorphic hash, or by the state tree. Neither knows the order of the
+//! writes or what was undone. The committee never changes, so `next_committee`
+//! is a constant.
 
 mod actions;
 
@@ -40,27 +42,29 @@ use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
 use crate::parameters::LedgerParameters;
 use crate::plain::{Family, LtHash, OutcomeEntry};
 use crate::policy::Policies;
+use crate::state::{self, StaleNodes, StateNodes, StateTree};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode;
-use bizra_types::execution::{EMPTY_STATE_ROOT, ExecFields};
+use bizra_types::execution::ExecFields;
 use bizra_types::hash::{ExecHash, Hash, RecordDigest};
-use bizra_types::numbers::{Height, LogIndex, TimestampMs};
+use bizra_types::numbers::{Height, LogIndex, StateVersion, TimestampMs};
 
 /// What is committed.
 ///
 /// Reads must stay consistent while one block is executed, with one exception:
 /// an overlay of the [`Parent`] may be flushed meanwhile, because it hides
-/// exactly what flushing it changes.
-pub trait Base: LogHashes {
+/// exactly what flushing it changes, and the nodes that expire with it are no
+/// part of its tree or of a later one.
+pub trait Base: LogHashes + StateNodes {
     /// The last committed block and what it left.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn head(&self) -> Result<Head, StorageError>;
 
-    /// An entry of a plain family.
+    /// An entry of any family.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -78,6 +82,8 @@ pub struct Head {
     pub log_size: u64,
     /// Homomorphic hash of the plain families.
     pub plain: LtHash,
+    /// The state tree.
+    pub state: StateTree,
 }
 
 /// The ledger as a parent block leaves it.
@@ -120,6 +126,7 @@ pub struct Overlay {
     first_log_hash: u64,
     log_hashes: Vec<Hash>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    state: state::Change,
     outcomes: Vec<Outcome>,
 }
 
@@ -131,7 +138,7 @@ pub fn genesis_fields() -> ExecFields {
         parent: ExecHash::ZERO,
         log_root: log::EMPTY_ROOT,
         log_size: 0,
-        state_root: EMPTY_STATE_ROOT,
+        state_root: StateTree::EMPTY.root,
         plain_digest: LtHash::new().digest(),
         outcomes_root: outcomes::EMPTY_ROOT,
         next_committee: Hash::ZERO,
@@ -157,54 +164,25 @@ pub fn execute(
     policies: &mut Policies,
 ) -> Result<Overlay, StorageError> {
     assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
-    let mut draft = Draft {
-        parent,
-        parameters: parent.parameters()?,
-        policies,
-        log: Appended::new(parent.head.log_size, parent),
-        plain: BTreeMap::new(),
-        plain_hash: parent.head.plain.clone(),
-        authors: BTreeMap::new(),
-    };
+    let mut draft = Draft::new(parent, policies)?;
     let mut outcomes = Vec::with_capacity(block.records.len());
     for record in block.records {
         outcomes.push(draft.judge(record, block)?);
     }
-    draft.write_authors()?;
-    let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
-    let fields = ExecFields {
-        parent: parent.head.exec,
-        log_root: draft.log.root()?,
-        log_size: draft.log.size(),
-        state_root: EMPTY_STATE_ROOT,
-        plain_digest: draft.plain_hash.digest(),
-        outcomes_root: outcomes::root(&leaves),
-        next_committee: Hash::ZERO,
-    };
-    let Draft { log, plain, plain_hash, .. } = draft;
-    let (first_log_hash, log_hashes) = log.into_hashes();
-    let head = Head {
-        height: block.height,
-        exec: fields.hash(),
-        log_size: fields.log_size,
-        plain: plain_hash,
-    };
-    Ok(Overlay {
-        fields,
-        head,
-        timestamp: block.timestamp,
-        first_log_hash,
-        log_hashes,
-        plain,
-        outcomes,
-    })
+    draft.finish(block, outcomes)
 }
 
 impl Head {
     /// The head of a chain that has its genesis block alone.
     #[must_use]
     pub fn genesis() -> Self {
-        Self { height: Height::ZERO, exec: genesis_exec(), log_size: 0, plain: LtHash::new() }
+        Self {
+            height: Height::ZERO,
+            exec: genesis_exec(),
+            log_size: 0,
+            plain: LtHash::new(),
+            state: StateTree::EMPTY,
+        }
     }
 }
 
@@ -241,7 +219,7 @@ impl<'a> Parent<'a> {
         &self.head
     }
 
-    /// An entry of a plain family.
+    /// An entry of any family.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -276,6 +254,16 @@ impl<'a> Parent<'a> {
 impl LogHashes for Parent<'_> {
     fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
         read_through(&self.pending, self.base, numbers)
+    }
+}
+
+impl StateNodes for Parent<'_> {
+    fn state_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let pending = self.pending.iter().rev();
+        match pending.filter_map(|overlay| overlay.state.nodes.get(key)).next() {
+            Some(node) => Ok(Some(node.clone())),
+            None => self.base.state_node(key),
+        }
     }
 }
 
@@ -347,9 +335,21 @@ impl Overlay {
         (self.first_log_hash..).zip(&self.log_hashes)
     }
 
-    /// Entries of plain families to put, or to delete where there is no value.
+    /// Entries to put, or to delete where there is no value.
     pub fn plain_writes(&self) -> impl Iterator<Item = (Family, &[u8], Option<&[u8]>)> {
         self.plain.iter().map(|((family, key), value)| (*family, key.as_slice(), value.as_deref()))
+    }
+
+    /// Nodes of the state tree to put, by their keys. None of them is there already.
+    pub fn state_nodes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.state.nodes.iter().map(|(key, node)| (key.as_slice(), node.as_slice()))
+    }
+
+    /// If the block changes the state tree, its new version, and the nodes that are no part of the
+    /// tree since: to be put under the version, until [`state::expired`] names it.
+    #[must_use]
+    pub fn stale_nodes(&self) -> Option<(StateVersion, &StaleNodes)> {
+        (!self.state.is_none()).then_some((self.state.tree.version, &self.state.stale))
     }
 }
 
@@ -360,12 +360,84 @@ struct Draft<'a> {
     policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
-    plain_hash: LtHash,
     /// What the authors of this block's batches have used, written at its end.
     authors: BTreeMap<PublicKey, Usage>,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    fn new(parent: &'a Parent<'a>, policies: &'a mut Policies) -> Result<Self, StorageError> {
+        Ok(Self {
+            parent,
+            parameters: parent.parameters()?,
+            policies,
+            log: Appended::new(parent.head.log_size, parent),
+            plain: BTreeMap::new(),
+            authors: BTreeMap::new(),
+        })
+    }
+
+    fn finish(
+        mut self,
+        block: &BlockInput<'_>,
+        outcomes: Vec<Outcome>,
+    ) -> Result<Overlay, StorageError> {
+        self.write_authors();
+        let (plain, state) = self.bind()?;
+        let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
+        let fields = ExecFields {
+            parent: self.parent.head.exec,
+            log_root: self.log.root()?,
+            log_size: self.log.size(),
+            state_root: state.tree.root,
+            plain_digest: plain.digest(),
+            outcomes_root: outcomes::root(&leaves),
+            next_committee: Hash::ZERO,
+        };
+        let head = Head {
+            height: block.height,
+            exec: fields.hash(),
+            log_size: fields.log_size,
+            plain,
+            state: state.tree,
+        };
+        let (first_log_hash, log_hashes) = self.log.into_hashes();
+        Ok(Overlay {
+            fields,
+            head,
+            timestamp: block.timestamp,
+            first_log_hash,
+            log_hashes,
+            plain: self.plain,
+            state,
+            outcomes,
+        })
+    }
+
+    /// Puts each entry that is another now than at the parent into the hash or into the tree: what
+    /// was overwritten within the block is not hashed at all.
+    fn bind(&self) -> Result<(LtHash, state::Change), StorageError> {
+        let mut plain = self.parent.head.plain.clone();
+        let mut writes = Vec::new();
+        for ((family, key), value) in &self.plain {
+            let old = self.parent.plain(*family, key)?;
+            if old == *value {
+                continue;
+            }
+            if family.is_in_tree() {
+                writes.push((*family, key.as_slice(), value.as_deref()));
+                continue;
+            }
+            if let Some(old) = old {
+                plain.remove(*family, key, &old);
+            }
+            if let Some(value) = value {
+                plain.add(*family, key, value);
+            }
+        }
+        let state = state::change(self.parent.head.state, &writes, self.parent)?;
+        Ok((plain, state))
+    }
+
     fn judge(
         &mut self,
         record: &BlockRecord,
@@ -410,10 +482,10 @@ impl Draft<'_> {
                 (Code::Success, flags, Some(index))
             }
         };
-        self.put(Family::Usage, &payer.identity.0, Some(payer.usage.to_bytes()))?;
+        self.put(Family::Usage, &payer.identity.0, Some(payer.usage.to_bytes()));
         if charged.is_ok() || code == Code::Success {
             let entry = OutcomeEntry { code, flags, height: block.height, log_index };
-            self.put(Family::Outcome, key, Some(entry.to_bytes()))?;
+            self.put(Family::Outcome, key, Some(entry.to_bytes()));
         }
         Ok(Outcome { signed_bytes, digest, code, flags, log_index })
     }
@@ -426,20 +498,8 @@ impl Draft<'_> {
     }
 
     /// Sets an entry, or deletes it.
-    fn put(
-        &mut self,
-        family: Family,
-        key: &[u8],
-        value: Option<Vec<u8>>,
-    ) -> Result<(), StorageError> {
-        if let Some(old) = self.plain(family, key)? {
-            self.plain_hash.remove(family, key, &old);
-        }
-        if let Some(value) = &value {
-            self.plain_hash.add(family, key, value);
-        }
+    fn put(&mut self, family: Family, key: &[u8], value: Option<Vec<u8>>) {
         self.plain.insert((family, key.to_vec()), value);
-        Ok(())
     }
 }
 

@@ -28,7 +28,8 @@
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
 //! | [`outcomes`] | the tree over a block's outcomes |
-//! | [`plain`] | plain families and their homomorphic hash |
+//! | [`plain`] | families of entries, and the homomorphic hash of the plain ones |
+//! | [`state`] | the authenticated tree over the other entries, and proofs from it |
 //! | [`execution`] | blocks on overlays |
 //! | [`memory`] | a ledger held in memory |
 
@@ -52,6 +53,7 @@ pub mod parameters;
 pub mod plain;
 pub mod policy;
 pub mod session;
+pub mod state;
 
 #[cfg(test)]
 mod testing;

@@ -3,8 +3,10 @@
 use crate::execution::{Base, Head, Overlay};
 use crate::log::{LogHashes, StorageError};
 use crate::plain::{Family, LtHash};
+use crate::state::{self, StaleNodes, StateNodes};
 use alloc::collections::BTreeMap;
 use bizra_types::hash::Hash;
+use bizra_types::numbers::StateVersion;
 
 /// What is committed, in maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,13 +14,21 @@ pub struct MemoryLedger {
     head: Head,
     log_hashes: Vec<Hash>,
     plain: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
+    state_nodes: BTreeMap<Vec<u8>, Vec<u8>>,
+    stale_nodes: BTreeMap<StateVersion, StaleNodes>,
 }
 
 impl MemoryLedger {
     /// The ledger at genesis.
     #[must_use]
     pub fn genesis() -> Self {
-        Self { head: Head::genesis(), log_hashes: Vec::new(), plain: BTreeMap::new() }
+        Self {
+            head: Head::genesis(),
+            log_hashes: Vec::new(),
+            plain: BTreeMap::new(),
+            state_nodes: BTreeMap::new(),
+            stale_nodes: BTreeMap::new(),
+        }
     }
 
     /// Writes what a block left.
@@ -37,6 +47,17 @@ impl MemoryLedger {
                 None => self.plain.remove(&(family, key.to_vec())),
             };
         }
+        for (key, node) in overlay.state_nodes() {
+            let old = self.state_nodes.insert(key.to_vec(), node.to_vec());
+            assert_eq!(old, None, "a node of the state tree is written once");
+        }
+        if let Some((version, stale)) = overlay.stale_nodes() {
+            self.stale_nodes.insert(version, stale.clone());
+            let expired = state::expired(version).and_then(|it| self.stale_nodes.remove(&it));
+            for key in expired.iter().flat_map(|stale| &stale.0) {
+                self.state_nodes.remove(key);
+            }
+        }
         self.head = overlay.head().clone();
     }
 
@@ -44,13 +65,13 @@ impl MemoryLedger {
     #[must_use]
     pub fn recomputed_plain(&self) -> LtHash {
         let mut hash = LtHash::new();
-        for ((family, key), value) in &self.plain {
-            hash.add(*family, key, value);
+        for (family, key, value) in self.plain_entries().filter(|entry| !entry.0.is_in_tree()) {
+            hash.add(family, key, value);
         }
         hash
     }
 
-    /// The entries of the plain families, by family and key.
+    /// The entries of all families, by family and key.
     pub fn plain_entries(&self) -> impl Iterator<Item = (Family, &[u8], &[u8])> {
         self.plain.iter().map(|((family, key), value)| (*family, key.as_slice(), value.as_slice()))
     }
@@ -66,6 +87,12 @@ impl LogHashes for MemoryLedger {
                     .ok_or_else(|| StorageError(format!("stored hash {number} is missing")))
             })
             .collect()
+    }
+}
+
+impl StateNodes for MemoryLedger {
+    fn state_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.state_nodes.get(key).cloned())
     }
 }
 

@@ -1,10 +1,13 @@
-//! Plain families: what changes with every record, outside the state tree.
+//! Families of entries, and the hash that binds the plain ones.
 //!
-//! Their entries are bound by one homomorphic hash, so that a put costs two
-//! expansions and not a path of a tree, a divergence shows in the next `exec`,
-//! and a snapshot can be verified whole.
+//! All entries are stored flat, key by key, and read in one way. What changes
+//! rarely and others ask about is also in the [state tree](crate::state). What
+//! changes with every record is not: the *plain* families are bound by one
+//! homomorphic hash, so that a put costs two expansions and not a path of a
+//! tree, a divergence shows in the next `exec`, and a snapshot can be verified
+//! whole.
 //!
-//! It is LtHash with 1,024 lanes of 16 bits: each entry is expanded by BLAKE3
+//! The hash is LtHash with 1,024 lanes of 16 bits: each entry is expanded by BLAKE3
 //! to 2,048 bytes, little-endian lanes are added, and wrap. The order of
 //! changes does not matter, and what is taken out leaves no trace.
 
@@ -23,39 +26,66 @@ const LANES: usize = 1_024;
 /// Bytes of an [`LtHash`].
 pub const LT_HASH_SIZE: usize = 2 * LANES;
 
-/// The plain families; each has a number that is part of the format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Family {
+macro_rules! families {
+    ($($(#[$doc:meta])* $name:ident = $number:literal in $place:ident,)*) => {
+        /// The families of entries; each has a number that is part of the format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Family {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Family {
+            /// Every family.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
+
+            const fn place(self) -> Place {
+                match self {
+                    $(Self::$name => Place::$place,)*
+                }
+            }
+        }
+    };
+}
+
+families! {
     /// [`OutcomeEntry`] by record digest: the latest judgement of each record
     /// that passed the static gates and was paid for, and with
     /// [`Code::Success`] its place in the log.
-    Outcome = 1,
+    Outcome = 1 in Plain,
     /// A governed number (`u64`) by the name of the parameter; see
     /// [`crate::parameters`].
-    Parameter = 2,
+    Parameter = 2 in Tree,
     /// An open [`Session`](crate::session::Session) by its
     /// [`SessionKey`](crate::session::SessionKey).
-    Session = 3,
+    Session = 3 in Plain,
     /// The [`SessionNode`](crate::session::SessionNode) of an inference by record digest.
-    SessionNode = 4,
+    SessionNode = 4 in Plain,
     /// A [`ClosedSession`](crate::session::ClosedSession) by its
     /// [`SessionKey`](crate::session::SessionKey).
-    ClosedSession = 5,
+    ClosedSession = 5 in Tree,
     /// The one [`Market`](crate::market::Market), by the empty key.
-    Market = 6,
+    Market = 6 in Tree,
     /// An [`Account`](crate::market::Account) by its owner's key.
-    Account = 7,
+    Account = 7 in Tree,
     /// A [`Licence`](crate::market::Licence) by its UUID.
-    Licence = 8,
+    Licence = 8 in Tree,
     /// [`Holdings`](crate::market::Holdings) by the number of the resource.
-    Holdings = 9,
+    Holdings = 9 in Tree,
     /// A [`KeyEntry`](crate::identity::KeyEntry) by the key.
-    Key = 10,
+    Key = 10 in Tree,
     /// The [`IdentityUsage`](crate::identity::IdentityUsage) of an identity by its first key.
-    Usage = 11,
+    Usage = 11 in Plain,
     /// The [`Usage`](crate::identity::Usage) of the author of batches by its key.
-    AuthorUsage = 12,
+    AuthorUsage = 12 in Plain,
+}
+
+/// What binds the entries of a family.
+enum Place {
+    /// The homomorphic hash.
+    Plain,
+    /// The state tree.
+    Tree,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -76,26 +106,16 @@ pub struct OutcomeEntry {
 }
 
 impl Family {
-    /// Every family.
-    pub const ALL: [Self; 12] = [
-        Self::Outcome,
-        Self::Parameter,
-        Self::Session,
-        Self::SessionNode,
-        Self::ClosedSession,
-        Self::Market,
-        Self::Account,
-        Self::Licence,
-        Self::Holdings,
-        Self::Key,
-        Self::Usage,
-        Self::AuthorUsage,
-    ];
-
     /// Its number.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// Whether the [state tree](crate::state) holds its entries, and not the homomorphic hash.
+    #[must_use]
+    pub const fn is_in_tree(self) -> bool {
+        matches!(self.place(), Place::Tree)
     }
 
     /// Decodes an entry of this family.
@@ -131,7 +151,14 @@ impl LtHash {
         Context::PlainDigest.hash(&[&self.to_bytes()])
     }
 
-    fn each_lane(&mut self, family: Family, key: &[u8], value: &[u8], change: fn(u16, u16) -> u16) {
+    /// Generic, so that the lanes are changed many at a time.
+    fn each_lane(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: &[u8],
+        change: impl Fn(u16, u16) -> u16,
+    ) {
         let mut prefix = vec![family.number()];
         encode_bytes(key, &mut prefix);
         let mut element = [0; LT_HASH_SIZE];

@@ -13,7 +13,7 @@ use bizra_types::genesis::{Genesis, GenesisError};
 use bizra_types::hash::{BlockId, ChainId, Hash, RecordDigest};
 use bizra_types::numbers::{Era, Height, LogIndex, TimestampMs};
 use bizra_types::proof::tree::{self, Log};
-use bizra_types::proof::{FinalHead, FinalityProof};
+use bizra_types::proof::{FinalHead, FinalityProof, StateProof};
 use bizra_types::verify::quorum_signatures;
 
 /// Judges proofs of one chain.
@@ -35,6 +35,19 @@ pub struct VerifiedRecord {
     /// Canonical bytes of the signed envelope.
     pub envelope: Vec<u8>,
     /// The final block the proof is against: the record's own or a later one.
+    pub head: VerifiedHead,
+}
+
+/// What the state had for a key after a final block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedEntry {
+    /// Number of the family.
+    pub family: u8,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value; `None` when there was no entry.
+    pub value: Option<Vec<u8>>,
+    /// The final block.
     pub head: VerifiedHead,
 }
 
@@ -147,6 +160,29 @@ impl Client {
                 head,
             }),
         }
+    }
+
+    /// Judges a state proof in either form.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify_state_bytes(&self, proof: &[u8]) -> Result<VerifiedEntry, ProofError> {
+        self.verify_state(&StateProof::from_either(proof)?)
+    }
+
+    /// Judges a state proof.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify_state(&self, proof: &StateProof) -> Result<VerifiedEntry, ProofError> {
+        let StateProof { family, key, path, head } = proof;
+        let root = head.exec.state_root;
+        if path.root(*family, key) != Some(root) {
+            return Err(ProofError::State { family: *family, root });
+        }
+        let head = self.verify_head(head)?;
+        let value = path.entry.value().map(<[u8]>::to_vec);
+        Ok(VerifiedEntry { family: *family, key: key.clone(), value, head })
     }
 
     /// Judges whether a block is final.

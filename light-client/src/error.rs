@@ -34,6 +34,16 @@ pub enum ProofError {
         /// Records in the log.
         size: u64,
     },
+    /// The path does not lead from the entry, or from where it would be, to the state's root.
+    #[error(
+        "no path leads from the entry of family {family} with this key to the state root {root}"
+    )]
+    State {
+        /// The entry's family.
+        family: u8,
+        /// Root of the state tree after the block.
+        root: Hash,
+    },
     /// A block of another chain.
     #[error("a block is of chain {found}, not of {expected}")]
     Chain {

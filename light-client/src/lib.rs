@@ -1,8 +1,9 @@
-//! Checks from bytes that a record is final, with nothing but the genesis file.
+//! Checks from bytes that a record is final, or what an entry of the state is,
+//! with nothing but the genesis file.
 //!
 //! A [`Client`] reads no clock, no disk and no network, and holds no secrets;
 //! it builds without `std`, so a browser can run it. [`Client::verify`] judges
-//! a finality proof. It believes nothing but signatures: every era's committee
+//! a finality proof, [`Client::verify_state`] a state proof. It believes nothing but signatures: every era's committee
 //! is the one that the committee before it signed, from genesis on; that two
 //! committees overlap proves nothing. Every bit of a proof is covered by a
 //! check, so a proof that verifies is the proof that was made.
@@ -26,8 +27,8 @@ mod error;
 
 pub use bizra_types::envelope::EnvelopeError;
 pub use bizra_types::genesis::GenesisError;
-pub use bizra_types::proof::{EraChange, FinalHead, FinalityProof, FormError};
+pub use bizra_types::proof::{EraChange, FinalHead, FinalityProof, FormError, StateProof};
 pub use blame::{Comparison, Offence};
 pub use checkpoint::Checkpoint;
-pub use client::{Client, VerifiedHead, VerifiedRecord};
+pub use client::{Client, VerifiedEntry, VerifiedHead, VerifiedRecord};
 pub use error::{AdvanceError, CheckpointError, ProofError};

@@ -4,8 +4,8 @@ use crate::encode_fields;
 use crate::encoding::Encode;
 use crate::hash::{Context, ExecHash, Hash};
 
-/// Root of the state tree while it holds nothing: the empty root of a Jellyfish
-/// Merkle tree, so that the first entry needs no change of format.
+/// Root of the state tree while it holds nothing, and hash of every place in it
+/// that is empty: the placeholder of Jellyfish Merkle trees.
 pub const EMPTY_STATE_ROOT: Hash = Hash(*b"SPARSE_MERKLE_PLACEHOLDER_HASH__");
 
 /// The fields of `exec`, the commitment to everything executed up to a block.

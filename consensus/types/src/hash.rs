@@ -115,6 +115,12 @@ pub enum Context {
     PlainElement,
     /// Digest of the whole homomorphic hash.
     PlainDigest,
+    /// The place of an entry in the state tree.
+    StateKey,
+    /// A value, a leaf or an inner node of the state tree.
+    StateTree,
+    /// Checksum of a stored node of the state tree.
+    StateNode,
     /// A record's node in the DAG of its session.
     SessionNode,
     /// What a new key signs to take the place of an old one.
@@ -142,6 +148,9 @@ impl Context {
             Self::OutcomeNode => "bizra 2026 outcome node v1",
             Self::PlainElement => "bizra 2026 plain element v1",
             Self::PlainDigest => "bizra 2026 plain digest v1",
+            Self::StateKey => "bizra 2026 state key v1",
+            Self::StateTree => "bizra 2026 state tree v1",
+            Self::StateNode => "bizra 2026 state node v1",
             Self::SessionNode => "bizra 2026 session node v1",
             Self::KeyRotation => "bizra 2026 key rotation v1",
             Self::Signature => "bizra 2026 signature v1",

@@ -20,7 +20,7 @@
 //! | [`json`] | strict JSON and RFC 8785 |
 //! | [`genesis`] | the genesis file and the chain's id |
 //! | [`envelope`] | a record's digest and signature |
-//! | [`proof`] | finality proofs, CBOR and JSON |
+//! | [`proof`] | proofs of records and of entries of the state, CBOR and JSON |
 //! | [`planted`] | known mistakes, in a build for tests only |
 //! | [`vrf`] | Ristretto VRF of the leader schedule (feature `vrf`) |
 

@@ -113,6 +113,10 @@ number!(
     ProtocolVersion(u16)
 );
 number!(
+    /// Version of the state tree: how many blocks have changed it.
+    StateVersion(u64)
+);
+number!(
     /// Milliseconds since the Unix epoch, UTC, without leap seconds.
     TimestampMs(u64)
 );

@@ -1,5 +1,6 @@
 //! Finality proofs: what a stranger needs to believe that a record is final,
-//! with nothing but the genesis file.
+//! with nothing but the genesis file; and [state proofs](StateProof), which show
+//! in the same way what an entry of the state is, or that there is none.
 //!
 //! A proof has two forms of one meaning. *CBOR* (RFC 8949, section 4.2) is
 //! what machines keep: arrays of definite length, integers in their shortest
@@ -11,10 +12,11 @@
 //! down in `docs/formats.md`.
 //!
 //! Nothing here judges a proof: that is the light client's work, with the tree
-//! arithmetic of [`tree`].
+//! arithmetic of [`tree`] and [`state`].
 
 mod cbor;
 mod people;
+pub mod state;
 pub mod tree;
 
 use crate::batch::RECORD_BYTES_MAX;
@@ -28,6 +30,7 @@ use crate::json::{JsonError, SchemaError};
 use crate::numbers::LogIndex;
 use alloc::vec::Vec;
 use cbor::{Reader, Writer};
+pub use state::StateProof;
 
 /// Largest proof in CBOR, in bytes. Only era changes can make a proof large:
 /// seven validators with all their keys take about 11 KiB per change.
@@ -142,6 +145,18 @@ pub enum FormError {
         /// What is expected, or the most that is allowed.
         expected: u64,
     },
+    /// A number that the field cannot have.
+    #[error("at byte {offset}: {what} of {value}, where at most {limit} is allowed")]
+    Limit {
+        /// Byte of the proof, from 0.
+        offset: usize,
+        /// Which field.
+        what: &'static str,
+        /// The number.
+        value: u64,
+        /// What is allowed.
+        limit: u64,
+    },
     /// A version that this code does not know.
     #[error("a proof of version {0}, where {VERSION} is known")]
     Version(u64),
@@ -195,7 +210,7 @@ impl FinalityProof {
         writer.unsigned(VERSION);
         writer.bytes(&self.envelope);
         writer.unsigned(self.log_index.get());
-        writer.bytes(self.inclusion.iter().flat_map(|hash| hash.0).collect::<Vec<_>>().as_slice());
+        writer.hashes(&self.inclusion);
         self.head.write(&mut writer);
         writer.finish()
     }

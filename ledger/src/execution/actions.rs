@@ -125,11 +125,10 @@ impl Draft<'_> {
     }
 
     /// Writes what authors have used: once in a block, not with each record.
-    pub(super) fn write_authors(&mut self) -> Result<(), StorageError> {
+    pub(super) fn write_authors(&mut self) {
         for (author, usage) in core::mem::take(&mut self.authors) {
-            self.write(Family::AuthorUsage, &author.0, &usage)?;
+            self.write(Family::AuthorUsage, &author.0, &usage);
         }
-        Ok(())
     }
 
     fn infer(
@@ -161,8 +160,8 @@ impl Draft<'_> {
             window: limits_of(inference).window,
         };
         let (session, node) = advance(key, session.as_ref(), &parents, &step)?;
-        self.write(Family::Session, &encoded_key, &session)?;
-        self.write(Family::SessionNode, envelope.digest.as_bytes(), &node)?;
+        self.write(Family::Session, &encoded_key, &session);
+        self.write(Family::SessionNode, envelope.digest.as_bytes(), &node);
         let is_breached = is_breached(inference, step.snr);
         Ok(if is_breached { OutcomeFlags::BUDGET } else { OutcomeFlags::default() })
     }
@@ -177,8 +176,8 @@ impl Draft<'_> {
         self.check_open(&key)?;
         let session = self.read(Family::Session, &key)?;
         let entry = close.close(session.as_ref(), block.height)?;
-        self.delete(Family::Session, &key)?;
-        self.write(Family::ClosedSession, &key, &entry)?;
+        self.delete(Family::Session, &key);
+        self.write(Family::ClosedSession, &key, &entry);
         Ok(OutcomeFlags::default())
     }
 
@@ -212,17 +211,17 @@ impl Draft<'_> {
             Ok(self.read(Family::Holdings, &it.to_bytes())?.unwrap_or_default())
         })?;
 
-        self.write(Family::Market, &[], &after.market)?;
+        self.write(Family::Market, &[], &after.market);
         for (key, account) in &after.accounts {
             if before.accounts.get(key) != Some(account) {
-                self.write(Family::Account, &key.0, account)?;
+                self.write(Family::Account, &key.0, account);
             }
         }
         if let Some(key) = licence_key {
-            self.put(Family::Licence, &key, after.licence.map(|licence| licence.to_bytes()))?;
+            self.put(Family::Licence, &key, after.licence.map(|licence| licence.to_bytes()));
         }
         if let (Some(resource), Some(holdings)) = (resource, &after.holdings) {
-            self.write(Family::Holdings, &resource.to_bytes(), holdings)?;
+            self.write(Family::Holdings, &resource.to_bytes(), holdings);
         }
         Ok(OutcomeFlags::default())
     }
@@ -248,9 +247,9 @@ impl Draft<'_> {
             new_usage.as_ref(),
             block.height,
         )?;
-        self.write(Family::Key, &sender.0, &own)?;
+        self.write(Family::Key, &sender.0, &own);
         if let Some((key, entry)) = new {
-            self.write(Family::Key, &key.0, &entry)?;
+            self.write(Family::Key, &key.0, &entry);
         }
         Ok(OutcomeFlags::default())
     }
@@ -262,7 +261,7 @@ impl Draft<'_> {
         }
     }
 
-    /// An entry of a plain family, decoded.
+    /// An entry, decoded.
     pub(super) fn read<T: Decode>(
         &self,
         family: Family,
@@ -271,16 +270,11 @@ impl Draft<'_> {
         self.plain(family, key)?.map(|bytes| family.decode_entry(&bytes)).transpose()
     }
 
-    fn write(
-        &mut self,
-        family: Family,
-        key: &[u8],
-        value: &impl Encode,
-    ) -> Result<(), StorageError> {
-        self.put(family, key, Some(value.to_bytes()))
+    fn write(&mut self, family: Family, key: &[u8], value: &impl Encode) {
+        self.put(family, key, Some(value.to_bytes()));
     }
 
-    fn delete(&mut self, family: Family, key: &[u8]) -> Result<(), StorageError> {
-        self.put(family, key, None)
+    fn delete(&mut self, family: Family, key: &[u8]) {
+        self.put(family, key, None);
     }
 }

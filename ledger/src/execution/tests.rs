@@ -1,3 +1,5 @@
+mod state;
+
 use super::*;
 use crate::codes::Rejection;
 use crate::envelope::Envelope;
@@ -238,6 +240,12 @@ struct Governed(&'static str, u64);
 impl LogHashes for Governed {
     fn log_hashes(&self, numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
         MemoryLedger::genesis().log_hashes(numbers)
+    }
+}
+
+impl StateNodes for Governed {
+    fn state_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        MemoryLedger::genesis().state_node(key)
     }
 }
 
@@ -644,6 +652,12 @@ impl LogHashes for Counting {
     }
 }
 
+impl StateNodes for Counting {
+    fn state_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.state_node(key)
+    }
+}
+
 impl Base for Counting {
     fn head(&self) -> Result<Head, StorageError> {
         self.0.head()
@@ -723,6 +737,12 @@ struct Broken;
 
 impl LogHashes for Broken {
     fn log_hashes(&self, _numbers: &[u64]) -> Result<Vec<Hash>, StorageError> {
+        Err(StorageError("the disk is gone".into()))
+    }
+}
+
+impl StateNodes for Broken {
+    fn state_node(&self, _key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Err(StorageError("the disk is gone".into()))
     }
 }
@@ -829,7 +849,7 @@ impl Model {
             parent: self.exec.unwrap_or_else(genesis_exec),
             log_root: self.log_root(),
             log_size: self.leaves.len() as u64,
-            state_root: EMPTY_STATE_ROOT,
+            state_root: StateTree::EMPTY.root,
             plain_digest: self.plain_digest(),
             outcomes_root: self.outcomes_root(records),
             next_committee: Hash::ZERO,

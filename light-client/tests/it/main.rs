@@ -4,5 +4,6 @@ mod blame;
 mod checkpoints;
 mod common;
 mod proofs;
+mod state;
 mod tree;
 mod vectors;

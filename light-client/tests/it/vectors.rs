@@ -1,8 +1,8 @@
 //! Golden vectors of whole proofs, for whoever writes another verifier.
 //!
-//! `tests/vectors/proofs.json` is compared with what the code gives today;
-//! `UPDATE_VECTORS=1 cargo test -p bizra-light-client` writes it anew, and the
-//! difference is a change of format for everyone.
+//! `tests/vectors/proofs.json`, and `state.json` beside it, are compared with
+//! what the code gives today; `UPDATE_VECTORS=1 cargo test -p bizra-light-client`
+//! writes them anew, and the difference is a change of format for everyone.
 
 use crate::common::{TestChain, Tree, proof, records, team};
 use bizra_light_client::{Client, FinalityProof};
@@ -12,7 +12,7 @@ use std::path::Path;
 
 #[test]
 fn proofs_are_the_recorded_ones() {
-    compare(&json!({ "chains": [seven_validators(), three_eras()] }));
+    compare("proofs.json", &json!({ "chains": [seven_validators(), three_eras()] }));
 }
 
 fn seven_validators() -> Value {
@@ -130,8 +130,9 @@ fn entry(
     })
 }
 
-fn compare(value: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/proofs.json");
+/// Compares a file of vectors with what the code gives.
+pub(crate) fn compare(file: &str, value: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(file);
     let mut text = serde_json::to_string_pretty(value).expect("a value can be written");
     text.push('\n');
     if std::env::var_os("UPDATE_VECTORS").is_some() {
@@ -141,6 +142,6 @@ fn compare(value: &Value) {
     let recorded = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_VECTORS=1 writes it", path.display()));
     let differs = recorded.lines().zip(text.lines()).find(|(old, new)| old != new);
-    assert_eq!(differs, None, "proofs.json has another line (recorded, now)");
-    assert_eq!(recorded, text, "proofs.json");
+    assert_eq!(differs, None, "{file} has another line (recorded, now)");
+    assert_eq!(recorded, text, "{file}");
 }

@@ -31,6 +31,12 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
+    /// A byte string that holds hashes, end to end.
+    pub(super) fn hashes(&mut self, hashes: &[Hash]) {
+        self.head(BYTES, hashes.len() as u64 * 32);
+        self.0.extend(hashes.iter().flat_map(|hash| hash.0));
+    }
+
     /// A byte string that holds a value's own encoding.
     pub(super) fn encoded(&mut self, value: &impl Encode) {
         self.bytes(&value.to_bytes());
@@ -105,6 +111,18 @@ impl<'a> Reader<'a> {
 
     pub(super) fn unsigned(&mut self, what: &'static str) -> Result<u64, FormError> {
         self.head(what, UNSIGNED)
+    }
+
+    pub(super) fn unsigned_at_most(
+        &mut self,
+        what: &'static str,
+        limit: u64,
+    ) -> Result<u64, FormError> {
+        let offset = self.at;
+        match self.unsigned(what)? {
+            value if value <= limit => Ok(value),
+            value => Err(FormError::Limit { offset, what, value, limit }),
+        }
     }
 
     pub(super) fn bytes(

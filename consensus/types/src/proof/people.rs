@@ -1,8 +1,11 @@
 //! Proofs as JSON. Optional members are absent, never `null`.
 
+use super::state::{
+    STATE_DEPTH_MAX, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, StateEntry, StateLeaf, StatePath,
+};
 use super::{
     ERA_CHANGES_MAX, EraChange, FinalHead, FinalityProof, FormError, INCLUSION_LENGTH_MAX,
-    PROOF_JSON_BYTES_MAX, VERSION,
+    PROOF_JSON_BYTES_MAX, StateProof, VERSION,
 };
 use crate::batch::RECORD_BYTES_MAX;
 use crate::block::{Closes, Header};
@@ -51,12 +54,11 @@ impl FinalityProof {
         if !matches!(envelope, Value::Object(_)) || canonical(&envelope) != self.envelope {
             return Err(FormError::Envelope);
         }
-        let inclusion = self.inclusion.iter().map(|hash| text(&hash.to_string())).collect();
         let mut members = head_members(&self.head)?;
         members.extend([
             ("envelope", envelope),
             ("log_index", number("log_index", self.log_index.get())?),
-            ("inclusion", Value::Array(inclusion)),
+            ("inclusion", write_hashes(&self.inclusion)),
         ]);
         Ok(object(members))
     }
@@ -80,15 +82,88 @@ impl FinalityProof {
             return Err(envelope_member.error(detail).into());
         }
         let log_index = LogIndex::new(object.take("log_index")?.unsigned()?);
-        let inclusion = object
-            .take("inclusion")?
-            .items(INCLUSION_LENGTH_MAX)?
-            .iter()
-            .map(|hash| hash.hex().map(Hash))
-            .collect::<Result<_, _>>()?;
+        let inclusion = read_hashes(&object.take("inclusion")?, INCLUSION_LENGTH_MAX)?;
         let head = read_head(&mut object)?;
         object.finish()?;
         Ok(Self { envelope, log_index, inclusion, head })
+    }
+}
+
+impl StateProof {
+    /// The canonical JSON text.
+    ///
+    /// # Errors
+    /// When a number is above 2⁵³ − 1, which none of a final block can be.
+    pub fn to_json(&self) -> Result<Vec<u8>, FormError> {
+        Ok(canonical(&self.to_value()?))
+    }
+
+    /// Reads JSON that fills `text` to the end.
+    ///
+    /// # Errors
+    /// When the text is not strict JSON of exactly the known members.
+    pub fn from_json(text: &[u8]) -> Result<Self, FormError> {
+        Self::from_member(&json::parse(text, LIMITS)?.root())
+    }
+
+    /// The proof as a JSON value, to be put into a larger document.
+    ///
+    /// # Errors
+    /// As [`StateProof::to_json`].
+    pub fn to_value(&self) -> Result<Value, FormError> {
+        let mut members = head_members(&self.head)?;
+        members.extend([
+            ("family", u32::from(self.family).into()),
+            ("key", text(&hex(&self.key))),
+            ("siblings", write_hashes(&self.path.siblings)),
+        ]);
+        match &self.path.entry {
+            StateEntry::Present(value) => members.push(("value", text(&hex(value)))),
+            StateEntry::Absent(None) => {}
+            StateEntry::Absent(Some(other)) => {
+                let other = object([
+                    ("key_hash", text(&other.key_hash.to_string())),
+                    ("value_hash", text(&other.value_hash.to_string())),
+                ]);
+                members.push(("other", other));
+            }
+        }
+        Ok(object(members))
+    }
+
+    /// Reads the proof from a larger document.
+    ///
+    /// # Errors
+    /// As [`StateProof::from_json`].
+    pub fn from_member(member: &Member<'_>) -> Result<Self, FormError> {
+        let mut object = member.object()?;
+        let family = object.take("family")?.unsigned_in(0..=u8::MAX.into())?;
+        let key = bytes(&object.take("key")?, STATE_KEY_BYTES_MAX)?;
+        let siblings = read_hashes(&object.take("siblings")?, STATE_DEPTH_MAX)?;
+        let entry = match (object.take_optional("value"), object.take_optional("other")) {
+            (Some(_), Some(other)) => {
+                return Err(other.error("must be left out where there is a value").into());
+            }
+            (Some(value), None) => StateEntry::Present(bytes(&value, STATE_VALUE_BYTES_MAX)?),
+            (None, None) => StateEntry::Absent(None),
+            (None, Some(other)) => {
+                let mut object = other.object()?;
+                let leaf = StateLeaf {
+                    key_hash: Hash(object.take("key_hash")?.hex()?),
+                    value_hash: Hash(object.take("value_hash")?.hex()?),
+                };
+                object.finish()?;
+                StateEntry::Absent(Some(leaf))
+            }
+        };
+        let head = read_head(&mut object)?;
+        object.finish()?;
+        Ok(Self {
+            family: u8::try_from(family).expect("the range is that of u8"),
+            key,
+            path: StatePath { entry, siblings },
+            head,
+        })
     }
 }
 
@@ -159,6 +234,14 @@ fn read_head(object: &mut Object<'_>) -> Result<FinalHead, FormError> {
         .map(read_change)
         .collect::<Result<_, _>>()?;
     Ok(FinalHead { exec, header, filler, commit, eras })
+}
+
+fn write_hashes(hashes: &[Hash]) -> Value {
+    Value::Array(hashes.iter().map(|hash| text(&hash.to_string())).collect())
+}
+
+fn read_hashes(member: &Member<'_>, count_max: usize) -> Result<Vec<Hash>, SchemaError> {
+    member.items(count_max)?.iter().map(|hash| hash.hex().map(Hash)).collect()
 }
 
 fn write_change(change: &EraChange) -> Result<Value, FormError> {
@@ -337,13 +420,7 @@ fn write_validator(validator: &Validator) -> Value {
 
 fn read_validator(member: &Member<'_>) -> Result<Validator, SchemaError> {
     let mut object = member.object()?;
-    let kem_key_member = object.take("kem_key")?;
-    let kem_key = short_text(&kem_key_member, 2 * KEM_KEY_BYTES_MAX)?
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| core::str::from_utf8(pair).ok().and_then(hex_array::<1>).map(|[byte]| byte))
-        .collect::<Option<_>>()
-        .ok_or_else(|| kem_key_member.error("must be lower-case hex digits"))?;
+    let kem_key = bytes(&object.take("kem_key")?, KEM_KEY_BYTES_MAX)?;
     let validator = Validator {
         name: short_text(&object.take("name")?, NAME_BYTES_MAX)?.to_string(),
         peer_id: short_text(&object.take("peer_id")?, PEER_ID_BYTES_MAX)?.to_string(),
@@ -353,6 +430,16 @@ fn read_validator(member: &Member<'_>) -> Result<Validator, SchemaError> {
     };
     object.finish()?;
     Ok(validator)
+}
+
+/// Bytes of any number up to a limit.
+fn bytes(member: &Member<'_>, size_max: usize) -> Result<Vec<u8>, SchemaError> {
+    short_text(member, 2 * size_max)?
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| core::str::from_utf8(pair).ok().and_then(hex_array::<1>).map(|[byte]| byte))
+        .collect::<Option<_>>()
+        .ok_or_else(|| member.error("must be lower-case hex digits"))
 }
 
 /// A string that may be empty, as those of a committee's encoding.

@@ -130,4 +130,29 @@ proptest! {
             }
         }
     }
+    #[test]
+    fn state_proof(
+        seed in any::<u64>(),
+        damages in proptest::collection::vec(damage(), 12),
+        arbitrary in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        use bizra_types::proof::StateProof;
+        let proof = Stream::new(seed, (1 << 53) - 1).state_proof();
+        let good = proof.to_cbor();
+        let text = proof.to_json().expect("JSON has these numbers");
+        let (from_json, from_cbor) = (StateProof::from_json(&text), StateProof::from_cbor(&good));
+        for read in [from_json, from_cbor, StateProof::from_either(&text)] {
+            prop_assert_eq!(read.as_ref(), Ok(&proof));
+        }
+        let bad = damages.iter().map(|damage| {
+            let mut bad = good.clone();
+            apply(damage, &mut bad);
+            bad
+        });
+        for bytes in bad.chain([arbitrary]) {
+            if let Ok(proof) = StateProof::from_cbor(&bytes) {
+                prop_assert_eq!(proof.to_cbor(), bytes);
+            }
+        }
+    }
 }

@@ -16,7 +16,8 @@ use bizra_types::message::{
 use bizra_types::numbers::{
     Epoch, Era, Height, LaneSeq, LogIndex, ProtocolVersion, TimestampMs, ValidatorIndex, View,
 };
-use bizra_types::proof::{EraChange, FinalHead, FinalityProof};
+use bizra_types::proof::state::{StateEntry, StateLeaf, StatePath};
+use bizra_types::proof::{EraChange, FinalHead, FinalityProof, StateProof};
 use ed25519_dalek::{Signer as _, SigningKey};
 
 /// The chain of the golden vectors.
@@ -514,6 +515,23 @@ impl Stream {
             envelope: self.list(2000, |stream| stream.array::<1>()[0]),
             log_index: LogIndex::new(self.number()),
             inclusion: self.list(65, |stream| Hash(stream.array())),
+            head: self.head(),
+        }
+    }
+
+    pub(crate) fn state_proof(&mut self) -> StateProof {
+        let entry = match self.below(3) {
+            0 => StateEntry::Present(self.list(300, |stream| stream.array::<1>()[0])),
+            1 => StateEntry::Absent(None),
+            _ => {
+                let (key_hash, value_hash) = (Hash(self.array()), Hash(self.array()));
+                StateEntry::Absent(Some(StateLeaf { key_hash, value_hash }))
+            }
+        };
+        StateProof {
+            family: self.array::<1>()[0],
+            key: self.list(257, |stream| stream.array::<1>()[0]),
+            path: StatePath { entry, siblings: self.list(257, |stream| Hash(stream.array())) },
             head: self.head(),
         }
     }
