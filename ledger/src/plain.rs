@@ -112,6 +112,19 @@ impl Family {
         self as u8
     }
 
+    /// Its name in paths and for people: lower case, words joined by `_`.
+    #[must_use]
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
     /// Whether the [state tree](crate::state) holds its entries, and not the homomorphic hash.
     #[must_use]
     pub const fn is_in_tree(self) -> bool {

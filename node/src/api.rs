@@ -303,6 +303,7 @@ fn router(api: Api) -> Router {
         .route("/v1/status", get(chain::status))
         .route("/v1/committee", get(chain::committee))
         .route("/v1/certificates", get(chain::certificates))
+        .route("/v1/state/{key}", get(chain::state))
         .route("/v1/log/checkpoint", get(chain::checkpoint))
         .route("/v1/log/consistency", get(chain::consistency))
         .route("/v1/events", get(events::stream))

@@ -23,6 +23,8 @@
 //! | `by_hash` | hash of signed bytes → judgement of exactly these bytes |
 //! | `log` | number → stored hash of the record log |
 //! | `plain` | plain family, key → value |
+//! | `state` | version, path → node of the state tree |
+//! | `stale` | version → nodes that are no part of the state tree since |
 //! | `index` | session, sender, model or nothing, log index → digest |
 //! | `evidence` | hash → two messages of one signer that exclude each other |
 //!
@@ -85,11 +87,13 @@ const RECORDS: &str = "records";
 const BY_HASH: &str = "by_hash";
 const LOG: &str = "log";
 const PLAIN: &str = "plain";
+const STATE: &str = "state";
+const STALE: &str = "stale";
 const INDEX: &str = "index";
 const EVIDENCE: &str = "evidence";
 
 /// Every family.
-const FAMILIES: [&str; 17] = [
+const FAMILIES: [&str; 19] = [
     META,
     SAFETY,
     ERAS,
@@ -105,6 +109,8 @@ const FAMILIES: [&str; 17] = [
     BY_HASH,
     LOG,
     PLAIN,
+    STATE,
+    STALE,
     INDEX,
     EVIDENCE,
 ];
@@ -295,6 +301,10 @@ impl Store {
         if ledger.plain.digest() != fields.plain_digest {
             let (found, expected) = (ledger.plain.digest(), fields.plain_digest);
             return Err(self.disagree("the hash of the plain families", &found, &expected));
+        }
+        if ledger.state.root != fields.state_root {
+            let (found, expected) = (ledger.state.root, fields.state_root);
+            return Err(self.disagree("the root of the state tree", &found, &expected));
         }
         let log_root = log::root(ledger.log_size, self).map_err(|error| self.damaged(error.0))?;
         if log_root != fields.log_root {

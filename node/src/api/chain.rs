@@ -2,22 +2,24 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use bizra_ledger::gates::TIMESTAMP_TOLERANCE_MS;
 use bizra_ledger::log::LogError;
+use bizra_ledger::plain::Family;
 use bizra_ledger::policy::PolicyHash;
 use bizra_types::block::Header;
 use bizra_types::encoding::Encode as _;
-use bizra_types::hash::{BlockId, ExecHash, hex};
+use bizra_types::hash::{BlockId, ExecHash, hex, unhex};
 use bizra_types::json::Limits as JsonLimits;
 use bizra_types::numbers::{Era, Height, View};
+use bizra_types::proof::state::STATE_KEY_BYTES_MAX;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 use super::Api;
 use super::error::Refusal;
-use super::records::{answer, object, spliced};
+use super::records::{answer, in_either_form, object, spliced};
 use super::request::{Parameters, PathText, unsigned};
 use crate::metrics::mode_name;
 
@@ -180,6 +182,49 @@ pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Jso
     Ok(Json(json!({ "era": era, "from": from, "to": to, "certificates": certificates })))
 }
 
+/// `GET /v1/state/{key}`: what the state has for a key after the last final
+/// block, or that it has nothing, with the proof, JSON or CBOR.
+pub(crate) async fn state(
+    State(api): State<Api>,
+    path: PathText,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let (family, key) = state_key(&path.0)?;
+    match api.read(move |store| store.state_proof(family, &key)).await? {
+        Some(proof) => in_either_form(&api, &headers, || proof.to_cbor(), || proof.to_json()),
+        None => Err(nothing_final()),
+    }
+}
+
+/// Reads `FAMILY:KEY`, where the key is in hex, but of a parameter its name.
+fn state_key(text: &str) -> Result<(Family, Vec<u8>), Refusal> {
+    let in_tree = || Family::ALL.into_iter().filter(|family| family.is_in_tree());
+    let bad = || {
+        let names: Vec<_> = in_tree().map(Family::name).collect();
+        let detail = format!(
+            "{text:?} is no key of the state: `FAMILY:KEY` is expected, with the key in hex, or \
+             its name for `parameter`, and FAMILY one of {}",
+            names.join(", ")
+        );
+        Refusal::bad_request("BAD_KEY", detail)
+    };
+    let (name, key) = text.split_once(':').ok_or_else(bad)?;
+    let family = in_tree().find(|family| family.name() == name).ok_or_else(bad)?;
+    let key = match family {
+        Family::Parameter => Some(key.as_bytes().to_vec()),
+        _ => unhex(key),
+    };
+    let key = key.filter(|key| key.len() <= STATE_KEY_BYTES_MAX).ok_or_else(bad)?;
+    Ok((family, key))
+}
+
+fn nothing_final() -> Refusal {
+    let detail = "nothing but the genesis block is final here yet; ask again";
+    Refusal::not_found(detail).retry_after(1)
+}
+
 /// `GET /v1/log/checkpoint`: the newest certified head of the log, with the
 /// proof that its block is final.
 pub(crate) async fn checkpoint(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
@@ -188,10 +233,7 @@ pub(crate) async fn checkpoint(State(api): State<Api>, uri: Uri) -> Result<Respo
         let height = store.head().height();
         store.final_head(height)
     });
-    let Some(head) = read.await? else {
-        let detail = "nothing but the genesis block is final here yet; ask again";
-        return Err(Refusal::not_found(detail).retry_after(1));
-    };
+    let Some(head) = read.await? else { return Err(nothing_final()) };
     let proof = head.to_json().map_err(|error| api.failure("proof_form", &error))?;
     let body = object(json!({
         "log_size": head.exec.log_size,

@@ -9,6 +9,7 @@ use bizra_types::batch::SignedTicket;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{RecordDigest, hex, hex_array};
 use bizra_types::numbers::{Height, LogIndex};
+use bizra_types::proof::FormError;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -156,12 +157,7 @@ pub(crate) async fn proof(
     Parameters::read(&uri, &[])?;
     let digest = read_digest(&path)?;
     if let Some(proof) = api.read(move |store| store.finality_proof(&digest)).await? {
-        if wants_cbor(&headers) {
-            let content_type = [(header::CONTENT_TYPE, "application/cbor")];
-            return Ok((content_type, proof.to_cbor()).into_response());
-        }
-        let json = proof.to_json().map_err(|error| api.failure("proof_form", &error))?;
-        return Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response());
+        return in_either_form(&api, &headers, || proof.to_cbor(), || proof.to_json());
     }
     if let Some(pending) = api.pending.get(&digest) {
         let detail = "the record is not final yet; ask again, or submit it with wait=final";
@@ -173,6 +169,21 @@ pub(crate) async fn proof(
         Some(record) => Err(Refusal::executed(&record.outcome)),
         None => Err(unknown(&digest)),
     }
+}
+
+/// A proof in the form that the client wants.
+pub(crate) fn in_either_form<T: IntoResponse>(
+    api: &Api,
+    headers: &HeaderMap,
+    to_cbor: impl FnOnce() -> Vec<u8>,
+    to_json: impl FnOnce() -> Result<T, FormError>,
+) -> Result<Response, Refusal> {
+    if wants_cbor(headers) {
+        let content_type = [(header::CONTENT_TYPE, "application/cbor")];
+        return Ok((content_type, to_cbor()).into_response());
+    }
+    let json = to_json().map_err(|error| api.failure("proof_form", &error))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 /// `GET /v1/records`: records in the log, ascending, by at most one of

@@ -9,7 +9,9 @@ mod submitting;
 use super::*;
 use crate::metrics::Metrics;
 use crate::shared::{Committed, NodeStatus, NotAccepted, Ordered, SUBMISSIONS_MAX, Submission};
-use crate::storage::testing::{RunBlock, TestChain, record as old_record, validator_key};
+use crate::storage::testing::{
+    RunBlock, TestChain, record as old_record, registration, validator_key,
+};
 use bizra_keys::SenderKey;
 use bizra_ledger::envelope::Unsigned;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch, SignedTicket, Ticket};

@@ -335,7 +335,8 @@ async fn check_final_on_victims(
 /// verify it.
 async fn prove(fleet: &Fleet, digest: &RecordDigest) -> Result<PathBuf> {
     let path = fleet.dir.join("proof.cbor");
-    let proof = proofs::fetch(&fleet.node(VICTIMS[0])?.api(), digest, false).await?;
+    let proof =
+        proofs::fetch(&fleet.node(VICTIMS[0])?.api(), &proofs::record_path(digest), false).await?;
     proofs::write(&path, &proof)?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let verdict = tokio::process::Command::new(program)

@@ -110,7 +110,11 @@ enum Record {
 enum Proof {
     /// Fetch the finality proof of a record.
     Get(proofs::Get),
-    /// Verify a finality proof with nothing but the genesis file.
+    /// Fetch the proof of what the state has for a key, or that it has nothing.
+    State(proofs::State),
+    /// Fetch the proof of how many records a closed session has, and of its last one.
+    Session(proofs::Session),
+    /// Verify a proof of either kind with nothing but the genesis file.
     Verify(proofs::Verify),
     /// Compare two proofs and, if they contradict each other, name who lied.
     Compare(proofs::Compare),
@@ -147,6 +151,8 @@ fn run(verb: Verb) -> Result<Answer> {
         Verb::Record(Record::Sign(arguments)) => wait_for(records::sign(&arguments)),
         Verb::Record(Record::Open(arguments)) => records::open(&arguments),
         Verb::Proof(Proof::Get(arguments)) => wait_for(proofs::get(&arguments)),
+        Verb::Proof(Proof::State(arguments)) => wait_for(proofs::state(&arguments)),
+        Verb::Proof(Proof::Session(arguments)) => wait_for(proofs::session(&arguments)),
         Verb::Proof(Proof::Verify(arguments)) => proofs::verify(&arguments),
         Verb::Proof(Proof::Compare(arguments)) => proofs::compare(&arguments),
         Verb::Load(arguments) => wait_for(load::run(&arguments)),

@@ -3,10 +3,14 @@
 use super::http::{DEFAULT_ENDPOINT, Endpoint, client, refusal, send};
 use super::output::{Answer, line, print};
 use anyhow::{Context as _, Result, bail};
-use bizra_light_client::{Client, Comparison, FinalityProof};
+use bizra_ledger::forms::Uuid;
+use bizra_ledger::plain::Family;
+use bizra_ledger::session::SessionKey;
+use bizra_light_client::{Client, Comparison, FinalityProof, ProofError, StateProof};
 use bizra_types::certificate::Certificate;
-use bizra_types::encoding::Decode as _;
-use bizra_types::hash::{RecordDigest, hex_array};
+use bizra_types::crypto::PublicKey;
+use bizra_types::encoding::{Decode as _, Encode as _};
+use bizra_types::hash::{RecordDigest, hex, hex_array, unhex};
 use clap::Args;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -19,6 +23,33 @@ pub(crate) struct Get {
     /// The record, as 64 hex digits.
     #[arg(value_parser = parse_digest)]
     digest: RecordDigest,
+    #[command(flatten)]
+    to: Destination,
+}
+
+#[derive(Args)]
+pub(crate) struct State {
+    /// `FAMILY:KEY`, with the key in hex, or its name for `parameter`.
+    key: String,
+    #[command(flatten)]
+    to: Destination,
+}
+
+#[derive(Args)]
+pub(crate) struct Session {
+    /// The session.
+    #[arg(value_parser = parse_session)]
+    session_id: Uuid,
+    /// The identity that it belongs to, by its first key.
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    owner: PublicKey,
+    #[command(flatten)]
+    to: Destination,
+}
+
+/// Whom to ask for a proof, and where it goes.
+#[derive(Args)]
+struct Destination {
     /// The node.
     #[arg(long, value_name = "URL", default_value = DEFAULT_ENDPOINT)]
     endpoint: Endpoint,
@@ -60,9 +91,24 @@ pub(crate) struct Compare {
 }
 
 pub(crate) async fn get(arguments: &Get) -> Result<Answer> {
-    let as_json = arguments.json || arguments.out.is_none();
-    let proof = fetch(&arguments.endpoint, &arguments.digest, as_json).await?;
-    match &arguments.out {
+    deliver(&arguments.to, &record_path(&arguments.digest)).await
+}
+
+pub(crate) async fn state(arguments: &State) -> Result<Answer> {
+    deliver(&arguments.to, &format!("/v1/state/{}", arguments.key)).await
+}
+
+/// The state has the entry of a closed session only: how many records it had, and its last one.
+pub(crate) async fn session(arguments: &Session) -> Result<Answer> {
+    let Session { session_id, owner, to } = arguments;
+    let key = SessionKey { owner: *owner, session_id: *session_id };
+    let family = Family::ClosedSession.name();
+    deliver(to, &format!("/v1/state/{family}:{}", hex(&key.to_bytes()))).await
+}
+
+async fn deliver(to: &Destination, path: &str) -> Result<Answer> {
+    let proof = fetch(&to.endpoint, path, to.json || to.out.is_none()).await?;
+    match &to.out {
         Some(path) => {
             write(path, &proof)?;
             line(&format!("{}: {} bytes", path.display(), proof.len()))?;
@@ -72,13 +118,14 @@ pub(crate) async fn get(arguments: &Get) -> Result<Answer> {
     Ok(Answer::True)
 }
 
-/// Fetches a proof, as JSON or in its compact form.
-pub(crate) async fn fetch(
-    endpoint: &Endpoint,
-    digest: &RecordDigest,
-    as_json: bool,
-) -> Result<Vec<u8>> {
-    let url = endpoint.url(&format!("/v1/records/{digest}/proof"));
+/// Where a node serves the finality proof of a record.
+pub(crate) fn record_path(digest: &RecordDigest) -> String {
+    format!("/v1/records/{digest}/proof")
+}
+
+/// Fetches a proof from its path, as JSON or in its compact form.
+pub(crate) async fn fetch(endpoint: &Endpoint, path: &str, as_json: bool) -> Result<Vec<u8>> {
+    let url = endpoint.url(path);
     let accept = if as_json { "application/json" } else { "application/cbor" };
     let request = client()?.get(&url).header("Accept", accept).timeout(Duration::from_secs(30));
     match send(request).await? {
@@ -104,11 +151,6 @@ fn read_certificates(answer: &[u8]) -> Result<Vec<Certificate>> {
         Certificate::from_bytes(&bytes).context("what should be a certificate")
     };
     certificates.iter().map(read).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| hex_array::<1>(std::str::from_utf8(pair).ok()?).map(|[byte]| byte)).collect()
 }
 
 /// True when the proofs contradict each other and the guilty are named.
@@ -179,6 +221,9 @@ pub(crate) fn verify(arguments: &Verify) -> Result<Answer> {
     let proof = read(&arguments.file)?;
     let client = Client::from_genesis(&read(&arguments.genesis)?)
         .with_context(|| arguments.genesis.display().to_string())?;
+    if let Ok(proof) = StateProof::from_either(&proof) {
+        return verify_state(&client, &proof, arguments.json);
+    }
     match client.verify_bytes(&proof) {
         Ok(record) => {
             let facts = json!({
@@ -204,12 +249,55 @@ pub(crate) fn verify(arguments: &Verify) -> Result<Answer> {
             print(arguments.json, &facts, &text)?;
             Ok(Answer::True)
         }
-        Err(error) => {
-            let facts = json!({ "verified": false, "reason": error.to_string() });
-            print(arguments.json, &facts, &format!("not verified: {error}"))?;
-            Ok(Answer::False)
-        }
+        Err(error) => not_verified(&error, arguments.json),
     }
+}
+
+fn verify_state(client: &Client, proof: &StateProof, as_json: bool) -> Result<Answer> {
+    let entry = match client.verify_state(proof) {
+        Ok(entry) => entry,
+        Err(error) => return not_verified(&error, as_json),
+    };
+    let family = Family::ALL.into_iter().find(|family| family.number() == entry.family);
+    let name = family.map_or_else(|| entry.family.to_string(), Family::name);
+    let key = match family {
+        Some(Family::Parameter) => String::from_utf8_lossy(&entry.key).into_owned(),
+        _ => hex(&entry.key),
+    };
+    let value = entry.value.as_deref().map(hex);
+    let facts = json!({
+        "verified": true,
+        "chain_id": client.chain_id().to_string(),
+        "key": format!("{name}:{key}"),
+        "value": value,
+        "height": entry.head.height.get(),
+        "block_id": entry.head.block.to_string(),
+        "timestamp_ms": entry.head.timestamp_ms.get(),
+    });
+    let text = format!(
+        "verified: {name}:{key}\n{}\nafter block {} at height {} of chain {}",
+        value.map_or_else(|| "has no entry".to_owned(), |value| format!("is {value}")),
+        entry.head.block,
+        entry.head.height,
+        client.chain_id(),
+    );
+    print(as_json, &facts, &text)?;
+    Ok(Answer::True)
+}
+
+fn not_verified(error: &ProofError, as_json: bool) -> Result<Answer> {
+    let facts = json!({ "verified": false, "reason": error.to_string() });
+    print(as_json, &facts, &format!("not verified: {error}"))?;
+    Ok(Answer::False)
+}
+
+fn parse_session(text: &str) -> Result<Uuid, String> {
+    Uuid::parse(text).ok_or_else(|| "a session is a UUID in lower case".to_owned())
+}
+
+fn parse_key(text: &str) -> Result<PublicKey, String> {
+    let key = hex_array(text).map(PublicKey);
+    key.ok_or_else(|| "a key is 64 lower-case hex digits".to_owned())
 }
 
 fn parse_digest(text: &str) -> Result<RecordDigest, String> {
@@ -220,8 +308,7 @@ fn parse_digest(text: &str) -> Result<RecordDigest, String> {
 mod tests {
     use super::*;
     use bizra_types::certificate::Qc;
-    use bizra_types::encoding::Encode as _;
-    use bizra_types::hash::{BlockId, hex};
+    use bizra_types::hash::BlockId;
     use bizra_types::numbers::Era;
 
     #[test]

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The layout of the folder: what is written where and how.
-pub(super) const LAYOUT: u32 = 3;
+pub(super) const LAYOUT: u32 = 4;
 
 /// Bytes of an encoded [`BatchHeader`]; the signature follows.
 pub(super) const BATCH_HEADER_SIZE: usize = 124;
@@ -336,12 +336,13 @@ pub(super) fn read_closed(bytes: &[u8]) -> Result<ClosedEra, DecodeError> {
 
 /// The ledger's head: its fields in order.
 pub(super) fn ledger_bytes(head: &Head) -> Vec<u8> {
-    let Head { height, exec, log_size, plain } = head;
+    let Head { height, exec, log_size, plain, state } = head;
     let mut out = Vec::new();
     height.encode(&mut out);
     exec.encode(&mut out);
     log_size.encode(&mut out);
     plain.encode(&mut out);
+    state.encode(&mut out);
     out
 }
 
@@ -353,6 +354,7 @@ pub(super) fn read_ledger(bytes: &[u8]) -> Result<Head, DecodeError> {
         exec: Decode::decode(&mut reader)?,
         log_size: Decode::decode(&mut reader)?,
         plain: Decode::decode(&mut reader)?,
+        state: Decode::decode(&mut reader)?,
     };
     reader.finish()?;
     Ok(head)

@@ -6,7 +6,7 @@ use super::formats::{
 };
 use super::{
     BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG, OUTCOMES,
-    PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
+    PLAIN, RECORDS, SAFETY, SIGNATURES, STATE, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{ClosedEra, Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -14,6 +14,7 @@ use bizra_ledger::execution::{Base, Head};
 use bizra_ledger::forms::Uuid;
 use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
 use bizra_ledger::plain::Family;
+use bizra_ledger::state::{self, StateNodes};
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::{Block, Header};
 use bizra_types::certificate::{Certificate, CommitCert};
@@ -23,7 +24,7 @@ use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
 use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, View};
-use bizra_types::proof::{EraChange, FinalHead, FinalityProof};
+use bizra_types::proof::{EraChange, FinalHead, FinalityProof, StateProof};
 use rocksdb::{Direction, IteratorMode};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -550,6 +551,23 @@ impl Store {
         Ok((commit, filler))
     }
 
+    /// The proof of what the state has for a key after the last final block, or
+    /// that it has nothing. None at genesis.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn state_proof(
+        &self,
+        family: Family,
+        key: &[u8],
+    ) -> Result<Option<StateProof>, StorageError> {
+        let committed = self.head();
+        let Some(head) = self.final_head(committed.height())? else { return Ok(None) };
+        let path = state::prove(&committed.ledger.state, family, key, self);
+        let path = path.map_err(|error| self.damaged(error.0))?;
+        Ok(Some(StateProof { family: family.number(), key: key.to_vec(), path, head }))
+    }
+
     /// The proof that the log of `to` records continues the one of `from`.
     ///
     /// # Errors
@@ -660,6 +678,12 @@ impl LogHashes for Store {
                     .map_err(|error| LedgerError(format!("stored hash {number}: {error}")))
             })
             .collect()
+    }
+}
+
+impl StateNodes for Store {
+    fn state_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.get(STATE, key).map_err(|error| LedgerError(error.to_string()))
     }
 }
 

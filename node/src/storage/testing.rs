@@ -13,7 +13,7 @@ use bizra_types::certificate::{CommitCert, Qc};
 use bizra_types::committee::{Committee, SignerSet, Validator};
 use bizra_types::crypto::PublicKey;
 use bizra_types::genesis::{Genesis, Parameters, Policy};
-use bizra_types::hash::{BatchDigest, BlockId, ExecHash, hex};
+use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash, hex};
 use bizra_types::message::{CommitVote, Vote};
 use bizra_types::numbers::{
     Era, Height, LaneSeq, ProtocolVersion, TimestampMs, ValidatorIndex, View,
@@ -91,48 +91,56 @@ pub(crate) fn genesis(name: &str) -> Genesis {
 
 /// A good record in a session of its own; `number` makes it differ from others.
 pub(crate) fn record(number: u64) -> Arc<[u8]> {
-    let key = SenderKey::from_seed(&[99; 32]);
+    let data = format!(
+        r#"{{
+            "session_id": "0189d3a0-0000-7000-8000-{number:012x}",
+            "transition": "commit",
+            "parents": [],
+            "model": {{"name": "tiny", "digest": "{hash}", "evidence": "host_verified"}},
+            "tier": "EDGE",
+            "input_commitment": "{hash}",
+            "output_commitment": "{hash}",
+            "operation": "chat",
+            "operations": ["infer", "read"],
+            "intent": ["infer"],
+            "parameters_digest": "{hash}",
+            "usage": {{"input_tokens": 12, "output_tokens": 34}},
+            "started_at": "2026-11-22T01:46:01Z",
+            "finished_at": "2026-11-22T01:46:02.5Z",
+            "finish_reason": "stop",
+            "trace_id": "00112233445566778899aabbccddeeff",
+            "fate": {{"f": 1, "a": 1, "t": 0.95, "e": 0.91}},
+            "flags": {{"personal_data": false, "toxicity": false, "violation": false}},
+            "budget": {{
+                "tier": "MICRO", "depth": 1, "tracks": 1, "retries": 0,
+                "entropy": 0.25, "knowledge_gap": 0.125, "mean_snr": 0.9
+            }}
+        }}"#,
+        hash = hex(&[0xab; 32]),
+    );
+    let metadata = r#""ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME""#;
+    signed(&SenderKey::from_seed(&[99; 32]), number, "inference/commit", &data, metadata)
+}
+
+/// The registration of a key on a chain: it gets an entry in the state tree.
+pub(crate) fn registration(key: &SenderKey, chain: &ChainId) -> Arc<[u8]> {
+    let metadata = format!(r#""ihsan_score": 0.97, "chain_id": "{chain}""#);
+    signed(key, 1, "identity/register", "{}", &metadata)
+}
+
+fn signed(key: &SenderKey, nonce: u64, action: &str, data: &str, metadata: &str) -> Arc<[u8]> {
     let text = format!(
         r#"{{
             "version": "1.0.0",
             "envelope_id": "123e4567-e89b-42d3-a456-426614174000",
             "timestamp": "2026-11-22T01:46:03.123456789Z",
-            "nonce": "{number:064x}",
+            "nonce": "{nonce:064x}",
             "sender": {{"agent_type": "PAT", "agent_id": "agent", "public_key": "{key}"}},
-            "payload": {{
-                "action": "inference/commit",
-                "policy_hash": "{policy}",
-                "data": {{
-                    "session_id": "0189d3a0-0000-7000-8000-{session:012x}",
-                    "transition": "commit",
-                    "parents": [],
-                    "model": {{"name": "tiny", "digest": "{hash}", "evidence": "host_verified"}},
-                    "tier": "EDGE",
-                    "input_commitment": "{hash}",
-                    "output_commitment": "{hash}",
-                    "operation": "chat",
-                    "operations": ["infer", "read"],
-                    "intent": ["infer"],
-                    "parameters_digest": "{hash}",
-                    "usage": {{"input_tokens": 12, "output_tokens": 34}},
-                    "started_at": "2026-11-22T01:46:01Z",
-                    "finished_at": "2026-11-22T01:46:02.5Z",
-                    "finish_reason": "stop",
-                    "trace_id": "00112233445566778899aabbccddeeff",
-                    "fate": {{"f": 1, "a": 1, "t": 0.95, "e": 0.91}},
-                    "flags": {{"personal_data": false, "toxicity": false, "violation": false}},
-                    "budget": {{
-                        "tier": "MICRO", "depth": 1, "tracks": 1, "retries": 0,
-                        "entropy": 0.25, "knowledge_gap": 0.125, "mean_snr": 0.9
-                    }}
-                }}
-            }},
-            "metadata": {{"ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME"}}
+            "payload": {{"action": "{action}", "policy_hash": "{policy}", "data": {data}}},
+            "metadata": {{{metadata}}}
         }}"#,
         key = key.public(),
-        hash = hex(&[0xab; 32]),
         policy = PolicyHash::of(DEFAULT_POLICY),
-        session = number,
     );
     let unsigned = Unsigned::parse(text.as_bytes()).expect("the form is right");
     let signature = key.sign(unsigned.digest().as_bytes());

@@ -1,13 +1,16 @@
 use super::testing::{
-    CHILD_FOLDER, RunBlock, TestChain, genesis, on_small_disk, record, validator_key,
+    CHILD_FOLDER, RunBlock, TestChain, genesis, on_small_disk, record, registration, validator_key,
 };
 use super::*;
 use bizra_consensus::{Activation, ClosedEra, Evidence, Opening, Persist, SafetyRecord};
+use bizra_keys::SenderKey;
 use bizra_ledger::codes::Code;
 use bizra_ledger::envelope::Envelope;
 use bizra_ledger::forms::Uuid;
 use bizra_ledger::log::LogError;
 use bizra_ledger::outcomes::signed_bytes_hash;
+use bizra_ledger::plain::Family;
+use bizra_ledger::state::STATE_VERSIONS_KEPT;
 use bizra_light_client::Client;
 use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, SignedProposal};
@@ -18,6 +21,7 @@ use bizra_types::message::{
     CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
 use bizra_types::numbers::{Era, LaneSeq, LogIndex, ProtocolVersion, ValidatorIndex, View};
+use rocksdb::IteratorMode;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -446,6 +450,43 @@ fn a_peer_that_is_behind_gets_whole_certified_parts() {
     let two = part(0, head, 9_000).expect("there is something above genesis");
     let last = two.blocks.last().expect("some").0.id();
     assert_eq!(two.certificate.made_final().map(|it| it.0), Some(last));
+}
+
+#[test]
+fn the_state_tree_survives_a_restart_and_keeps_a_window() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let mut store = open(&dir, &chain.genesis);
+    let client = Client::from_genesis(&chain.genesis.to_json()).expect("a genesis file");
+    let key = |number: u64| SenderKey::from_seed(blake3::hash(&number.to_le_bytes()).as_bytes());
+    let count = STATE_VERSIONS_KEPT + 20;
+    for number in 0..count {
+        let record = registration(&key(number), &chain.genesis.chain_id());
+        let batch = chain.batch(0, &[record]);
+        chain.grow(&store, &[batch]);
+        if number == STATE_VERSIONS_KEPT / 2 {
+            drop(store);
+            store = open(&dir, &chain.genesis);
+        }
+    }
+    assert_eq!(store.head().ledger.state.version.get(), count);
+    for number in [0, 1, count / 2, count - 1, count] {
+        let proof = store.state_proof(Family::Key, &key(number).public().0);
+        let proof = proof.expect("readable").expect("something is final");
+        let entry = client.verify_state(&proof).expect("the proof verifies");
+        assert_eq!(entry.value.is_some(), number < count, "{number}");
+    }
+    // Each version has one list of what it replaced, and the oldest are gone.
+    let lists = store.0.db.iterator_cf(store.family(STALE), IteratorMode::Start);
+    let versions: Vec<_> = lists.map(|it| it.expect("readable").0).collect();
+    let first = count - STATE_VERSIONS_KEPT + 2;
+    let expected: Vec<Box<[u8]>> = (first..=count).map(|it| it.to_be_bytes().into()).collect();
+    assert_eq!(versions, expected);
+    let older = count - STATE_VERSIONS_KEPT;
+    let gone = store.0.db.iterator_cf(store.family(STATE), IteratorMode::Start).any(|it| {
+        let (place, _) = it.expect("readable");
+        place.starts_with(&older.to_be_bytes()) && place.get(8) == Some(&0)
+    });
+    assert!(!gone, "the root of an expired version is still there");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::formats::{
 use super::read::IndexKey;
 use super::{
     BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG,
-    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, StorageError, Store, UNCOMMITTED,
+    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, STALE, STATE, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{Commit, Evidence, Persist};
 use bizra_ledger::codes::Code;
@@ -15,11 +15,12 @@ use bizra_ledger::envelope::{Content, Envelope};
 use bizra_ledger::execution::Overlay;
 use bizra_ledger::gates::Verdict;
 use bizra_ledger::outcomes::Outcome;
+use bizra_ledger::state::{self, StaleNodes};
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::Block;
 use bizra_types::encoding::{Encode, encode_list};
 use bizra_types::hash::BlockId;
-use bizra_types::numbers::{Height, LogIndex};
+use bizra_types::numbers::{Height, LogIndex, StateVersion};
 use rocksdb::WriteBatch;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -201,6 +202,15 @@ impl Store {
         for (number, hash) in overlay.log_hashes() {
             batch.put_cf(self.family(LOG), number.to_be_bytes(), hash.as_bytes());
         }
+        for (key, node) in overlay.state_nodes() {
+            batch.put_cf(self.family(STATE), key, node);
+        }
+        if let Some((version, stale)) = overlay.stale_nodes() {
+            batch.put_cf(self.family(STALE), version.get().to_be_bytes(), stale.to_bytes());
+            if let Some(expired) = state::expired(version) {
+                self.drop_expired(batch, expired)?;
+            }
+        }
         for (family, key, value) in overlay.plain_writes() {
             let key = super::read::plain_key(family, key);
             match value {
@@ -208,6 +218,21 @@ impl Store {
                 None => batch.delete_cf(self.family(PLAIN), key),
             }
         }
+        Ok(())
+    }
+
+    /// Deletes the nodes of the state tree that no version that is kept has any more.
+    fn drop_expired(
+        &self,
+        batch: &mut WriteBatch,
+        expired: StateVersion,
+    ) -> Result<(), StorageError> {
+        let place = expired.get().to_be_bytes();
+        let stale = self.get_decoded::<StaleNodes>(STALE, &place)?;
+        for key in stale.into_iter().flat_map(|stale| stale.0) {
+            batch.delete_cf(self.family(STATE), key);
+        }
+        batch.delete_cf(self.family(STALE), place);
         Ok(())
     }
 

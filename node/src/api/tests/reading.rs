@@ -195,6 +195,41 @@ async fn a_policy_is_listed_by_the_hash_that_records_name() {
 }
 
 #[tokio::test]
+async fn the_state_is_served_with_proofs_that_a_stranger_accepts() {
+    let mut node = Node::start().await;
+    let answer = node.get("/v1/state/parameter:snr_min_ppm").await;
+    assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (404, "NOT_FOUND"));
+    let client = LightClient::from_genesis(&node.chain.genesis.to_json()).expect("a genesis");
+    let keys: Vec<_> = (1..=3).map(|seed| SenderKey::from_seed(&[seed; 32])).collect();
+    for key in &keys[..2] {
+        node.commit(&[registration(key, &node.chain.genesis.chain_id())]);
+    }
+    for (key, is_there) in [
+        (format!("key:{}", keys[0].public()), true),
+        (format!("key:{}", keys[1].public()), true),
+        (format!("key:{}", keys[2].public()), false),
+        ("key:".to_owned(), false),
+        ("market:".to_owned(), false),
+        ("parameter:snr_min_ppm".to_owned(), false),
+    ] {
+        let url = node.url(&format!("/v1/state/{key}"));
+        for accept in ["*/*", "application/cbor"] {
+            let response = node.client.get(&url).header("accept", accept).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{key}");
+            let bytes = response.bytes().await.unwrap();
+            let entry = client.verify_state_bytes(&bytes).expect("the proof verifies");
+            assert_eq!(entry.value.is_some(), is_there, "{key}");
+            assert_eq!(entry.head.height, Height::new(2));
+        }
+    }
+    for key in ["", "key", "key:0", "key:AA", "outcome:00", "Key:00", "parameters:x", "key:zz"] {
+        let answer = node.get(&format!("/v1/state/{key}")).await;
+        let expected = if key.is_empty() { (404, "NOT_FOUND") } else { (400, "BAD_KEY") };
+        assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), expected, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn certificates_of_views_are_served_for_whoever_asks_who_lied() {
     let mut node = Node::start().await;
     for number in 0..4 {
