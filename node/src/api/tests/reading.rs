@@ -202,7 +202,9 @@ async fn the_state_is_served_with_proofs_that_a_stranger_accepts() {
     let client = LightClient::from_genesis(&node.chain.genesis.to_json()).expect("a genesis");
     let keys: Vec<_> = (71..=73).map(|seed| SenderKey::from_seed(&[seed; 32])).collect();
     for key in &keys[..2] {
-        node.commit(&[registration(key, &node.chain.genesis.chain_id())]);
+        let record = registration(key, &node.chain.genesis.chain_id());
+        let batch = node.chain.batch(0, &[record]);
+        node.chain.grow(&node.shared.store, &[batch]);
     }
     for (key, is_there) in [
         (format!("key:{}", keys[0].public()), true),
