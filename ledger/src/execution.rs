@@ -26,14 +26,20 @@
 //! After 4 and 5 the outcome becomes the digest's entry in the plain family
 //! [`Family::Outcome`]; the others leave the entry as it is.
 //!
-//! The state tree holds nothing yet, and the committee never changes, so
-//! `state_root` and `next_committee` are constants.
+//! Before the records a governance epoch may begin, and the reveals of the block
+//! are noted. After them the proposals are decided whose time is over. What is
+//! decided holds from the next block on: the records of a block are all judged by
+//! one set of parameters, policies and validators.
+//!
+//! The state tree holds nothing yet, so `state_root` is a constant.
 
 mod actions;
+mod governance;
 
 use self::actions::Failure;
 use crate::codes::{Code, Rejection};
 use crate::gates::Verdict;
+use crate::governance::Governance;
 use crate::identity::Usage;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
@@ -42,11 +48,12 @@ use crate::plain::{Family, LtHash, OutcomeEntry};
 use crate::policy::Policies;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode;
-use bizra_types::execution::{EMPTY_STATE_ROOT, ExecFields};
+use bizra_types::execution::{Decisions, EMPTY_STATE_ROOT, ExecFields};
 use bizra_types::hash::{ExecHash, Hash, RecordDigest};
-use bizra_types::numbers::{Height, LogIndex, TimestampMs};
+use bizra_types::numbers::{Height, LogIndex, ProtocolVersion, TimestampMs, ValidatorIndex};
 
 /// What is committed.
 ///
@@ -94,8 +101,12 @@ pub struct BlockInput<'a> {
     pub height: Height,
     /// The block's time, the only clock of execution.
     pub timestamp: TimestampMs,
-    /// Keys of the validators of the block's era.
-    pub committee: &'a [PublicKey],
+    /// The version of the protocol that it follows, as its header says.
+    pub protocol_version: ProtocolVersion,
+    /// The validators of the block's era.
+    pub committee: &'a Committee,
+    /// The validators whose VRF reveals it holds, by their places in that committee.
+    pub reveals: &'a [ValidatorIndex],
     /// The records of the cited batches, in the order of the citations.
     pub records: &'a [BlockRecord],
 }
@@ -121,6 +132,7 @@ pub struct Overlay {
     log_hashes: Vec<Hash>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     outcomes: Vec<Outcome>,
+    decisions: Decisions,
 }
 
 /// The fields of `exec` at height 0: an empty log, an empty state tree, no
@@ -144,33 +156,42 @@ pub fn genesis_exec() -> ExecHash {
     genesis_fields().hash()
 }
 
-/// Executes a block on its parent, by the policies in force.
+/// Executes a block on its parent. `policies` are those of the chain's genesis file, brought to the
+/// state of any block; here they follow that of the parent.
 ///
 /// # Errors
 /// When the store fails. There is no other failure: a bad record has a code.
 ///
 /// # Panics
-/// When the block's height is not one more than the parent's.
+/// When the block's height is not one more than the parent's, or it holds a reveal of nobody in
+/// its committee.
 pub fn execute(
     parent: &Parent<'_>,
     block: &BlockInput<'_>,
     policies: &mut Policies,
 ) -> Result<Overlay, StorageError> {
     assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
+    let governance = Governance::read(|family, key| parent.plain(family, key))?;
+    policies
+        .follow(&governance.policies, block.timestamp, |family, key| parent.plain(family, key))?;
     let mut draft = Draft {
         parent,
         parameters: parent.parameters()?,
+        parent_governance: governance.clone(),
+        governance,
         policies,
         log: Appended::new(parent.head.log_size, parent),
         plain: BTreeMap::new(),
         plain_hash: parent.head.plain.clone(),
         authors: BTreeMap::new(),
     };
+    draft.note_reveals(block)?;
     let mut outcomes = Vec::with_capacity(block.records.len());
     for record in block.records {
         outcomes.push(draft.judge(record, block)?);
     }
     draft.write_authors()?;
+    let decisions = draft.decide(block)?;
     let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
     let fields = ExecFields {
         parent: parent.head.exec,
@@ -179,7 +200,7 @@ pub fn execute(
         state_root: EMPTY_STATE_ROOT,
         plain_digest: draft.plain_hash.digest(),
         outcomes_root: outcomes::root(&leaves),
-        next_committee: Hash::ZERO,
+        next_committee: decisions.next_committee.as_ref().map_or(Hash::ZERO, |it| it.hash()),
     };
     let Draft { log, plain, plain_hash, .. } = draft;
     let (first_log_hash, log_hashes) = log.into_hashes();
@@ -197,6 +218,7 @@ pub fn execute(
         log_hashes,
         plain,
         outcomes,
+        decisions,
     })
 }
 
@@ -313,6 +335,12 @@ impl Overlay {
         self.timestamp
     }
 
+    /// What the block changes in the rules of ordering.
+    #[must_use]
+    pub const fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
     /// The outcome of each record, in block order.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
@@ -357,6 +385,10 @@ impl Overlay {
 struct Draft<'a> {
     parent: &'a Parent<'a>,
     parameters: LedgerParameters,
+    /// As the parent left it.
+    parent_governance: Governance,
+    /// As this block leaves it; written at its end.
+    governance: Governance,
     policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,

@@ -56,6 +56,26 @@ pub enum Family {
     Usage = 11,
     /// The [`Usage`](crate::identity::Usage) of the author of batches by its key.
     AuthorUsage = 12,
+    /// The one [`Governance`](crate::governance::Governance), by the empty key.
+    Governance = 13,
+    /// An open [`Proposal`](crate::governance::Proposal) by record digest.
+    Proposal = 14,
+    /// The [`Ballots`](crate::governance::Ballots) on an open proposal by its digest.
+    Ballots = 15,
+    /// A [`ClosedProposal`](crate::governance::ClosedProposal) by record digest.
+    ClosedProposal = 16,
+    /// A [`PolicyText`](crate::policy::PolicyText) that governance put in force, by its hash.
+    Policy = 17,
+    /// The latest [`Committee`](bizra_types::committee::Committee) that governance decided on, by
+    /// the empty key; none while it is that of the genesis file.
+    Committee = 18,
+    /// The first height (`u64`) of a protocol version, by its number (`u16`).
+    Activation = 19,
+    /// A validator's [`Attestation`](crate::governance::Attestation) of a release, by its key and
+    /// the name of the release.
+    Release = 20,
+    /// The [`Reputation`](crate::reputation::Reputation) of a validator by its key.
+    Reputation = 21,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -77,7 +97,7 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 21] = [
         Self::Outcome,
         Self::Parameter,
         Self::Session,
@@ -90,6 +110,15 @@ impl Family {
         Self::Key,
         Self::Usage,
         Self::AuthorUsage,
+        Self::Governance,
+        Self::Proposal,
+        Self::Ballots,
+        Self::ClosedProposal,
+        Self::Policy,
+        Self::Committee,
+        Self::Activation,
+        Self::Release,
+        Self::Reputation,
     ];
 
     /// Its number.
