@@ -62,6 +62,7 @@ use bizra_types::genesis;
 use bizra_types::hash::{Hash, RecordDigest};
 use bizra_types::json::{Member, SchemaError};
 use bizra_types::numbers::{Height, ProtocolVersion};
+use core::ops::RangeInclusive;
 
 /// Fewest validators of a committee that governance may bring about. With fewer than four not one
 /// may be faulty, so none could ever be changed again.
@@ -431,25 +432,42 @@ impl Change {
     }
 }
 
-fn check_parameter(name: &str, value: u64) -> Result<(), Rejection> {
-    let known = LedgerParameters::RANGES.iter().find(|(known, _)| *known == name);
-    let Some((_, range)) = known else {
-        // The engine takes these from the genesis file and cannot be told of others.
-        let is_fixed = genesis::Parameters::default().iter().any(|(fixed, _)| fixed == name);
-        let detail = if is_fixed {
-            "must be a governed parameter, but in this protocol version the genesis file alone \
-             sets this one"
-        } else {
-            "must be the name of a governed parameter, but there is none of this name"
-        };
-        return Err(refused("payload.data.change.name", detail));
-    };
-    if !range.contains(&value) {
-        let (least, most) = (range.start(), range.end());
-        let detail = format!("must be from {least} to {most} for this parameter, but is {value}");
-        return Err(impossible("payload.data.change.value", detail));
+/// Whose number a parameter is.
+enum Governed {
+    /// The ledger's: [`LedgerParameters`] with its range.
+    Ledger(&'static RangeInclusive<u64>),
+    /// The engine's: [`genesis::Parameters`], which it takes from the genesis file. [`Decisions`](bizra_types::execution::Decisions)
+    /// have no others to hand to it.
+    Engine,
+}
+
+impl Governed {
+    fn of(name: &str) -> Option<Self> {
+        let ledger = LedgerParameters::RANGES.iter().find(|(known, _)| *known == name);
+        let engine = || genesis::Parameters::default().iter().find(|(known, _)| *known == name);
+        ledger.map(|(_, range)| Self::Ledger(range)).or_else(|| engine().map(|_| Self::Engine))
     }
-    Ok(())
+}
+
+fn check_parameter(name: &str, value: u64) -> Result<(), Rejection> {
+    match Governed::of(name) {
+        Some(Governed::Ledger(range)) if range.contains(&value) => Ok(()),
+        Some(Governed::Ledger(range)) => {
+            let (least, most) = (range.start(), range.end());
+            let detail =
+                format!("must be from {least} to {most} for this parameter, but is {value}");
+            Err(impossible("payload.data.change.value", detail))
+        }
+        Some(Governed::Engine) => {
+            let detail = "must be a governed parameter, but in this protocol version the genesis \
+                          file alone sets this one";
+            Err(refused("payload.data.change.name", detail))
+        }
+        None => {
+            let detail = "must be the name of a governed parameter, but there is none of this name";
+            Err(refused("payload.data.change.name", detail))
+        }
+    }
 }
 
 /// That the text is a policy, and one under which governance goes on.

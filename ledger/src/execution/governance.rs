@@ -3,11 +3,12 @@
 
 use super::actions::Failure;
 use super::{BlockInput, Draft};
-use crate::codes::Rejection;
+use crate::codes::{Code, Rejection};
 use crate::envelope::Envelope;
 use crate::governance::{
-    Ballots, Change, Choice, Ending, GovernanceAction, OpenProposal, POLICIES_MAX, Procedure,
-    Proposal, ReleaseAttest, Tally, Thresholds, changed_committee, check_activation, revoked,
+    Ballots, Change, Choice, ClosedProposal, Ending, GovernanceAction, OpenProposal, POLICIES_MAX,
+    Procedure, Proposal, ReleaseAttest, Tally, Thresholds, changed_committee, check_activation,
+    revoked,
 };
 use crate::identity::KeyEntry;
 use crate::log::StorageError;
@@ -16,7 +17,7 @@ use crate::plain::Family;
 use crate::policy::{PolicyHash, PolicyInForce, PolicyText};
 use crate::reputation::Reputation;
 use alloc::sync::Arc;
-use bizra_types::committee::Committee;
+use bizra_types::committee::{Committee, Validator};
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode;
 use bizra_types::execution::{Activation, Decisions};
@@ -276,14 +277,14 @@ impl Draft<'_> {
     ) -> Result<(), StorageError> {
         let mut moved = Vec::new();
         for (_, old) in current.iter() {
-            let is_rotated = |new: &&bizra_types::committee::Validator| {
-                new.name == old.name && new.consensus_key != old.consensus_key
-            };
+            let is_rotated =
+                |new: &&Validator| new.name == old.name && new.consensus_key != old.consensus_key;
             if let Some((_, new)) = next.iter().find(|(_, new)| is_rotated(new)) {
-                let reputation: Option<Reputation> =
-                    self.read(Family::Reputation, &old.consensus_key.0)?;
-                self.delete(Family::Reputation, &old.consensus_key.0)?;
-                moved.push((new.consensus_key, reputation.unwrap_or_default()));
+                let key = &old.consensus_key.0;
+                if let Some(reputation) = self.read::<Reputation>(Family::Reputation, key)? {
+                    self.delete(Family::Reputation, key)?;
+                    moved.push((new.consensus_key, reputation));
+                }
             }
         }
         for (key, reputation) in moved {
@@ -350,7 +351,7 @@ impl Draft<'_> {
     }
 }
 
-fn not_open(closed: Option<&crate::governance::ClosedProposal>) -> Rejection {
+fn not_open(closed: Option<&ClosedProposal>) -> Rejection {
     let detail = match closed {
         Some(closed) => {
             let (ending, height) = (closed.ending.name(), closed.closed_at);
@@ -358,5 +359,5 @@ fn not_open(closed: Option<&crate::governance::ClosedProposal>) -> Rejection {
         }
         None => "must be an open proposal, but there is none of this name".to_owned(),
     };
-    Rejection::new(crate::codes::Code::State, "payload.data.proposal", detail)
+    Rejection::new(Code::State, "payload.data.proposal", detail)
 }

@@ -394,6 +394,30 @@ fn roles_are_kept_apart() {
 }
 
 #[test]
+fn validators_are_admitted_by_their_seats() {
+    // Nobody is registered, and the validator need not be.
+    let strict = LedgerParameters { registered_only: 1, ..LedgerParameters::default() };
+    let sent = |seed: u8, action: &str, data: &str| {
+        let mut members = unsigned(seed, 1);
+        edit(&mut members, "sender.agent_type", Some("SAT".into()));
+        edit(&mut members, "payload.action", Some(action.into()));
+        edit(&mut members, "payload.data", Some(json(data)));
+        edit(&mut members, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+        let submission = submit(&sign(&members, seed));
+        let admitted = admit_by(submission, NOW, &mut NonceCache::new(8), &strict);
+        admitted.map(drop).map_err(|rejection| rejection.code)
+    };
+    let vote = format!(r#"{{"proposal":"{}","choice":"veto"}}"#, "ab".repeat(32));
+    assert_eq!(sent(1, "governance/vote", &vote), Ok(()));
+    assert_eq!(sent(7, "governance/vote", &vote), Err(Code::State));
+    for (value, expected) in [(950_000, Ok(())), (949_999, Err(Code::Invariant))] {
+        let change = format!(r#"{{"kind":"parameter","name":"ihsan_min_ppm","value":{value}}}"#);
+        let data = format!(r#"{{"procedure":"emergency","change":{change}}}"#);
+        assert_eq!(sent(1, "governance/propose", &data), expected);
+    }
+}
+
+#[test]
 fn each_sender_rule_holds() {
     use AgentType::{Pat, Sat};
     let committee = committee([1]);

@@ -84,7 +84,7 @@ fn others() -> Vec<Projection> {
 #[test]
 fn the_projection_is_closed_and_says_nothing_else() {
     assert_eq!(
-        inference(0b0000_011).to_json(),
+        inference(0b000_0011).to_json(),
         format!(
             r#"{{"action":"inference/commit","agent_type":"PAT","operation":"chat","operations":["infer","read"],"tier":"EDGE","model":{{"digest":"{}","evidence":"configured_claim"}},"flags":{{"personal_data":false,"toxicity":false,"violation":false}}}}"#,
             "ab".repeat(32)
@@ -103,7 +103,7 @@ fn the_projection_is_closed_and_says_nothing_else() {
     let mut other = unsigned(8, 2);
     edit(&mut other, "payload.data.operations", Some(json("[\"read\",\"infer\"]")));
     let envelope = Envelope::parse(&with_signature(&other, 0)).expect("the form is right").0;
-    let same = inference(0b0000_011 + (1 << 7) * 24);
+    let same = inference(0b000_0011 + (1 << 7) * 24);
     assert_eq!(Projection::of(&envelope), same);
 }
 
