@@ -17,6 +17,7 @@
 //! | proof of a new key | yes | in one batch | verdict of the receipt |
 //! | key and quotas | yes (RATE) | – | yes (STATE) |
 //! | FORMAL, state | – | – | yes, by what the blocks before have left |
+//! | FORMAL, proposed policies | yes | – | at the end of the votes |
 //!
 //! Admission leaves the rest of the state to execution: what a record builds on
 //! may be on its way in the same lane.
@@ -38,6 +39,7 @@ use crate::codes::{Code, Rejection};
 use crate::envelope::{AgentType, AllowedSender, Content, Envelope, Sender};
 use crate::fate::check_fate;
 use crate::forms::Score;
+use crate::governance::Change;
 use crate::identity::{IdentityAction, Standing, rotation_message};
 use crate::inference::{Fate, InferenceCommit};
 use crate::parameters::{LedgerParameters, share};
@@ -191,6 +193,9 @@ impl Submission {
         check_scores(&envelope, parameters)?;
         policies.check(&envelope)?;
         check_content(&envelope, parameters)?;
+        if let Content::Governance(action) = &envelope.content {
+            action.change().map_or(Ok(()), Change::check_policy)?;
+        }
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })
     }
@@ -230,7 +235,7 @@ fn check_sender(
 /// dimensions on which FATE decided.
 ///
 /// # Errors
-/// As [`check_fate`], [`check_times`] and [`Change::check`](crate::governance::Change::check); [`Code::Role`] when somebody
+/// As [`check_fate`], [`check_times`] and [`Change::check`]; [`Code::Role`] when somebody
 /// else's key would be revoked, or a validator would revoke without governance.
 pub fn check_content(
     envelope: &Envelope,
@@ -252,7 +257,7 @@ pub fn check_content(
             Ok(None)
         }
         Content::Governance(action) => {
-            action.check()?;
+            action.change().map_or(Ok(()), Change::check)?;
             Ok(None)
         }
         Content::SessionClose(_) | Content::Market(_) | Content::Release(_) => Ok(None),

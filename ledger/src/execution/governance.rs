@@ -113,7 +113,8 @@ impl Draft<'_> {
             } else if !thresholds.is_approved(proposal.procedure, tally) {
                 Ending::Refused
             } else {
-                match self.enactment(&proposal.change, proposal.decided_at, block) {
+                let enactment = proposal.change.check_policy().map_err(Failure::from);
+                match enactment.and_then(|()| self.enactment(&proposal, block)) {
                     Err(Failure::Storage(error)) => return Err(error),
                     Err(Failure::Refused(_)) => Ending::Void,
                     Ok(Enactment::Committee(_)) if decisions.next_committee.is_some() => {
@@ -148,7 +149,7 @@ impl Draft<'_> {
         self.governance.check_room(proposer, procedure, block.committee)?;
         let change = change.clone();
         let proposal = Proposal::new(proposer, procedure, change, block.height, &self.parameters);
-        self.enactment(&proposal.change, proposal.decided_at, block)?;
+        self.enactment(&proposal, block)?;
         let decided_at = proposal.decided_at;
         self.write(Family::Proposal, &digest.0, &proposal)?;
         let open = OpenProposal { proposal: digest, proposer, procedure, decided_at };
@@ -179,21 +180,20 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// What a change would write, if the state allows it.
+    /// What a proposal would write, if the state allows it.
     fn enactment<'a>(
         &self,
-        change: &'a Change,
-        decided_at: Height,
+        proposal: &'a Proposal,
         block: &BlockInput<'_>,
     ) -> Result<Enactment<'a>, Failure> {
-        Ok(match change {
+        Ok(match &proposal.change {
             Change::Parameter { name, value } => Enactment::Parameter { name, value: *value },
             Change::Policy { name, rego } => Enactment::Policy { name, rego },
             Change::Committee { put, remove } => {
                 Enactment::Committee(changed_committee(block.committee, put, remove)?)
             }
             Change::Version(activation) => {
-                check_activation(*activation, block.protocol_version, decided_at)?;
+                check_activation(*activation, block.protocol_version, proposal.decided_at)?;
                 Enactment::Version(*activation)
             }
             Change::Revocation { key } => {

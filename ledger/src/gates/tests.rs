@@ -410,6 +410,12 @@ fn validators_are_admitted_by_their_seats() {
     let vote = format!(r#"{{"proposal":"{}","choice":"veto"}}"#, "ab".repeat(32));
     assert_eq!(sent(1, "governance/vote", &vote), Ok(()));
     assert_eq!(sent(7, "governance/vote", &vote), Err(Code::State));
+    for (rego, expected) in [("true", Ok(())), ("false", Err(Code::Invariant))] {
+        let rego = format!("package bizra.policy\\n\\ndefault allow := {rego}\\n");
+        let change = format!(r#"{{"kind":"policy","name":"next","rego":"{rego}"}}"#);
+        let data = format!(r#"{{"procedure":"amendment","change":{change}}}"#);
+        assert_eq!(sent(1, "governance/propose", &data), expected);
+    }
     for (value, expected) in [(950_000, Ok(())), (949_999, Err(Code::Invariant))] {
         let change = format!(r#"{{"kind":"parameter","name":"ihsan_min_ppm","value":{value}}}"#);
         let data = format!(r#"{{"procedure":"emergency","change":{change}}}"#);

@@ -351,8 +351,11 @@ fn schemas_are_closed() {
 
 #[test]
 fn what_cannot_be_governed_is_refused_in_words() {
-    let change_sentence =
-        |change: &Value| change_of(change).check().map_err(|rejection| rejection.to_string());
+    let change_sentence = |change: &Value| {
+        let change = change_of(change);
+        let result = change.check().and_then(|()| change.check_policy());
+        result.map_err(|rejection| rejection.to_string())
+    };
     assert_eq!(change_sentence(&parameter("ihsan_min_ppm", 950_000)), Ok(()));
     assert_eq!(change_sentence(&policy(OPEN_POLICY)), Ok(()));
     let small_order = Validator { consensus_key: PublicKey([0; 32]), ..validator(9) };
@@ -772,8 +775,6 @@ fn an_impossible_proposal_is_not_opened() {
     let invariants = [
         parameter("ihsan_min_ppm", 900_000),
         parameter("veto_min_ppm", 0),
-        policy("package bizra.policy\nallow := 1 + 1\n"),
-        policy("package bizra.policy\n\ndefault allow := false\n"),
         seats(&[validator(8), validator(9), validator(10)], &[]),
         seats(&[Validator { name: "twin".into(), ..validator(1) }], &[]),
         seats(&[Validator { consensus_key: PublicKey([0; 32]), ..validator(8) }], &[]),
@@ -970,6 +971,20 @@ fn a_policy_comes_into_force_and_the_old_one_has_its_grace() {
     let gone: Option<crate::policy::PolicyText> =
         world.entry(Family::Policy, &PolicyHash::of(&strict).0);
     assert_eq!(gone, None);
+}
+
+#[test]
+fn a_text_that_is_no_policy_is_void_however_many_approve() {
+    let mut world = World::new(1..=4);
+    for text in
+        ["package bizra.policy\nallow := 1 + 1\n", "package bizra.policy\n\nallow := false\n"]
+    {
+        let (ending, overlay) = world.decide(1, &policy(text), &[1, 2, 3, 4]);
+        assert_eq!(ending, Ending::Void);
+        assert!(overlay.plain_writes().all(|(family, ..)| family != Family::Policy));
+        assert_eq!(world.entry(Family::Governance, &[]), Some(Governance::default()));
+    }
+    assert_eq!(world.code(judged(with_signature(&unsigned(9, 700), 0))), Success);
 }
 
 #[test]
