@@ -34,6 +34,13 @@ test_other_actions_are_allowed if {
 	}
 }
 
+test_validators_govern if {
+	every action in ["governance/propose", "governance/vote", "release/attest"] {
+		policy.allow with input as {"action": action, "agent_type": "SAT"}
+		not policy.allow with input as {"action": action, "agent_type": "PAT"}
+	}
+}
+
 test_flags_deny if {
 	not policy.allow with input as object.union(chat, {"flags": {"violation": true}})
 	not policy.allow with input as object.union(chat, {"flags": {"toxicity": true}})

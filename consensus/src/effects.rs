@@ -5,6 +5,7 @@ use bizra_types::block::{Block, FinalHeader, Header, Reveal, SignedProposal};
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
+pub use bizra_types::execution::{Activation, Decisions};
 use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{
@@ -118,24 +119,6 @@ pub enum Input {
     Block(Verified<Block>),
     /// The deadline passed.
     Wake,
-}
-
-/// What the execution of a block changes for the blocks after it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decisions {
-    /// The committee that takes over: the block ends its era.
-    pub next_committee: Option<Arc<Committee>>,
-    /// Another version of the protocol, from a later height on.
-    pub activation: Option<Activation>,
-}
-
-/// A version that comes into force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activation {
-    /// The first height that follows it.
-    pub height: Height,
-    /// The version.
-    pub version: ProtocolVersion,
 }
 
 /// Which version of the protocol blocks follow.

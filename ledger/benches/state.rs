@@ -12,9 +12,10 @@ use bizra_ledger::memory::MemoryLedger;
 use bizra_ledger::plain::Family;
 use bizra_ledger::policy::{DEFAULT_POLICY, Policies, PolicyHash};
 use bizra_ledger::state::prove;
+use bizra_types::committee::{Committee, Validator};
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::hash::Context;
-use bizra_types::numbers::TimestampMs;
+use bizra_types::numbers::{ProtocolVersion, TimestampMs};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -52,6 +53,20 @@ const INFERENCE: &str = r#"{
                "entropy": 0.25, "knowledge_gap": 0.125, "mean_snr": 0.9}
 }"#;
 
+/// One validator, who has no part in what is measured.
+fn committee() -> Committee {
+    let validator = Validator {
+        name: "validator".to_owned(),
+        peer_id: "peer".to_owned(),
+        consensus_key: PublicKey(
+            ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes(),
+        ),
+        vrf_key: [1; 32],
+        kem_key: Vec::new(),
+    };
+    Committee::new(vec![validator]).expect("the key is good")
+}
+
 fn sender(number: u64) -> PublicKey {
     PublicKey(Context::List.hash(&[&number.to_le_bytes()]).0)
 }
@@ -86,7 +101,14 @@ fn run(ledger: &MemoryLedger, records: &[BlockRecord], policies: &mut Policies) 
     let parent = Parent::new(ledger, vec![]).expect("memory does not fail");
     let height = parent.head().height.next();
     let timestamp = TimestampMs::new(1_795_311_963_000 + height.get());
-    let block = BlockInput { height, timestamp, committee: &[], records };
+    let block = BlockInput {
+        height,
+        timestamp,
+        protocol_version: ProtocolVersion::new(1),
+        committee: &committee(),
+        reveals: &[],
+        records,
+    };
     execute(&parent, &block, policies).expect("memory does not fail")
 }
 

@@ -19,6 +19,7 @@
 
 use crate::codes::{Code, Rejection};
 use crate::forms::{Score, Uuid, read_timestamp};
+use crate::governance::{GovernanceAction, ReleaseAttest};
 use crate::identity::IdentityAction;
 use crate::inference::InferenceCommit;
 use crate::market::MarketAction;
@@ -167,6 +168,10 @@ pub enum Content {
     Market(MarketAction),
     /// `identity/register`, `identity/rotate` or `identity/revoke`
     Identity(IdentityAction),
+    /// `governance/propose` or `governance/vote`
+    Governance(GovernanceAction),
+    /// `release/attest`
+    Release(ReleaseAttest),
 }
 
 impl Content {
@@ -180,6 +185,8 @@ impl Content {
             Self::Identity(IdentityAction::Register) => "identity/register",
             Self::Identity(IdentityAction::Rotate { .. }) => "identity/rotate",
             Self::Identity(IdentityAction::Revoke { .. }) => "identity/revoke",
+            Self::Governance(action) => action.name(),
+            Self::Release(_) => "release/attest",
         }
     }
 }
@@ -230,6 +237,9 @@ impl Envelope {
             Content::Identity(IdentityAction::Register) => Action::IdentityRegister,
             Content::Identity(IdentityAction::Rotate { .. }) => Action::IdentityRotate,
             Content::Identity(IdentityAction::Revoke { .. }) => Action::IdentityRevoke,
+            Content::Governance(GovernanceAction::Propose { .. }) => Action::GovernancePropose,
+            Content::Governance(GovernanceAction::Vote { .. }) => Action::GovernanceVote,
+            Content::Release(_) => Action::ReleaseAttest,
         }
     }
 
@@ -383,7 +393,14 @@ impl Form {
             }
             Action::IdentityRotate => Some(Content::Identity(IdentityAction::read_rotate(&data)?)),
             Action::IdentityRevoke => Some(Content::Identity(IdentityAction::read_revoke(&data)?)),
-            _ => None,
+            Action::GovernancePropose => {
+                Some(Content::Governance(GovernanceAction::read_propose(&data)?))
+            }
+            Action::GovernanceVote => {
+                Some(Content::Governance(GovernanceAction::read_vote(&data)?))
+            }
+            Action::ReleaseAttest => Some(Content::Release(ReleaseAttest::read(&data)?)),
+            Action::PatternPropagate | Action::PatternElevate | Action::EvidenceFile => None,
         };
         let content = content.ok_or_else(|| {
             action_member.error("is an action that this protocol version does not execute")

@@ -26,16 +26,22 @@
 //! After 4 and 5 the outcome becomes the digest's entry in the plain family
 //! [`Family::Outcome`]; the others leave the entry as it is.
 //!
+//! Before the records a governance epoch may begin, and the reveals of the block
+//! are noted. After them the proposals are decided whose time is over. What is
+//! decided holds from the next block on: the records of a block are all judged by
+//! one set of parameters, policies and validators.
+//!
 //! What a block changes is bound once, at its end and as the block leaves it: by
 //! the homomorphic hash, or by the state tree. Neither knows the order of the
-//! writes or what was undone. The committee never changes, so `next_committee`
-//! is a constant.
+//! writes or what was undone.
 
 mod actions;
+mod governance;
 
 use self::actions::Failure;
 use crate::codes::{Code, Rejection};
 use crate::gates::Verdict;
+use crate::governance::Governance;
 use crate::identity::Usage;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
@@ -45,11 +51,14 @@ use crate::policy::Policies;
 use crate::state::{self, StaleNodes, StateNodes, StateTree};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode;
-use bizra_types::execution::ExecFields;
+use bizra_types::execution::{Decisions, ExecFields};
 use bizra_types::hash::{ExecHash, Hash, RecordDigest};
-use bizra_types::numbers::{Height, LogIndex, StateVersion, TimestampMs};
+use bizra_types::numbers::{
+    Height, LogIndex, ProtocolVersion, StateVersion, TimestampMs, ValidatorIndex,
+};
 
 /// What is committed.
 ///
@@ -100,8 +109,12 @@ pub struct BlockInput<'a> {
     pub height: Height,
     /// The block's time, the only clock of execution.
     pub timestamp: TimestampMs,
-    /// Keys of the validators of the block's era.
-    pub committee: &'a [PublicKey],
+    /// The version of the protocol that it follows, as its header says.
+    pub protocol_version: ProtocolVersion,
+    /// The validators of the block's era.
+    pub committee: &'a Committee,
+    /// The validators whose VRF reveals it holds, by their places in that committee.
+    pub reveals: &'a [ValidatorIndex],
     /// The records of the cited batches, in the order of the citations.
     pub records: &'a [BlockRecord],
 }
@@ -128,6 +141,7 @@ pub struct Overlay {
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     state: state::Change,
     outcomes: Vec<Outcome>,
+    decisions: Decisions,
 }
 
 /// The fields of `exec` at height 0: an empty log, an empty state tree, no
@@ -151,20 +165,23 @@ pub fn genesis_exec() -> ExecHash {
     genesis_fields().hash()
 }
 
-/// Executes a block on its parent, by the policies in force.
+/// Executes a block on its parent. `policies` are those of the chain's genesis file, brought to the
+/// state of any block; here they follow that of the parent.
 ///
 /// # Errors
 /// When the store fails. There is no other failure: a bad record has a code.
 ///
 /// # Panics
-/// When the block's height is not one more than the parent's.
+/// When the block's height is not one more than the parent's, or it holds a reveal of nobody in
+/// its committee.
 pub fn execute(
     parent: &Parent<'_>,
     block: &BlockInput<'_>,
     policies: &mut Policies,
 ) -> Result<Overlay, StorageError> {
     assert_eq!(block.height, parent.head.height.next(), "a block follows its parent");
-    let mut draft = Draft::new(parent, policies)?;
+    let mut draft = Draft::new(parent, block, policies)?;
+    draft.note_reveals(block)?;
     let mut outcomes = Vec::with_capacity(block.records.len());
     for record in block.records {
         outcomes.push(draft.judge(record, block)?);
@@ -301,6 +318,12 @@ impl Overlay {
         self.timestamp
     }
 
+    /// What the block changes in the rules of ordering.
+    #[must_use]
+    pub const fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
     /// The outcome of each record, in block order.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
@@ -357,6 +380,10 @@ impl Overlay {
 struct Draft<'a> {
     parent: &'a Parent<'a>,
     parameters: LedgerParameters,
+    /// As the parent left it.
+    parent_governance: Governance,
+    /// As this block leaves it; written at its end.
+    governance: Governance,
     policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
     plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
@@ -365,10 +392,19 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(parent: &'a Parent<'a>, policies: &'a mut Policies) -> Result<Self, StorageError> {
+    fn new(
+        parent: &'a Parent<'a>,
+        block: &BlockInput<'_>,
+        policies: &'a mut Policies,
+    ) -> Result<Self, StorageError> {
+        let plain = |family, key: &[u8]| parent.plain(family, key);
+        let governance = Governance::read(plain)?;
+        policies.follow(&governance.policies, block.timestamp, plain)?;
         Ok(Self {
             parent,
             parameters: parent.parameters()?,
+            parent_governance: governance.clone(),
+            governance,
             policies,
             log: Appended::new(parent.head.log_size, parent),
             plain: BTreeMap::new(),
@@ -382,6 +418,7 @@ impl<'a> Draft<'a> {
         outcomes: Vec<Outcome>,
     ) -> Result<Overlay, StorageError> {
         self.write_authors();
+        let decisions = self.decide(block)?;
         let (plain, state) = self.bind()?;
         let leaves: Vec<Hash> = outcomes.iter().map(Outcome::leaf).collect();
         let fields = ExecFields {
@@ -391,7 +428,7 @@ impl<'a> Draft<'a> {
             state_root: state.tree.root,
             plain_digest: plain.digest(),
             outcomes_root: outcomes::root(&leaves),
-            next_committee: Hash::ZERO,
+            next_committee: decisions.next_committee.as_ref().map_or(Hash::ZERO, |it| it.hash()),
         };
         let head = Head {
             height: block.height,
@@ -410,6 +447,7 @@ impl<'a> Draft<'a> {
             plain: self.plain,
             state,
             outcomes,
+            decisions,
         })
     }
 

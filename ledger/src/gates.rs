@@ -13,10 +13,11 @@
 //! | SNR, IHSAN | yes | – | yes, by the parameters in force |
 //! | POLICY | yes | – | yes, by the policies in force |
 //! | FATE | yes | – | yes, by the parameters in force |
-//! | FORMAL, times | yes | – | yes |
+//! | FORMAL, times and proposals | yes | – | yes |
 //! | proof of a new key | yes | in one batch | verdict of the receipt |
 //! | key and quotas | yes (RATE) | – | yes (STATE) |
 //! | FORMAL, state | – | – | yes, by what the blocks before have left |
+//! | FORMAL, proposed policies | yes | – | at the end of the votes |
 //!
 //! Admission leaves the rest of the state to execution: what a record builds on
 //! may be on its way in the same lane.
@@ -38,12 +39,14 @@ use crate::codes::{Code, Rejection};
 use crate::envelope::{AgentType, AllowedSender, Content, Envelope, Sender};
 use crate::fate::check_fate;
 use crate::forms::Score;
+use crate::governance::Change;
 use crate::identity::{IdentityAction, Standing, rotation_message};
 use crate::inference::{Fate, InferenceCommit};
 use crate::parameters::{LedgerParameters, share};
 use crate::policy::Policies;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
+use bizra_types::committee::Committee;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck, check_each};
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::hash::{ChainId, Hash, RecordDigest};
@@ -178,36 +181,39 @@ impl Submission {
         now: TimestampMs,
         nonces: &mut NonceCache,
         standing: &Standing,
-        committee: &[PublicKey],
+        committee: &Committee,
         parameters: &LedgerParameters,
         policies: &mut Policies,
     ) -> Result<Admitted, Rejection> {
         let Self { envelope, bytes } = self;
         check_timestamp(&envelope, now)?;
         nonces.check(&envelope, now)?;
-        standing.check(&envelope, bytes.len(), now, parameters)?;
+        standing.check(&envelope, bytes.len(), now, committee, parameters)?;
         check_role(&envelope, committee)?;
         check_scores(&envelope, parameters)?;
         policies.check(&envelope)?;
         check_content(&envelope, parameters)?;
+        if let Content::Governance(action) = &envelope.content {
+            action.change().map_or(Ok(()), Change::check_policy)?;
+        }
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })
     }
 }
 
-/// The ROLE gate: `committee` holds the keys of the validators of the era.
+/// The ROLE gate, by the committee of the era.
 ///
 /// # Errors
 /// [`Code::Role`] when the sender's role may not send the action, or when a
 /// system agent is no validator of the committee.
-pub fn check_role(envelope: &Envelope, committee: &[PublicKey]) -> Result<(), Rejection> {
+pub fn check_role(envelope: &Envelope, committee: &Committee) -> Result<(), Rejection> {
     check_sender(envelope.action().allowed_sender(), &envelope.sender, committee)
 }
 
 fn check_sender(
     allowed: AllowedSender,
     sender: &Sender,
-    committee: &[PublicKey],
+    committee: &Committee,
 ) -> Result<(), Rejection> {
     let fail = |member: &str, detail: &str| Err(Rejection::new(Code::Role, member, detail));
     match (allowed, sender.agent_type) {
@@ -217,7 +223,7 @@ fn check_sender(
         (AllowedSender::Sat, AgentType::Pat) => {
             fail("sender.agent_type", "must be \"SAT\" for this action")
         }
-        (_, AgentType::Sat) if !committee.contains(&sender.public_key) => {
+        (_, AgentType::Sat) if committee.index_of(&sender.public_key).is_none() => {
             fail("sender.public_key", "must be the key of a validator of the current committee")
         }
         _ => Ok(()),
@@ -225,12 +231,12 @@ fn check_sender(
 }
 
 /// The gates after IHSAN as far as they need no state: FATE and the order of
-/// times of an inference, and who may revoke. Returns the dimensions on which
-/// FATE decided.
+/// times of an inference, who may revoke, and what may be proposed. Returns the
+/// dimensions on which FATE decided.
 ///
 /// # Errors
-/// As [`check_fate`] and [`check_times`]; [`Code::Role`] when somebody else's key would be
-/// revoked, or a validator would revoke without governance.
+/// As [`check_fate`], [`check_times`] and [`Change::check`]; [`Code::Role`] when somebody
+/// else's key would be revoked, or a validator would revoke without governance.
 pub fn check_content(
     envelope: &Envelope,
     parameters: &LedgerParameters,
@@ -250,7 +256,11 @@ pub fn check_content(
             action.check(sender.public_key)?;
             Ok(None)
         }
-        Content::SessionClose(_) | Content::Market(_) => Ok(None),
+        Content::Governance(action) => {
+            action.change().map_or(Ok(()), Change::check)?;
+            Ok(None)
+        }
+        Content::SessionClose(_) | Content::Market(_) | Content::Release(_) => Ok(None),
     }
 }
 

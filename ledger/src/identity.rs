@@ -14,6 +14,10 @@
 //! unregistered key of somebody else into an identity, and revoke it. A key
 //! that was replaced or revoked never counts again.
 //!
+//! A validator of the committee speaks by its seat, whatever is known of its key as that of an
+//! identity; its bytes are charged to the key. Else whoever governs identities could silence the
+//! validators that govern them.
+//!
 //! The log is for ever, and a refused record leaves an outcome, so the bytes
 //! are limited that one identity, or the batches of one validator, may have
 //! judged in one governance epoch, whatever comes of them:
@@ -31,10 +35,11 @@
 //!   registrations, which are charged.
 
 use crate::codes::{Code, Rejection};
-use crate::envelope::{Action, Envelope};
+use crate::envelope::{Action, AgentType, Envelope, Sender};
 use crate::log::StorageError;
 use crate::parameters::LedgerParameters;
 use crate::plain::Family;
+use bizra_types::committee::Committee;
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
@@ -205,16 +210,22 @@ pub fn rotation_message(chain_id: &ChainId, old_key: &PublicKey, new_key: &Publi
     Context::KeyRotation.hash(&[chain_id.as_bytes(), &old_key.0, &new_key.0])
 }
 
-/// The identity for which a key speaks; `is_registration` if the record registers it.
+/// The identity for which a sender speaks, where `entry` is that of its key; `is_registration` if
+/// the record registers it.
 ///
 /// # Errors
 /// [`Code::State`] when it speaks for none.
 pub fn identity_of(
-    key: PublicKey,
+    sender: &Sender,
     entry: Option<&KeyEntry>,
     is_registration: bool,
+    committee: &Committee,
     parameters: &LedgerParameters,
 ) -> Result<PublicKey, Rejection> {
+    let key = sender.public_key;
+    if sender.agent_type == AgentType::Sat && committee.index_of(&key).is_some() {
+        return Ok(key);
+    }
     let Some(entry) = entry else {
         if parameters.registered_only == 1 && !is_registration {
             let detail = "must be registered (identity/register) before it submits";
@@ -313,7 +324,7 @@ impl Standing {
         })
     }
 
-    /// Whether key and quotas would let a record of so many bytes pass.
+    /// Whether key and quotas would let a record of so many bytes pass, in the era of `committee`.
     ///
     /// # Errors
     /// [`Code::State`] when the key speaks for no identity, [`Code::Rate`] when a quota is used
@@ -323,11 +334,12 @@ impl Standing {
         envelope: &Envelope,
         size: usize,
         now: TimestampMs,
+        committee: &Committee,
         parameters: &LedgerParameters,
     ) -> Result<(), Rejection> {
-        let (key, action) = (envelope.sender.public_key, envelope.action());
+        let (sender, action) = (&envelope.sender, envelope.action());
         let is_registration = action == Action::IdentityRegister;
-        identity_of(key, self.key.as_ref(), is_registration, parameters)?;
+        identity_of(sender, self.key.as_ref(), is_registration, committee, parameters)?;
         let rate = |rejection| Rejection { code: Code::Rate, ..rejection };
         let is_revocation = action == Action::IdentityRevoke;
         if !is_revocation {
@@ -378,7 +390,7 @@ encode_fields!(Usage { epoch, bytes });
 mod tests {
     use super::*;
     use crate::envelope::Envelope;
-    use crate::testing::{public, signed};
+    use crate::testing::{committee, public, signed};
 
     fn entry(identity: u8, state: KeyState) -> KeyEntry {
         KeyEntry { identity: public(identity), state, height: Height::new(4) }
@@ -441,9 +453,27 @@ mod tests {
     fn a_key_speaks_for_its_identity_while_it_is_valid() {
         let open = LedgerParameters::default();
         let strict = LedgerParameters { registered_only: 1, ..open };
-        let of = |entry: Option<KeyEntry>, is_registration, parameters| {
-            identity_of(public(1), entry.as_ref(), is_registration, parameters)
+        let validators = committee([5]);
+        let sender = |agent_type, seed| Sender {
+            agent_type,
+            agent_id: "agent".into(),
+            public_key: public(seed),
         };
+        let of = |entry: Option<KeyEntry>, is_registration, parameters| {
+            let sender = sender(AgentType::Pat, 1);
+            identity_of(&sender, entry.as_ref(), is_registration, &validators, parameters)
+        };
+        // A validator speaks by its seat, and nobody else who says to be one.
+        let revoked = entry(9, KeyState::Revoked);
+        for (agent_type, seed, expected) in
+            [(AgentType::Sat, 5, true), (AgentType::Pat, 5, false), (AgentType::Sat, 6, false)]
+        {
+            let sender = sender(agent_type, seed);
+            for entry in [None, Some(&revoked)] {
+                let identity = identity_of(&sender, entry, false, &validators, &strict);
+                assert_eq!(identity.ok(), expected.then(|| public(seed)));
+            }
+        }
         assert_eq!(of(None, false, &open), Ok(public(1)));
         assert_eq!(of(None, true, &strict), Ok(public(1)));
         assert_eq!(of(Some(entry(9, KeyState::Valid)), false, &strict), Ok(public(9)));
@@ -509,7 +539,9 @@ mod tests {
             };
             Standing::read(public(7), Some(public(200)), waiting_bytes, plain).expect("undamaged")
         };
-        let check = |standing: Standing| standing.check(&envelope, 10, now, &parameters);
+        let validators = committee([200]);
+        let check =
+            |standing: Standing| standing.check(&envelope, 10, now, &validators, &parameters);
         let valid = Some(KeyState::Valid);
         assert_eq!(check(read(valid, identity_max - 10, author_max - 10, 0)), Ok(()));
         for (standing, code, member) in [

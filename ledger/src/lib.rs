@@ -24,6 +24,8 @@
 //! | [`budget`] | the 7-3-6-9 budget |
 //! | [`session`] | the DAG of a session's records, `session/close` |
 //! | [`identity`] | keys that are registered, replaced and revoked; quotas |
+//! | [`governance`] | proposals, votes and what they change |
+//! | [`reputation`] | who of the validators was there, and who lied |
 //! | [`market`] | licences, their tax, and how unequally they may be held |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
@@ -42,6 +44,7 @@ pub mod execution;
 pub mod fate;
 pub mod forms;
 pub mod gates;
+pub mod governance;
 pub mod identity;
 pub mod inference;
 pub mod log;
@@ -52,6 +55,7 @@ pub mod outcomes;
 pub mod parameters;
 pub mod plain;
 pub mod policy;
+pub mod reputation;
 pub mod session;
 pub mod state;
 

@@ -61,6 +61,21 @@ impl MemoryLedger {
         self.head = overlay.head().clone();
     }
 
+    /// Sets an entry that no block has set.
+    #[cfg(test)]
+    pub(crate) fn seed(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: &impl bizra_types::encoding::Encode,
+    ) {
+        let value = value.to_bytes();
+        if let Some(old) = self.plain.insert((family, key.to_vec()), value.clone()) {
+            self.head.plain.remove(family, key, &old);
+        }
+        self.head.plain.add(family, key, &value);
+    }
+
     /// The hash of the plain families, computed anew from all their entries.
     #[must_use]
     pub fn recomputed_plain(&self) -> LtHash {

@@ -97,6 +97,27 @@ parameters! {
     gini_max_ppm: 0..=1_000_000 = 350_000,
     /// Most units of a resource that an acquisition may leave to its one holder.
     market_sole_units_max: 1..=1_000_000_000 = 1_000,
+    /// Share of the committee that must approve an amendment, in parts per million. It cannot be
+    /// governed below 0.67.
+    amendment_min_ppm: 670_000..=850_000 = 670_000,
+    /// Share of the committee that must approve an emergency, in parts per million. It cannot be
+    /// governed below 0.85.
+    emergency_min_ppm: 850_000..=1_000_000 = 850_000,
+    /// Share of the committee whose vetoes end a proposal, in parts per million. It cannot be
+    /// governed below 0.33, nor above a half, which would leave the few without a veto.
+    veto_min_ppm: 330_000..=500_000 = 330_000,
+    /// Blocks for which an amendment is deliberated before anybody may approve it.
+    deliberation_blocks: 1..=604_800 = 600,
+    /// Blocks for which an amendment is voted on.
+    voting_blocks: 1..=604_800 = 1_800,
+    /// Blocks for which an emergency is deliberated.
+    emergency_deliberation_blocks: 0..=604_800 = 10,
+    /// Blocks for which an emergency is voted on.
+    emergency_voting_blocks: 1..=604_800 = 60,
+    /// How long a policy stays valid after another has taken its place, in ms of chain time.
+    policy_grace_ms: 0..=2_592_000_000 = 86_400_000,
+    /// What a validator's reputation gains in a governance epoch in which it revealed.
+    reputation_participation: 0..=100_000 = 1_000,
 }
 
 /// The score of a parameter in parts per million.

@@ -78,6 +78,26 @@ families! {
     Usage = 11 in Plain,
     /// The [`Usage`](crate::identity::Usage) of the author of batches by its key.
     AuthorUsage = 12 in Plain,
+    /// The one [`Governance`](crate::governance::Governance), by the empty key.
+    Governance = 13 in Tree,
+    /// An open [`Proposal`](crate::governance::Proposal) by record digest.
+    Proposal = 14 in Tree,
+    /// The [`Ballots`](crate::governance::Ballots) on an open proposal by its digest.
+    Ballots = 15 in Tree,
+    /// A [`ClosedProposal`](crate::governance::ClosedProposal) by record digest.
+    ClosedProposal = 16 in Tree,
+    /// A [`PolicyText`](crate::policy::PolicyText) that governance put in force, by its hash.
+    Policy = 17 in Tree,
+    /// The latest [`Committee`](bizra_types::committee::Committee) that governance decided on, by
+    /// the empty key; none while it is that of the genesis file.
+    Committee = 18 in Tree,
+    /// The first height (`u64`) of a protocol version, by its number (`u16`).
+    Activation = 19 in Tree,
+    /// A validator's [`Attestation`](crate::governance::Attestation) of a release, by its key and
+    /// the name of the release.
+    Release = 20 in Tree,
+    /// The [`Reputation`](crate::reputation::Reputation) of a validator by its key.
+    Reputation = 21 in Tree,
 }
 
 /// What binds the entries of a family.

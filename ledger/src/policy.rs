@@ -9,8 +9,9 @@
 //! Rego decides in consensus here, so:
 //! - A policy is text in a [`subset`] of Rego that has no built-in beyond those
 //!   of [`subset::BUILTINS`], no arithmetic and no way to make a value larger
-//!   than its text or its input. In force means: by the genesis file, whose hash
-//!   is the chain's id, until governance can change it.
+//!   than its text or its input. In force are those of the genesis file, whose
+//!   hash is the chain's id, until governance puts another in force: then that
+//!   one, and those before it while their grace lasts.
 //! - The engine is regorus at one version, which belongs to the protocol version
 //!   like any other rule. It is built without its standard library, so that it
 //!   has neither clock nor hash map, and without the features behind the
@@ -22,12 +23,18 @@
 
 pub mod subset;
 
+use self::subset::POLICY_SIZE_MAX;
 use crate::codes::{Code, Rejection};
 use crate::envelope::{AgentType, Content, Envelope};
 use crate::inference::{Evidence, InferenceCommit, ModelTier, Operation, OperationSet};
-use alloc::collections::BTreeMap;
+use crate::log::StorageError;
+use crate::plain::Family;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use bizra_types::encode_fields;
+use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_bytes};
 use bizra_types::hash::hex;
+use bizra_types::numbers::{Height, TimestampMs};
 use core::fmt;
 use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::RegoVM;
@@ -36,6 +43,9 @@ use regorus::{Engine, Value};
 
 /// Instructions of the virtual machine that one evaluation may take.
 pub const INSTRUCTIONS_MAX: usize = 10_000;
+
+/// Longest name of a policy, in bytes.
+pub const POLICY_NAME_SIZE_MAX: usize = 128;
 
 /// Decisions that are remembered; about 200 bytes each.
 const MEMO_MAX: usize = 8_192;
@@ -49,6 +59,26 @@ pub const DEFAULT_POLICY: &str = include_str!("../../configs/opa/policies.rego")
 /// The name of a policy: BLAKE3 of its text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyHash(pub [u8; 32]);
+
+/// A policy that governance has in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyInForce {
+    /// The policy.
+    pub hash: PolicyHash,
+    /// The latest time at which records may name it, if another has taken its place.
+    pub until: Option<TimestampMs>,
+}
+
+/// Value of [`Family::Policy`], by the policy's hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyText {
+    /// For people.
+    pub name: String,
+    /// The text.
+    pub rego: String,
+    /// The block that put it in force.
+    pub height: Height,
+}
 
 /// Why a text is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,7 +133,10 @@ pub enum Decision {
 /// always decide alike, whatever they remember.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    in_force: BTreeMap<PolicyHash, Result<Policy, PolicyError>>,
+    genesis: BTreeMap<PolicyHash, Result<Policy, PolicyError>>,
+    /// Those in force that governance has put there.
+    governed: BTreeMap<PolicyHash, Result<Policy, PolicyError>>,
+    in_force: BTreeSet<PolicyHash>,
     memo: BTreeMap<(PolicyHash, Projection), Decision>,
 }
 
@@ -112,6 +145,14 @@ impl PolicyHash {
     #[must_use]
     pub fn of(text: &str) -> Self {
         Self(blake3::hash(text.as_bytes()).into())
+    }
+}
+
+impl PolicyInForce {
+    /// Whether records may name it at this time.
+    #[must_use]
+    pub fn is_in_force(&self, now: TimestampMs) -> bool {
+        self.until.is_none_or(|until| now <= until)
     }
 }
 
@@ -187,13 +228,23 @@ impl Projection {
     pub fn of(envelope: &Envelope) -> Self {
         let inference = match &envelope.content {
             Content::Inference(inference) => Some(InferenceProjection::of(inference)),
-            Content::SessionClose(_) | Content::Market(_) | Content::Identity(_) => None,
+            Content::SessionClose(_)
+            | Content::Market(_)
+            | Content::Identity(_)
+            | Content::Governance(_)
+            | Content::Release(_) => None,
         };
         Self {
             action: envelope.content.action_name(),
             agent_type: envelope.sender.agent_type,
             inference,
         }
+    }
+
+    /// What a policy sees of a record that is no inference.
+    #[must_use]
+    pub const fn of_action(action: &'static str, agent_type: AgentType) -> Self {
+        Self { action, agent_type, inference: None }
     }
 
     /// The `input` of the policy. Operations stand in the order of their bits.
@@ -239,18 +290,55 @@ impl InferenceProjection {
 }
 
 impl Policies {
-    /// The policies of these texts. A text that is no policy is in force all the same, and
-    /// allows nothing; see [`Policies::errors`].
+    /// The policies of the genesis file, all in force. A text that is no policy is so all the
+    /// same, and allows nothing; see [`Policies::errors`].
     #[must_use]
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let in_force =
+        let genesis: BTreeMap<_, _> =
             texts.into_iter().map(|text| (PolicyHash::of(text), Policy::compile(text))).collect();
-        Self { in_force, memo: BTreeMap::new() }
+        let in_force = genesis.keys().copied().collect();
+        Self { genesis, governed: BTreeMap::new(), in_force, memo: BTreeMap::new() }
     }
 
     /// What is wrong with them: a network should not begin with such policies.
     pub fn errors(&self) -> impl Iterator<Item = &PolicyError> {
-        self.in_force.values().filter_map(|policy| policy.as_ref().err())
+        self.genesis.values().filter_map(|policy| policy.as_ref().err())
+    }
+
+    /// The policies of the genesis file, ascending.
+    pub(crate) fn of_genesis(&self) -> impl Iterator<Item = PolicyHash> {
+        self.genesis.keys().copied()
+    }
+
+    /// Brings into force what a state has in force at a time, where `policies` are those of its
+    /// [`Governance`](crate::governance::Governance) and `plain` reads it. What was in force before
+    /// does not matter, so one value serves every fork.
+    ///
+    /// # Errors
+    /// When `plain` fails, or the text of a policy is missing or damaged.
+    pub fn follow(
+        &mut self,
+        policies: &[PolicyInForce],
+        now: TimestampMs,
+        plain: impl Fn(Family, &[u8]) -> Result<Option<Vec<u8>>, StorageError>,
+    ) -> Result<(), StorageError> {
+        self.in_force = if policies.is_empty() {
+            self.of_genesis().collect()
+        } else {
+            let in_force = policies.iter().filter(|policy| policy.is_in_force(now));
+            in_force.map(|policy| policy.hash).collect()
+        };
+        self.governed.retain(|hash, _| self.in_force.contains(hash));
+        for hash in &self.in_force {
+            if self.genesis.contains_key(hash) || self.governed.contains_key(hash) {
+                continue;
+            }
+            let missing = || StorageError(format!("the text of the policy {hash} is missing"));
+            let bytes = plain(Family::Policy, &hash.0)?.ok_or_else(missing)?;
+            let text: PolicyText = Family::Policy.decode_entry(&bytes)?;
+            self.governed.insert(*hash, Policy::compile(&text.rego));
+        }
+        Ok(())
     }
 
     /// The POLICY gate.
@@ -273,7 +361,8 @@ impl Policies {
 
     /// Evaluates a policy in force, or remembers.
     fn decide(&mut self, hash: PolicyHash, projection: Projection) -> Option<Decision> {
-        let policy = self.in_force.get(&hash)?;
+        self.in_force.get(&hash)?;
+        let policy = self.genesis.get(&hash).or_else(|| self.governed.get(&hash))?;
         let key = (hash, projection);
         if let Some(decision) = self.memo.get(&key) {
             return Some(*decision);
@@ -290,6 +379,38 @@ impl Policies {
         Some(decision)
     }
 }
+
+impl Encode for PolicyHash {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for PolicyHash {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(reader.array()?))
+    }
+}
+
+impl Encode for PolicyText {
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_bytes(self.name.as_bytes(), out);
+        encode_bytes(self.rego.as_bytes(), out);
+        self.height.encode(out);
+    }
+}
+
+impl Decode for PolicyText {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            name: reader.text("policy name", POLICY_NAME_SIZE_MAX)?.to_owned(),
+            rego: reader.text("policy", POLICY_SIZE_MAX)?.to_owned(),
+            height: Decode::decode(reader)?,
+        })
+    }
+}
+
+encode_fields!(PolicyInForce { hash, until });
 
 #[cfg(test)]
 mod tests;

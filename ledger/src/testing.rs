@@ -3,6 +3,7 @@
 use crate::envelope::Unsigned;
 use crate::policy::{DEFAULT_POLICY, PolicyHash};
 use alloc::sync::Arc;
+use bizra_types::committee::{Committee, Validator};
 use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::hash::{ChainId, hex};
 use bizra_types::json::{Limits, Members, Value, canonical, parse};
@@ -22,6 +23,22 @@ pub(crate) fn key(seed: u8) -> SigningKey {
 /// The public half of [`key`].
 pub(crate) fn public(seed: u8) -> PublicKey {
     PublicKey(key(seed).verifying_key().to_bytes())
+}
+
+/// The validator with the key from this seed.
+pub(crate) fn validator(seed: u8) -> Validator {
+    Validator {
+        name: format!("validator-{seed}"),
+        peer_id: format!("peer-{seed}"),
+        consensus_key: public(seed),
+        vrf_key: [seed; 32],
+        kem_key: vec![seed; 1_216],
+    }
+}
+
+/// The committee of the validators from these seeds.
+pub(crate) fn committee(seeds: impl IntoIterator<Item = u8>) -> Committee {
+    Committee::new(seeds.into_iter().map(validator).collect()).expect("the keys are good")
 }
 
 /// A good envelope without its signature, of the key with this seed, and a

@@ -28,8 +28,8 @@ use crate::shared::{
 };
 use crate::storage::{StorageError, Store};
 use bizra_consensus::{
-    Activation, Alarm, Commit, Decisions, Effects, Input, Now, Replica, ReplicaConfig, Restored,
-    StartError, Time,
+    Activation, Alarm, Commit, Effects, Input, Now, Replica, ReplicaConfig, Restored, StartError,
+    Time,
 };
 use bizra_gossip::{EventReceiver, Hello, Network, PeerId};
 use bizra_keys::KeyRing;
@@ -644,10 +644,7 @@ pub fn wall_clock() -> TimestampMs {
 /// Brings what the executor says to where it belongs.
 fn on_report(context: &Context, report: Report) {
     match report {
-        Report::Executed { block, exec } => {
-            // Governance decides nothing yet, and must not before the driver
-            // follows eras: its verifier and its places are those of genesis.
-            let decisions = Decisions::default();
+        Report::Executed { block, exec, decisions } => {
             context.answer(Input::Executed { block, exec, decisions });
         }
         // Those who wait for a record listen on the broadcast channel.

@@ -16,7 +16,7 @@
 use crate::fail::{self, Point};
 use crate::shared::{Committed, Ordered};
 use crate::storage::{CommittedBlock, StorageError, Store};
-use bizra_consensus::{Commit, Execute};
+use bizra_consensus::{Commit, Decisions, Execute};
 use bizra_ledger::codes::Code;
 use bizra_ledger::execution::{BlockInput, BlockRecord, Overlay, Parent, execute};
 use bizra_ledger::gates::{Verdict, check_records};
@@ -63,6 +63,8 @@ pub enum Report {
         block: BlockId,
         /// What it came to.
         exec: ExecHash,
+        /// What it changes for the blocks after it.
+        decisions: Decisions,
     },
     /// A block is in the store; each once, ascending. Those who listen on the
     /// broadcast channel hear the same.
@@ -266,8 +268,8 @@ impl Worker {
         let Execute { block, batches } = job;
         let id = block.id();
         if let Some(known) = self.executed.get(&id) {
-            let exec = known.overlay.exec();
-            (self.report)(Report::Executed { block: id, exec });
+            let (exec, decisions) = (known.overlay.exec(), known.overlay.decisions().clone());
+            (self.report)(Report::Executed { block: id, exec, decisions });
             return Ok(());
         }
         let header = block.header();
@@ -288,21 +290,23 @@ impl Worker {
                 })
             })
             .collect();
-        let committee: Vec<_> = committee.iter().map(|(_, it)| it.consensus_key).collect();
+        let reveals: Vec<_> = block.reveals().iter().map(|reveal| reveal.validator).collect();
         let input = BlockInput {
             height: header.height,
             timestamp: header.timestamp_ms,
-            committee: &committee,
+            protocol_version: header.protocol_version,
+            committee,
+            reveals: &reveals,
             records: &records,
         };
         let overlay = Parent::new(&self.store, pending)
             .and_then(|parent| execute(&parent, &input, &mut self.policies))
             .map_err(|error| self.read_failure(error))?;
-        let exec = overlay.exec();
+        let (exec, decisions) = (overlay.exec(), overlay.decisions().clone());
         let overlay = Arc::new(overlay);
         let executed = Executed { block, batches, verdicts, overlay, is_ordered: false };
         self.executed.insert(id, executed);
-        (self.report)(Report::Executed { block: id, exec });
+        (self.report)(Report::Executed { block: id, exec, decisions });
         if self.certified == Some(id) {
             self.announce_ordered();
         }
@@ -336,7 +340,9 @@ impl Worker {
         if known.is_some_and(|known| known.id() == block.id()) {
             let fields = self.store.exec_at(height).map_err(End::Failed)?;
             let exec = fields.expect("a final block has exec fields").hash();
-            (self.report)(Report::Executed { block: block.id(), exec });
+            // The engine has committed it, and builds on what it left already.
+            let decisions = Decisions::default();
+            (self.report)(Report::Executed { block: block.id(), exec, decisions });
         } else {
             tracing::debug!(%height, block = %block.id(), "not executed: the block is of a fork");
         }

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 
 /// Most validators of one committee.
 pub const COMMITTEE_SIZE_MAX: usize = 1024;
-/// Longest validator name, peer id and KEM key, in bytes.
-pub(crate) const NAME_BYTES_MAX: usize = 64;
+/// Longest name of a validator, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest peer id and KEM key, in bytes.
 pub(crate) const PEER_ID_BYTES_MAX: usize = 128;
 pub(crate) const KEM_KEY_BYTES_MAX: usize = 2048;
 
@@ -150,8 +151,8 @@ impl Encode for Validator {
 impl Decode for Validator {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            name: text(reader, "validator name", NAME_BYTES_MAX)?,
-            peer_id: text(reader, "peer id", PEER_ID_BYTES_MAX)?,
+            name: reader.text("validator name", NAME_BYTES_MAX)?.to_string(),
+            peer_id: reader.text("peer id", PEER_ID_BYTES_MAX)?.to_string(),
             consensus_key: PublicKey::decode(reader)?,
             vrf_key: reader.array()?,
             kem_key: reader.bytes("KEM key", KEM_KEY_BYTES_MAX)?.to_vec(),
@@ -268,13 +269,5 @@ impl Decode for SignerSet {
             });
         }
         Ok(Self { committee_size, bits })
-    }
-}
-
-fn text(reader: &mut Reader<'_>, what: &'static str, limit: usize) -> Result<String, DecodeError> {
-    let bytes = reader.bytes(what, limit)?;
-    match core::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_string()),
-        Err(error) => Err(DecodeError::Invalid { what, value: error.valid_up_to() as u64 }),
     }
 }

@@ -148,6 +148,15 @@ impl<'a> Reader<'a> {
         self.take(count)
     }
 
+    /// Reads a byte string of at most `limit` bytes that is UTF-8.
+    ///
+    /// # Errors
+    /// As [`Reader::bytes`], and when it is not UTF-8.
+    pub fn text(&mut self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
+        core::str::from_utf8(self.bytes(what, limit)?)
+            .map_err(|error| DecodeError::Invalid { what, value: error.valid_up_to() as u64 })
+    }
+
     /// Reads a list of at most `limit` items of at least `item_size_min` bytes.
     ///
     /// # Errors

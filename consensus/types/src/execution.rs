@@ -1,8 +1,12 @@
-//! What a certificate proves of the executed state.
+//! What a certificate proves of the executed state, and what execution changes in the rules of
+//! ordering.
 
+use crate::committee::Committee;
 use crate::encode_fields;
 use crate::encoding::Encode;
 use crate::hash::{Context, ExecHash, Hash};
+use crate::numbers::{Height, ProtocolVersion};
+use alloc::sync::Arc;
 
 /// Root of the state tree while it holds nothing, and hash of every place in it
 /// that is empty: the placeholder of Jellyfish Merkle trees.
@@ -25,6 +29,24 @@ pub struct ExecFields {
     pub outcomes_root: Hash,
     /// Hash of the committee that takes over after this block; zero when unset.
     pub next_committee: Hash,
+}
+
+/// What the execution of a block changes for the blocks after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// The committee that takes over: the block ends its era.
+    pub next_committee: Option<Arc<Committee>>,
+    /// Another version of the protocol, from a later height on.
+    pub activation: Option<Activation>,
+}
+
+/// A version that comes into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// The first height that follows it.
+    pub height: Height,
+    /// The version.
+    pub version: ProtocolVersion,
 }
 
 impl ExecFields {

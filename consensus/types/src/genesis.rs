@@ -4,7 +4,7 @@
 //! member order in the file mean nothing and everything else does.
 
 use crate::block::Header;
-use crate::committee::{Committee, CommitteeError, Validator};
+use crate::committee::{Committee, CommitteeError, NAME_BYTES_MAX, PEER_ID_BYTES_MAX, Validator};
 use crate::hash::{ChainId, Context, hex};
 use crate::json::{self, JsonError, Limits, Member, Members, Number, SchemaError, Value};
 use crate::numbers::{ProtocolVersion, TimestampMs};
@@ -117,6 +117,25 @@ parameters! {
     record_time_window_ms: 1_000..=86_400_000 = 120_000,
 }
 
+impl Validator {
+    /// Reads a validator as the genesis file and a change of the committee name it.
+    ///
+    /// # Errors
+    /// When a member is missing, unknown or of another form.
+    pub fn read(member: &Member<'_>) -> Result<Self, SchemaError> {
+        let mut object = member.object()?;
+        let validator = Self {
+            name: object.take("name")?.text(NAME_BYTES_MAX)?.to_string(),
+            peer_id: object.take("peer_id")?.text(PEER_ID_BYTES_MAX)?.to_string(),
+            consensus_key: crate::crypto::PublicKey(object.take("consensus_key")?.hex()?),
+            vrf_key: object.take("vrf_key")?.hex()?,
+            kem_key: object.take("kem_key")?.hex::<1216>()?.to_vec(),
+        };
+        object.finish()?;
+        Ok(validator)
+    }
+}
+
 impl Genesis {
     /// Puts a genesis together.
     ///
@@ -161,7 +180,7 @@ impl Genesis {
         let parameters = Parameters::read(&object.take("parameters")?)?;
         let mut validators = Vec::new();
         for member in object.take("committee")?.items(crate::committee::COMMITTEE_SIZE_MAX)? {
-            validators.push(read_validator(&member)?);
+            validators.push(Validator::read(&member)?);
         }
         let mut policies = Vec::new();
         for member in object.take("policies")?.items(64)? {
@@ -228,19 +247,6 @@ impl Genesis {
             ("policies", Value::Array(policies.collect())),
         ])
     }
-}
-
-fn read_validator(member: &Member<'_>) -> Result<Validator, SchemaError> {
-    let mut object = member.object()?;
-    let validator = Validator {
-        name: object.take("name")?.text(64)?.to_string(),
-        peer_id: object.take("peer_id")?.text(128)?.to_string(),
-        consensus_key: crate::crypto::PublicKey(object.take("consensus_key")?.hex()?),
-        vrf_key: object.take("vrf_key")?.hex()?,
-        kem_key: object.take("kem_key")?.hex::<1216>()?.to_vec(),
-    };
-    object.finish()?;
-    Ok(validator)
 }
 
 fn object<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {

@@ -270,6 +270,15 @@ fn known_actions_have_their_sender() {
     let close = r#"{"session_id":"0189d3a0-0000-7000-8000-000000000001","records":1}"#;
     let rotate = format!(r#"{{"new_key":"{}","proof":"{}"}}"#, "ab".repeat(32), "ab".repeat(64));
     let revoke = format!(r#"{{"key":"{}"}}"#, "ab".repeat(32));
+    let propose = format!(
+        r#"{{"procedure":"amendment","change":{{"kind":"revocation","key":"{}"}}}}"#,
+        "ab".repeat(32)
+    );
+    let vote = format!(r#"{{"proposal":"{}","choice":"veto"}}"#, "ab".repeat(32));
+    let attest = format!(
+        r#"{{"release":"1.0.0","artefacts_root":"{0}","rego_hash":"{0}","infrastructure_hash":"{0}"}}"#,
+        "ab".repeat(32)
+    );
     for (name, sender, is_for_any_chain, data) in [
         ("inference/commit", Pat, true, None),
         ("session/close", Pat, false, Some(close)),
@@ -279,10 +288,10 @@ fn known_actions_have_their_sender() {
         ("identity/revoke", Either, false, Some(&revoke)),
         ("market/join", Pat, false, Some("{}")),
         ("market/acquire", Pat, false, None),
-        ("governance/propose", Sat, false, None),
-        ("governance/vote", Sat, false, None),
+        ("governance/propose", Sat, false, Some(&propose)),
+        ("governance/vote", Sat, false, Some(&vote)),
         ("pattern/elevate", Sat, false, None),
-        ("release/attest", Sat, false, None),
+        ("release/attest", Sat, false, Some(&attest)),
         ("evidence/file", Either, false, None),
     ] {
         let action = Action::from_name(name).expect(name);

@@ -85,13 +85,15 @@ impl Draft<'_> {
         is_new: bool,
         block: &BlockInput<'_>,
     ) -> Result<Result<Payer, Rejection>, StorageError> {
-        let (key, action) = (envelope.sender.public_key, envelope.action());
-        let entry = self.read(Family::Key, &key.0)?;
+        let (sender, action) = (&envelope.sender, envelope.action());
+        let entry = self.read(Family::Key, &sender.public_key.0)?;
         let is_registration = action == Action::IdentityRegister;
-        let identity = match identity_of(key, entry.as_ref(), is_registration, &self.parameters) {
-            Ok(identity) => identity,
-            Err(rejection) => return Ok(Err(rejection)),
-        };
+        let (committee, parameters) = (block.committee, &self.parameters);
+        let identity =
+            match identity_of(sender, entry.as_ref(), is_registration, committee, parameters) {
+                Ok(identity) => identity,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
         let mut usage: IdentityUsage = self.read(Family::Usage, &identity.0)?.unwrap_or_default();
         if is_new && action != Action::IdentityRevoke {
             match usage.judged.of_identity(size, block.timestamp, &self.parameters) {
@@ -121,6 +123,8 @@ impl Draft<'_> {
             Content::SessionClose(close) => self.close_session(close, identity, block),
             Content::Market(action) => self.trade(action, identity, block),
             Content::Identity(action) => self.identify(envelope, action, block),
+            Content::Governance(action) => self.govern(envelope, action, block),
+            Content::Release(attest) => self.attest(envelope.sender.public_key, attest, block),
         }
     }
 
@@ -270,11 +274,11 @@ impl Draft<'_> {
         self.plain(family, key)?.map(|bytes| family.decode_entry(&bytes)).transpose()
     }
 
-    fn write(&mut self, family: Family, key: &[u8], value: &impl Encode) {
+    pub(super) fn write(&mut self, family: Family, key: &[u8], value: &impl Encode) {
         self.put(family, key, Some(value.to_bytes()));
     }
 
-    fn delete(&mut self, family: Family, key: &[u8]) {
+    pub(super) fn delete(&mut self, family: Family, key: &[u8]) {
         self.put(family, key, None);
     }
 }

@@ -10,7 +10,9 @@ use crate::memory::MemoryLedger;
 use crate::ntu::Unit;
 use crate::policy::{DEFAULT_POLICY, PolicyHash};
 use crate::session::{ClosedSession, SessionNode};
-use crate::testing::{CHAIN, TIMESTAMP_MS, edit, json, key, public, unsigned, with_signature};
+use crate::testing::{
+    CHAIN, TIMESTAMP_MS, committee, edit, json, key, public, unsigned, with_signature,
+};
 
 use bizra_types::encoding::Decode as _;
 use bizra_types::hash::hex;
@@ -19,6 +21,7 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use ed25519_dalek::Signer as _;
 use proptest::prelude::*;
 use sha2::Sha256;
+use std::sync::LazyLock;
 
 /// A record whose signature, good or not, consists of `signature`; receipt is
 /// taken to have found it good.
@@ -48,9 +51,18 @@ fn digest(record: &BlockRecord) -> RecordDigest {
     Envelope::parse_canonical(&record.bytes).expect("the form is right").digest
 }
 
+static COMMITTEE: LazyLock<Committee> = LazyLock::new(|| committee([200]));
+
 fn block(height: u64, records: &[BlockRecord]) -> BlockInput<'_> {
     let timestamp = TimestampMs::new(TIMESTAMP_MS + height);
-    BlockInput { height: Height::new(height), timestamp, committee: &[], records }
+    BlockInput {
+        height: Height::new(height),
+        timestamp,
+        protocol_version: ProtocolVersion::new(1),
+        committee: &COMMITTEE,
+        reveals: &[],
+        records,
+    }
 }
 
 /// Those of the design, as a node has them after its start.
@@ -535,7 +547,8 @@ fn a_validator_revokes_through_governance_alone() {
     let records = [judged(with_signature(&envelope, 0))];
     let base = MemoryLedger::genesis();
     let parent = Parent::new(&base, vec![]).expect("memory does not fail");
-    let input = BlockInput { committee: &[public(1)], ..block(1, &records) };
+    let committee = committee([1]);
+    let input = BlockInput { committee: &committee, ..block(1, &records) };
     let mut policies = Policies::new([open]);
     assert_eq!(policies.errors().count(), 0);
     let overlay = execute(&parent, &input, &mut policies).expect("memory does not fail");

@@ -1,7 +1,8 @@
 use super::*;
 use crate::policy::DEFAULT_POLICY;
 use crate::testing::{
-    CHAIN, TIMESTAMP_MS, edit, json, key, public, sign, signed, text, unsigned, with_signature,
+    CHAIN, TIMESTAMP_MS, committee, edit, json, key, public, sign, signed, text, unsigned,
+    with_signature,
 };
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{hex, hex_array};
@@ -21,7 +22,7 @@ fn submit(bytes: &[u8]) -> Submission {
     Submission::parse(bytes, &CHAIN).expect("form and signature are good")
 }
 
-/// Asks the gates of admission by these parameters, without a committee.
+/// Asks the gates of admission by these parameters, with key 1 as the only validator.
 fn admit_by(
     submission: Submission,
     now: TimestampMs,
@@ -29,7 +30,8 @@ fn admit_by(
     parameters: &LedgerParameters,
 ) -> Result<Admitted, Rejection> {
     let mut policies = Policies::new([DEFAULT_POLICY]);
-    submission.admit(now, nonces, &Standing::default(), &[], parameters, &mut policies)
+    let committee = committee([1]);
+    submission.admit(now, nonces, &Standing::default(), &committee, parameters, &mut policies)
 }
 
 /// The same by the parameters of the design.
@@ -381,20 +383,50 @@ fn roles_are_kept_apart() {
         edit(&mut members, "sender.agent_type", Some(agent_type.into()));
         Envelope::parse_canonical(&sign(&members, 7)).expect("good")
     };
-    assert_eq!(check_role(&of_type("PAT"), &[]), Ok(()));
+    assert_eq!(check_role(&of_type("PAT"), &committee([1])), Ok(()));
     // Being in the committee does not let a system agent propose an inference.
-    for committee in [&[][..], &[public(7)]] {
+    for committee in [committee([1]), committee([1, 7])] {
         assert_eq!(
-            check_role(&of_type("SAT"), committee).expect_err("wrong role").to_string(),
+            check_role(&of_type("SAT"), &committee).expect_err("wrong role").to_string(),
             "ROLE: `sender.agent_type` must be \"PAT\" for this action"
         );
     }
 }
 
 #[test]
+fn validators_are_admitted_by_their_seats() {
+    // Nobody is registered, and the validator need not be.
+    let strict = LedgerParameters { registered_only: 1, ..LedgerParameters::default() };
+    let sent = |seed: u8, action: &str, data: &str| {
+        let mut members = unsigned(seed, 1);
+        edit(&mut members, "sender.agent_type", Some("SAT".into()));
+        edit(&mut members, "payload.action", Some(action.into()));
+        edit(&mut members, "payload.data", Some(json(data)));
+        edit(&mut members, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+        let submission = submit(&sign(&members, seed));
+        let admitted = admit_by(submission, NOW, &mut NonceCache::new(8), &strict);
+        admitted.map(drop).map_err(|rejection| rejection.code)
+    };
+    let vote = format!(r#"{{"proposal":"{}","choice":"veto"}}"#, "ab".repeat(32));
+    assert_eq!(sent(1, "governance/vote", &vote), Ok(()));
+    assert_eq!(sent(7, "governance/vote", &vote), Err(Code::State));
+    for (rego, expected) in [("true", Ok(())), ("false", Err(Code::Invariant))] {
+        let rego = format!("package bizra.policy\\n\\ndefault allow := {rego}\\n");
+        let change = format!(r#"{{"kind":"policy","name":"next","rego":"{rego}"}}"#);
+        let data = format!(r#"{{"procedure":"amendment","change":{change}}}"#);
+        assert_eq!(sent(1, "governance/propose", &data), expected);
+    }
+    for (value, expected) in [(950_000, Ok(())), (949_999, Err(Code::Invariant))] {
+        let change = format!(r#"{{"kind":"parameter","name":"ihsan_min_ppm","value":{value}}}"#);
+        let data = format!(r#"{{"procedure":"emergency","change":{change}}}"#);
+        assert_eq!(sent(1, "governance/propose", &data), expected);
+    }
+}
+
+#[test]
 fn each_sender_rule_holds() {
     use AgentType::{Pat, Sat};
-    let committee = [public(1)];
+    let committee = committee([1]);
     for (allowed, agent_type, key, member) in [
         (AllowedSender::Pat, Pat, 7, None),
         (AllowedSender::Pat, Sat, 1, Some("sender.agent_type")),

@@ -71,13 +71,12 @@ fn others() -> Vec<Projection> {
         "identity/register",
         "identity/rotate",
         "identity/revoke",
+        "governance/propose",
+        "governance/vote",
+        "release/attest",
     ];
     let of = |action| {
-        [AgentType::Pat, AgentType::Sat].map(|agent_type| Projection {
-            action,
-            agent_type,
-            inference: None,
-        })
+        [AgentType::Pat, AgentType::Sat].map(|agent_type| Projection::of_action(action, agent_type))
     };
     actions.into_iter().flat_map(of).collect()
 }
@@ -341,7 +340,7 @@ fn a_policy_compiles_to_one_program() {
 /// The files of `configs/opa` with their own tests, in the engine's other evaluator.
 #[test]
 fn the_tests_in_rego_pass() {
-    for (name, count) in [("policies", 11), ("host", 7)] {
+    for (name, count) in [("policies", 12), ("host", 7)] {
         let mut engine = Engine::new();
         for name in [name.to_owned(), format!("{name}_test")] {
             let path = configs().join(format!("{name}.rego"));

@@ -11,6 +11,7 @@ use bizra_ledger::execution::Base as _;
 use bizra_ledger::gates::{
     Admitted, NONCE_LIFETIME_MS, NonceCache, Submission as Submitted, TIMESTAMP_TOLERANCE_MS,
 };
+use bizra_ledger::governance::Governance;
 use bizra_ledger::identity::Standing;
 use bizra_ledger::log::StorageError as LedgerError;
 use bizra_ledger::parameters::LedgerParameters;
@@ -152,7 +153,11 @@ impl Worker {
             // Once for all of them: a block in between would have changed the rules as well
             // a moment later.
             let store = &self.shared.store;
-            let parameters = LedgerParameters::read(|family, key| store.plain(family, key));
+            let plain = |family, key: &[u8]| store.plain(family, key);
+            let parameters = Governance::read(plain).and_then(|governance| {
+                self.policies.follow(&governance.policies, now(), plain)?;
+                LedgerParameters::read(plain)
+            });
             for (job, submitted) in jobs.drain(..).zip(submitted) {
                 let decision = self.decide(submitted, &parameters);
                 if let Decision::Rejected(_) = decision {
@@ -195,7 +200,6 @@ impl Worker {
             }
         };
         let committee = Arc::clone(&self.shared.status.borrow().committee);
-        let committee: Vec<_> = committee.iter().map(|(_, it)| it.consensus_key).collect();
         let admitted = submitted.admit(
             now(),
             &mut self.nonces,

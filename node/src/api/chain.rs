@@ -15,6 +15,7 @@ use bizra_types::json::Limits as JsonLimits;
 use bizra_types::numbers::{Era, Height, View};
 use bizra_types::proof::state::STATE_KEY_BYTES_MAX;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Api;
@@ -22,6 +23,7 @@ use super::error::Refusal;
 use super::records::{answer, in_either_form, object, spliced};
 use super::request::{Parameters, PathText, unsigned};
 use crate::metrics::mode_name;
+use crate::storage::Store;
 
 /// Views of which one answer holds the certificates, at most.
 const CERTIFICATE_VIEWS_MAX: u64 = 1_000;
@@ -35,14 +37,23 @@ pub(crate) async fn params(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
     let genesis = &api.shared.genesis;
     let parameters: Map<String, Value> =
         genesis.parameters.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    let policies: Vec<Value> = genesis
-        .policies
-        .iter()
-        .map(|policy| {
-            let hash = PolicyHash::of(&policy.rego);
-            json!({ "name": policy.name, "policy_hash": hash.to_string() })
-        })
-        .collect();
+    let of_genesis = genesis.policies.iter().map(|it| (PolicyHash::of(&it.rego), it.name.clone()));
+    let mut names: BTreeMap<_, _> = of_genesis.clone().collect();
+    let governed = api.read(Store::governed_policies).await?;
+    let policies: Vec<Value> = if governed.is_empty() {
+        let listed = of_genesis.map(|(hash, name)| policy_json(hash, &name));
+        listed.collect()
+    } else {
+        let listed = governed.into_iter().map(|(policy, name)| {
+            let name = name.or_else(|| names.remove(&policy.hash)).unwrap_or_default();
+            let mut listed = policy_json(policy.hash, &name);
+            if let Some(until) = policy.until {
+                listed["until_ms"] = until.get().into();
+            }
+            listed
+        });
+        listed.collect()
+    };
     let limits = &api.limits;
     Ok(Json(json!({
         "chain_id": genesis.chain_id().to_string(),
@@ -60,6 +71,10 @@ pub(crate) async fn params(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
         },
         "parameters": parameters,
     })))
+}
+
+fn policy_json(hash: PolicyHash, name: &str) -> Value {
+    json!({ "name": name, "policy_hash": hash.to_string() })
 }
 
 /// `GET /v1/blocks/{height}`: a final block.

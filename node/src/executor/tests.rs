@@ -41,7 +41,7 @@ impl Bench {
     fn execute(&self, block: &Block, batches: &[Arc<SignedBatch>]) -> ExecHash {
         self.submit_execute(block, batches);
         match self.reports.recv() {
-            Ok(Report::Executed { block: id, exec }) if id == block.id() => exec,
+            Ok(Report::Executed { block: id, exec, .. }) if id == block.id() => exec,
             other => panic!("expected the exec of {}, got {other:?}", block.id()),
         }
     }

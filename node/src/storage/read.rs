@@ -12,8 +12,10 @@ use bizra_consensus::{ClosedEra, Evidence, Restored};
 use bizra_ledger::codes::Code;
 use bizra_ledger::execution::{Base, Head};
 use bizra_ledger::forms::Uuid;
+use bizra_ledger::governance::Governance;
 use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
 use bizra_ledger::plain::Family;
+use bizra_ledger::policy::{PolicyInForce, PolicyText};
 use bizra_ledger::state::{self, StateNodes};
 use bizra_types::batch::{BatchHeader, SignedBatch};
 use bizra_types::block::{Block, Header};
@@ -549,6 +551,22 @@ impl Store {
             signatures: cert.signatures.iter().take(quorum).copied().collect(),
         };
         Ok((commit, filler))
+    }
+
+    /// The policies that governance has in force, the latest last, with the names
+    /// that it gave them; none while those of the genesis file are.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn governed_policies(&self) -> Result<Vec<(PolicyInForce, Option<String>)>, StorageError> {
+        let governance = Governance::read(|family, key| Base::plain(self, family, key));
+        let policies = governance.map_err(|error| self.damaged(error.0))?.policies;
+        let named = policies.into_iter().map(|policy| {
+            let place = plain_key(Family::Policy, &policy.hash.0);
+            let text = self.get_decoded::<PolicyText>(PLAIN, &place)?;
+            Ok((policy, text.map(|text| text.name)))
+        });
+        named.collect()
     }
 
     /// The proof of what the state has for a key after the last final block, or

@@ -371,12 +371,12 @@ impl TestChain {
                 })
             })
             .collect();
-        let committee: Vec<_> =
-            self.genesis.committee.iter().map(|(_, it)| it.consensus_key).collect();
         let input = BlockInput {
             height: block.header().height,
             timestamp: block.header().timestamp_ms,
-            committee: &committee,
+            protocol_version: block.header().protocol_version,
+            committee: &self.genesis.committee,
+            reveals: &[],
             records: &records,
         };
         let parent = Parent::new(base, pending).expect("the store can be read");

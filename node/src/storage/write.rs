@@ -323,7 +323,10 @@ fn index_keys(envelope: &Envelope, index: LogIndex) -> Vec<Vec<u8>> {
             keys.push(IndexKey::Model(inference.model.digest));
         }
         Content::SessionClose(close) => keys.push(IndexKey::Session(close.session_id)),
-        Content::Market(_) | Content::Identity(_) => {}
+        Content::Market(_)
+        | Content::Identity(_)
+        | Content::Governance(_)
+        | Content::Release(_) => {}
     }
     keys.into_iter().map(|key| key.at(index)).collect()
 }

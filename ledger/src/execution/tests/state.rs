@@ -12,11 +12,12 @@ type Write = ((Family, Vec<u8>), Option<Vec<u8>>);
 fn write(base: &MemoryLedger, pending: &[Arc<Overlay>], height: u64, writes: &[Write]) -> Overlay {
     let parent = Parent::new(base, pending.to_vec()).expect("memory does not fail");
     let mut policies = policies();
-    let mut draft = Draft::new(&parent, &mut policies).expect("memory does not fail");
+    let block = block(height, &[]);
+    let mut draft = Draft::new(&parent, &block, &mut policies).expect("memory does not fail");
     for ((family, key), value) in writes {
         draft.put(*family, key, value.clone());
     }
-    draft.finish(&block(height, &[]), vec![]).expect("memory does not fail")
+    draft.finish(&block, vec![]).expect("memory does not fail")
 }
 
 fn set(family: Family, key: u8, value: u8) -> Write {
