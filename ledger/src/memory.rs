@@ -70,6 +70,16 @@ impl MemoryLedger {
         value: &impl bizra_types::encoding::Encode,
     ) {
         let value = value.to_bytes();
+        if family.is_in_tree() {
+            let writes = [(family, key, Some(value.as_slice()))];
+            let change = state::change(self.head.state, &writes, self);
+            let state::Change { tree, nodes, stale } = change.expect("memory does not fail");
+            self.head.state = tree;
+            self.state_nodes.extend(nodes);
+            self.stale_nodes.insert(tree.version, stale);
+            self.plain.insert((family, key.to_vec()), value);
+            return;
+        }
         if let Some(old) = self.plain.insert((family, key.to_vec()), value.clone()) {
             self.head.plain.remove(family, key, &old);
         }
