@@ -190,8 +190,8 @@ pub struct Persist {
     pub batches: Vec<Arc<SignedBatch>>,
     /// Batches of our own, to be signed once this is durable.
     pub own_batches: Vec<(BatchHeader, Arc<[BatchRecord]>)>,
-    /// Batches of others to be deleted: no block can cite them any more. Should
-    /// one stay, it is named again after the next start.
+    /// Batches of others to be deleted, of a first step only: no block can cite
+    /// them any more, and nothing was said of them since the start.
     pub lapsed_batches: Vec<BatchHeader>,
 }
 

@@ -1249,8 +1249,9 @@ impl Replica {
             self.committee.quorum(),
             self.me.map(|(me, _)| me),
         );
-        let lapsed = self.lanes.begin_era(era, &self.committee, &self.keys);
-        effects.persist.lapsed_batches.extend(lapsed);
+        // What has lapsed stays on disk until the next start: an acknowledgement
+        // of it may be about to leave, and says that it is there.
+        let _ = self.lanes.begin_era(era, &self.committee, &self.keys);
         self.schedule.begin_era();
         self.votes = Votes::default();
         self.proposals.clear();
