@@ -37,3 +37,11 @@ fn committees_change_where_nothing_fails() {
         assert!(eras > 8, "{eras} eras of four runs of {validators}");
     }
 }
+
+/// What had lapsed was deleted where an era ended, and acknowledged after that.
+#[test]
+fn what_is_acknowledged_is_on_disk_also_where_an_era_ends() {
+    for seed in [725, 2255, 2324, 3779] {
+        kept(Options::new(seed, 7));
+    }
+}
