@@ -44,7 +44,8 @@ pub(crate) async fn params(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
         let listed = of_genesis.map(|(hash, name)| policy_json(hash, &name));
         listed.collect()
     } else {
-        let listed = governed.into_iter().map(|(policy, name)| {
+        // The one to name first: clients take that.
+        let listed = governed.into_iter().rev().map(|(policy, name)| {
             let name = name.or_else(|| names.remove(&policy.hash)).unwrap_or_default();
             let mut listed = policy_json(policy.hash, &name);
             if let Some(until) = policy.until {
