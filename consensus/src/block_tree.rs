@@ -7,6 +7,7 @@ use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, Closes, Header};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
+use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash, Hash};
 use bizra_types::numbers::{Height, LaneSeq};
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) next_committee: Option<Arc<Committee>>,
     /// The versions of the protocol after it, once it is executed.
     pub(crate) versions: Versions,
+    /// The parameters after it, once it is executed.
+    pub(crate) parameters: Parameters,
     /// Lanes after this block.
     pub(crate) lane_heads: Arc<LaneHeads>,
     /// The lottery after this block.
@@ -73,6 +76,8 @@ pub(crate) struct Parent {
     pub(crate) exec: Option<ExecHash>,
     /// Right once it is executed.
     pub(crate) versions: Versions,
+    /// Right once it is executed.
+    pub(crate) parameters: Parameters,
     pub(crate) lane_heads: Arc<LaneHeads>,
     pub(crate) child_epoch: Arc<EpochState>,
 }
@@ -123,6 +128,7 @@ impl BlockTree {
                 header: self.root.header,
                 exec: Some(self.root.exec),
                 versions: self.root.versions,
+                parameters: self.root.parameters,
                 lane_heads: Arc::clone(&self.root_lane_heads),
                 child_epoch: Arc::clone(&self.root_child_epoch),
             });
@@ -134,6 +140,7 @@ impl BlockTree {
                 Execution::No | Execution::Running => None,
             },
             versions: node.versions,
+            parameters: node.parameters,
             lane_heads: Arc::clone(&node.lane_heads),
             child_epoch: Arc::clone(&node.child_epoch),
         })

@@ -6,7 +6,7 @@ use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 pub use bizra_types::execution::{Activation, Decisions};
-use bizra_types::genesis::Genesis;
+use bizra_types::genesis::{Genesis, Parameters};
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{
     BatchAck, BatchHint, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
@@ -352,6 +352,8 @@ pub struct Root {
     pub cert: Option<CommitCert>,
     /// Which version of the protocol the next blocks follow.
     pub versions: Versions,
+    /// The numbers that this replica goes by.
+    pub parameters: Parameters,
     /// Set when the head closed its era.
     pub opening: Option<Opening>,
 }

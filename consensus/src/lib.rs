@@ -67,7 +67,9 @@
 //!
 //! Versions of the protocol come into force at a height that an executed block
 //! decided. Whoever lacks one stops before that height and takes in nothing
-//! more.
+//! more. Parameters change at each replica when the block that decided them is
+//! final there: those that may change decide when something is done and what is
+//! offered, never what is valid, so that replicas a block apart may differ.
 //!
 //! # Why it is safe
 //!

@@ -121,8 +121,9 @@ impl Pacemaker {
         self.full_timer_ran = true;
     }
 
-    /// Progress shrinks the timer again.
-    pub(crate) const fn on_commit(&mut self) {
+    /// Progress shrinks the timer again, and may change the parameters.
+    pub(crate) const fn on_commit(&mut self, parameters: Parameters) {
+        self.parameters = parameters;
         self.backoff_steps = self.backoff_steps.saturating_sub(1);
     }
 

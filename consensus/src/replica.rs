@@ -63,7 +63,6 @@ pub struct Replica {
     chain_id: ChainId,
     /// The highest version of the protocol that this program knows.
     version_max: ProtocolVersion,
-    parameters: Parameters,
     genesis_committee: Arc<Committee>,
     /// Who orders this era.
     committee: Arc<Committee>,
@@ -266,6 +265,7 @@ impl Root {
             epoch: EpochState::genesis(&genesis.chain_id()),
             cert: None,
             versions: Versions::of(genesis.protocol_version),
+            parameters: genesis.parameters,
             opening: None,
         }
     }
@@ -313,9 +313,8 @@ impl Replica {
         let mut replica = Self {
             chain_id: genesis.chain_id(),
             version_max: config.version_max,
-            parameters: genesis.parameters,
             pacemaker: Pacemaker::new(
-                genesis.parameters,
+                root.parameters,
                 committee.size(),
                 committee.quorum(),
                 None,
@@ -734,6 +733,9 @@ impl Replica {
             assert_eq!(node.execution, Execution::Running, "executed once, when asked");
             node.execution = Execution::Done(exec);
             node.versions = node.versions.after(node.block.header().height, &decisions);
+            for change in &decisions.parameters {
+                node.parameters.set(change.name, change.value);
+            }
             node.next_committee = decisions.next_committee;
         }
     }
@@ -987,6 +989,7 @@ impl Replica {
             next_committee: None,
             // The parent's as far as known; put right before it is executed.
             versions: parent.versions,
+            parameters: parent.parameters,
             lane_heads: Arc::new(lane_heads),
             epoch: Arc::new(epoch),
             child_epoch: Arc::new(child_epoch),
@@ -1018,7 +1021,7 @@ impl Replica {
                     &parent.lane_heads,
                     node.block.citations(),
                     header.era,
-                    self.parameters.block_bytes_max,
+                    self.parameters().block_bytes_max,
                 ) {
                     Resolution::Missing(gaps) => {
                         missing.extend(gaps);
@@ -1051,6 +1054,7 @@ impl Replica {
             }
             let node = self.tree.get_mut(id).expect("listed above");
             node.versions = parent.versions;
+            node.parameters = parent.parameters;
             match (closing, &node.body) {
                 (_, Body::Invalid(_) | Body::Wanting) => {}
                 (_, Body::Ready(_)) if header.protocol_version != version => {
@@ -1144,6 +1148,7 @@ impl Replica {
             epoch: (*node.epoch).clone(),
             cert: Some(cert.clone()),
             versions: node.versions,
+            parameters: node.parameters,
             opening: opening.clone(),
         };
         if is_planted(Bug::CommitInWrongOrder) {
@@ -1163,8 +1168,8 @@ impl Replica {
         }
         self.lanes.commit(&root.lane_heads);
         let epoch = root.epoch.epoch;
+        self.pacemaker.on_commit(root.parameters);
         self.tree.commit(root);
-        self.pacemaker.on_commit();
         self.pending_certs = self.pending_certs.split_off(&cert.vote.view.next());
         let height = self.tree.height();
         self.orphans.retain(|_, orphan| orphan.header().height > height);
@@ -1386,7 +1391,7 @@ impl Replica {
             return;
         }
         let depth = self.tree.path(header.parent).map_or(0, |path| path.len() as u64);
-        if depth >= self.parameters.uncommitted_blocks_max && !is_empty {
+        if depth >= self.parameters().uncommitted_blocks_max && !is_empty {
             return;
         }
         let vote = self.safety.vote(&block, tc.as_ref());
@@ -1414,7 +1419,7 @@ impl Replica {
         }
         let depth = self.tree.path(justify.vote.block).map_or(0, |path| path.len() as u64);
         let closes = self.tree.closing(justify.vote.block);
-        let citations = if closes.is_some() || depth >= self.parameters.uncommitted_blocks_max {
+        let citations = if closes.is_some() || depth >= self.parameters().uncommitted_blocks_max {
             Vec::new()
         } else {
             self.lanes.citable(&parent.lane_heads, &self.citation_limits())
@@ -1790,7 +1795,7 @@ impl Replica {
                 *reports.entry(*author).or_default() += 1;
             }
         }
-        let until = View::new(view.get().saturating_add(self.parameters.withholding_views));
+        let until = View::new(view.get().saturating_add(self.parameters().withholding_views));
         for (author, count) in reports {
             if count >= self.committee.one_honest() {
                 let here = self.lanes.withhold(author, self.safety.view(), until);
@@ -1866,13 +1871,18 @@ impl Replica {
         })
     }
 
+    /// The numbers of the committed head: validators may differ by a block.
+    const fn parameters(&self) -> &Parameters {
+        &self.tree.root().parameters
+    }
+
     fn citation_limits(&self) -> CitationLimits {
         CitationLimits {
             view: self.safety.view(),
             era: self.safety.era(),
-            newest_ms_max: self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms),
-            bytes_max: self.parameters.block_bytes_max,
-            unacknowledged_bytes_max: self.parameters.unacknowledged_bytes_max,
+            newest_ms_max: self.now.wall.saturating_add_ms(self.parameters().clock_ahead_ms),
+            bytes_max: self.parameters().block_bytes_max,
+            unacknowledged_bytes_max: self.parameters().unacknowledged_bytes_max,
             quorum: self.committee.quorum(),
             one_honest: self.committee.one_honest(),
         }
@@ -1919,7 +1929,7 @@ impl Replica {
 
     /// Rule 8: a block's time may be ahead of our clock only a little.
     fn is_too_early(&self, timestamp_ms: TimestampMs, parent_ms: TimestampMs) -> bool {
-        let latest = self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms);
+        let latest = self.now.wall.saturating_add_ms(self.parameters().clock_ahead_ms);
         timestamp_ms > latest && timestamp_ms.get() > parent_ms.get() + 1
     }
 
@@ -1927,7 +1937,7 @@ impl Replica {
     fn held_proposal_time(&self) -> Option<Time> {
         let timestamps = self.leader_proposals().map(|held| held.block.header().timestamp_ms);
         let timestamp_ms = timestamps.min()?;
-        let latest = self.now.wall.saturating_add_ms(self.parameters.clock_ahead_ms);
+        let latest = self.now.wall.saturating_add_ms(self.parameters().clock_ahead_ms);
         let wait_ms = timestamp_ms.saturating_ms_since(latest);
         (wait_ms > 0).then(|| self.now.time.plus_ms(wait_ms))
     }
@@ -1940,7 +1950,7 @@ impl Replica {
     }
 
     fn idle_time(&self) -> Time {
-        self.pacemaker.entered().plus_ms(self.parameters.idle_block_ms)
+        self.pacemaker.entered().plus_ms(self.parameters().idle_block_ms)
     }
 
     /// When a certified block with records should have been final.

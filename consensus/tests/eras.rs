@@ -11,6 +11,8 @@ use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::block::Block;
 use bizra_types::certificate::{Certificate, Qc};
 use bizra_types::crypto::PublicKey;
+use bizra_types::execution::ParameterChange;
+use bizra_types::genesis::Parameters;
 use bizra_types::hash::BatchDigest;
 use bizra_types::numbers::{Era, Height, LaneSeq, ProtocolVersion, TimestampMs};
 use harness::*;
@@ -29,7 +31,7 @@ fn closing(leaders: &[usize], next: &[usize]) -> (Cluster, Block, Qc) {
 }
 
 fn takes_over(next: &[usize]) -> Decisions {
-    Decisions { next_committee: Some(Cluster::committee(next)), activation: None }
+    Decisions { next_committee: Some(Cluster::committee(next)), ..Decisions::default() }
 }
 
 /// The alarm of A without its record of an era.
@@ -475,6 +477,34 @@ fn a_rotated_key_begins_a_lane_of_its_own() {
     assert_eq!(found[1].2, bizra_types::hash::BatchDigest::ZERO);
 }
 
+/// A and C execute that nobody is to time out soon; for C alone it becomes final.
+#[test]
+fn parameters_change_when_their_block_is_final() {
+    let mut cluster = Cluster::new(&[D, B, C]);
+    let root = cluster.root_qc();
+    let block = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let later = |name| ParameterChange { name, value: 60_000 };
+    let parameters = ["view_timer_ms_min", "leader_silence_ms"].map(later).to_vec();
+    cluster.decisions.insert(block.id(), Decisions { parameters, ..Decisions::default() });
+    let qc = cluster.qc(&[B, C, D], &block);
+    for node in [A, C] {
+        cluster.send_proposal(node, &block, None);
+        cluster.send_certificate(node, Certificate::Qc(qc.clone()));
+    }
+    let cert = cluster.commit_cert(&[B, C, D], &block);
+    cluster.send_certificate(C, Certificate::Commit(cert));
+    assert_eq!(cluster.committed_by(C), [block.id()]);
+    let of_genesis = cluster.genesis.parameters;
+    let decided = Parameters { view_timer_ms_min: 60_000, leader_silence_ms: 60_000, ..of_genesis };
+    assert_eq!(cluster.nodes[C].commits[0].root.parameters, decided);
+    cluster.pass(&[A, C], 5_000);
+    assert!(!cluster.timeouts_of(A).is_empty(), "for A nothing has changed yet");
+    assert!(cluster.timeouts_of(C).is_empty());
+    cluster.restart(C);
+    cluster.pass(&[C], 5_000);
+    assert!(cluster.timeouts_of(C).is_empty(), "what was decided outlives a restart");
+}
+
 /// A version that A's program does not know comes into force after the next block.
 #[test]
 fn a_program_that_lacks_the_next_version_stops_before_it() {
@@ -482,7 +512,7 @@ fn a_program_that_lacks_the_next_version_stops_before_it() {
     let root = cluster.root_qc();
     let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
     let activation = Activation { height: Height::new(3), version: ProtocolVersion::new(2) };
-    let decisions = Decisions { next_committee: None, activation: Some(activation) };
+    let decisions = Decisions { activation: Some(activation), ..Decisions::default() };
     cluster.decisions.insert(first.id(), decisions);
     cluster.send_proposal(A, &first, None);
     let qc = cluster.qc(&[B, C, D], &first);
@@ -506,7 +536,7 @@ fn a_program_that_lacks_the_next_version_takes_in_nothing_of_it() {
     let root = cluster.root_qc();
     let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
     let activation = Activation { height: Height::new(2), version: ProtocolVersion::new(2) };
-    let decisions = Decisions { next_committee: None, activation: Some(activation) };
+    let decisions = Decisions { activation: Some(activation), ..Decisions::default() };
     cluster.decisions.insert(first.id(), decisions);
     cluster.send_proposal(A, &first, None);
     let mut qc = cluster.qc(&[B, C, D], &first);

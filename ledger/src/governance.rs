@@ -444,33 +444,34 @@ impl Change {
 
 /// Whose number a parameter is.
 enum Governed {
-    /// The ledger's: [`LedgerParameters`] with its range.
-    Ledger(&'static RangeInclusive<u64>),
-    /// The engine's: [`genesis::Parameters`], which it takes from the genesis file. [`Decisions`](bizra_types::execution::Decisions)
-    /// have no others to hand to it.
-    Engine,
+    /// The ledger's or the engine's, within this range.
+    By(&'static RangeInclusive<u64>),
+    /// One of [`genesis::Parameters::FIXED`].
+    Fixed,
 }
 
 impl Governed {
     fn of(name: &str) -> Option<Self> {
-        let ledger = LedgerParameters::RANGES.iter().find(|(known, _)| *known == name);
-        let engine = || genesis::Parameters::default().iter().find(|(known, _)| *known == name);
-        ledger.map(|(_, range)| Self::Ledger(range)).or_else(|| engine().map(|_| Self::Engine))
+        if genesis::Parameters::FIXED.contains(&name) {
+            return Some(Self::Fixed);
+        }
+        let mut all = LedgerParameters::RANGES.iter().chain(genesis::Parameters::RANGES);
+        all.find(|(known, _)| *known == name).map(|(_, range)| Self::By(range))
     }
 }
 
 fn check_parameter(name: &str, value: u64) -> Result<(), Rejection> {
     match Governed::of(name) {
-        Some(Governed::Ledger(range)) if range.contains(&value) => Ok(()),
-        Some(Governed::Ledger(range)) => {
+        Some(Governed::By(range)) if range.contains(&value) => Ok(()),
+        Some(Governed::By(range)) => {
             let (least, most) = (range.start(), range.end());
             let detail =
                 format!("must be from {least} to {most} for this parameter, but is {value}");
             Err(impossible("payload.data.change.value", detail))
         }
-        Some(Governed::Engine) => {
-            let detail = "must be a governed parameter, but in this protocol version the genesis \
-                          file alone sets this one";
+        Some(Governed::Fixed) => {
+            let detail =
+                "must be a governed parameter, but the genesis file sets this one for ever";
             Err(refused("payload.data.change.name", detail))
         }
         None => {

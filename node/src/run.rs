@@ -142,7 +142,6 @@ async fn watch_signals(config: &Config, network: &Network, shared: &Shared) -> a
                 let status = shared.status.borrow().clone();
                 let blocks = status.height.get().saturating_sub(height.get());
                 height = status.height;
-                shared.metrics.disk_free(free_bytes(&config.data_dir));
                 tracing::info!(
                     height = %status.height,
                     view = %status.view,
@@ -318,8 +317,4 @@ fn network_config(
         dial_first: config.p2p.dial_first,
         limits: Limits::default(),
     })
-}
-
-fn free_bytes(dir: &Path) -> u64 {
-    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -55,6 +55,9 @@ const VIEW_TIMER_MS_MAX: u64 = 4_000;
 const HEIGHTS_AFTER_HEALING: usize = 3;
 /// Committees change from runs of this size on: one may fail.
 const CHANGING_MIN: usize = 4;
+/// Where committees change, parameters do so too in the runs whose seed has this
+/// remainder: the others go on finding what they found before there were any.
+const PARAMETER_SEEDS: (u64, u64) = (12, 2);
 /// Of faults, so many in a million are the one that takes the safety records
 /// of the node that is to lose them.
 const AMNESIA_PER_MILLION: u64 = 150_000;
@@ -85,7 +88,7 @@ pub struct Options {
     pub byzantine: usize,
     /// The ways in which each of them lies; drawn for each when empty.
     pub behaviours: Vec<Behaviour>,
-    /// Whether committee and version change on the way, and a node may know no
+    /// Whether committee, version and parameters change on the way, and a node may know no
     /// new version or lose its safety records. Not where validators lie.
     pub changes: bool,
     /// A fault that no node may survive unnoticed, planted to prove the oracles.
@@ -228,6 +231,7 @@ pub(crate) struct Cluster {
     change_interval_micros: u64,
     /// Whether a record that brings the next version in is still to be made.
     is_version_due: bool,
+    are_parameters_due: bool,
     recovery_micros: Vec<u64>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
@@ -430,6 +434,7 @@ impl Cluster {
             is_changing,
             change_interval_micros,
             is_version_due,
+            are_parameters_due: is_changing && seed % PARAMETER_SEEDS.0 == PARAMETER_SEEDS.1,
             recovery_micros: Vec::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -862,7 +867,7 @@ impl Cluster {
         if self.can_admit(node, length) { self.admit(node, vec![0; length]) } else { Ok(()) }
     }
 
-    /// Hands in a record that changes committee or version.
+    /// Hands in a record that changes committee, version or parameters.
     fn change(&mut self) -> Checked {
         let node = self.change_rng.index(self.nodes.len());
         let choice = self.change_rng.next();
@@ -871,7 +876,12 @@ impl Cluster {
             return Ok(());
         }
         self.is_version_due &= !is_version;
-        let change = if is_version { Change::Version } else { Change::Committee };
+        let change = match choice % 3 {
+            _ if is_version => Change::Version,
+            0 => Change::Committee,
+            _ if self.are_parameters_due => Change::Parameter,
+            _ => Change::Committee,
+        };
         let mut bytes = vec![0; CHANGE_BYTES];
         ledger::write_change(&mut bytes, change, choice);
         self.admit(node, bytes)

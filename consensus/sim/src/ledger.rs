@@ -1,6 +1,6 @@
 //! A ledger of one rule: the log's root hashes the exec before and the records,
-//! and each block adds one to its size. Some records change the committee or the
-//! version of the protocol.
+//! and each block adds one to its size. Some records change the committee, the
+//! version of the protocol or a parameter.
 
 use crate::keys::Members;
 use crate::rng::Rng;
@@ -8,7 +8,7 @@ use bizra_consensus::{Activation, Decisions};
 use bizra_types::batch::{BatchRecord, SignedBatch};
 use bizra_types::block::Header;
 use bizra_types::committee::{Committee, Validator};
-use bizra_types::execution::{EMPTY_STATE_ROOT, ExecFields};
+use bizra_types::execution::{EMPTY_STATE_ROOT, ExecFields, ParameterChange};
 use bizra_types::hash::{ExecHash, Hash};
 use bizra_types::numbers::{Era, Height, ProtocolVersion};
 use std::sync::Arc;
@@ -25,6 +25,18 @@ pub(crate) const CHANGE_BYTES: usize = 25;
 const ACTIVATION_HEIGHTS_MIN: u64 = 2;
 /// The version that may come into force.
 pub(crate) const NEXT_VERSION: ProtocolVersion = ProtocolVersion::new(2);
+/// Parameters that change, and what they may become.
+const PARAMETERS: [(&str, [u64; 3]); 9] = [
+    ("view_timer_ms_min", [100, 200, 300]),
+    ("view_timer_ms_max", [1_000, 2_000, 4_000]),
+    ("view_timer_round_trips", [2, 4, 8]),
+    ("idle_block_ms", [100, 200, 1_000]),
+    ("leader_silence_ms", [200, 600, 1_200]),
+    ("clock_ahead_ms", [100, 250, 500]),
+    ("unacknowledged_bytes_max", [262_144, 524_288, 1_048_576]),
+    ("uncommitted_blocks_max", [4, 8, 64]),
+    ("withholding_views", [1, 10, 100]),
+];
 
 /// What a record may ask of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +45,8 @@ pub(crate) enum Change {
     Committee,
     /// Another version of the protocol; the choice draws from when on.
     Version,
+    /// Another value of a parameter; the choice draws which.
+    Parameter,
 }
 
 /// What the genesis block gives.
@@ -74,7 +88,8 @@ pub(crate) fn write_change(bytes: &mut [u8], change: Change, choice: u64) {
     bytes[CHOICE_AT..CHANGE_BYTES].copy_from_slice(&choice.to_le_bytes());
 }
 
-/// What the execution of a block changes: the first record of a kind decides.
+/// What the execution of a block changes: the first record that changes the
+/// committee decides, as does the first for the version; parameters all change.
 pub(crate) fn decisions(
     members: &Members,
     header: &Header,
@@ -92,6 +107,11 @@ pub(crate) fn decisions(
                 let height = Height::new(header.height.get() + wait);
                 decisions.activation = Some(Activation { height, version: NEXT_VERSION });
             }
+            Change::Parameter => {
+                let mut rng = Rng::new(choice, "parameter");
+                let (name, values) = rng.pick(&PARAMETERS);
+                decisions.parameters.push(ParameterChange { name, value: rng.pick(&values) });
+            }
             Change::Committee | Change::Version => {}
         }
     }
@@ -102,7 +122,7 @@ fn read_change(record: &BatchRecord) -> Option<(Change, u64)> {
     if record.bytes.get(MARK_AT..KIND_AT)? != CHANGE {
         return None;
     }
-    let kinds = [Change::Committee, Change::Version];
+    let kinds = [Change::Committee, Change::Version, Change::Parameter];
     let kind = kinds.into_iter().find(|kind| *kind as u8 == record.bytes[KIND_AT])?;
     let choice = record.bytes.get(CHOICE_AT..)?.first_chunk()?;
     Some((kind, u64::from_le_bytes(*choice)))

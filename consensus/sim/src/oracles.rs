@@ -20,6 +20,7 @@ use bizra_types::block::Block;
 use bizra_types::certificate::{CommitCert, Qc};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::{PublicKey, Signature};
+use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use bizra_types::message::{
     BatchAck, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
@@ -206,6 +207,8 @@ struct Height {
     next_committee: Option<Arc<Committee>>,
     exec: ExecHash,
     heads: Arc<LaneHeads>,
+    /// What the replicas go by once it is final.
+    parameters: Parameters,
 }
 
 /// All that the checks remember.
@@ -272,6 +275,7 @@ impl Oracles {
             next_committee: None,
             exec: ledger::genesis_exec(),
             heads: Arc::new(LaneHeads::new()),
+            parameters: genesis.parameters,
         };
         Self {
             muted,
@@ -813,7 +817,12 @@ impl Oracles {
         }
         let next_committee = decisions.next_committee;
         let heads = Arc::new(heads);
-        self.chain.push(Height { id: block.id(), era, view, next_committee, exec, heads });
+        let mut parameters = self.chain.last().expect("genesis at least").parameters;
+        for change in decisions.parameters {
+            parameters.set(change.name, change.value);
+        }
+        let id = block.id();
+        self.chain.push(Height { id, era, view, next_committee, exec, heads, parameters });
         Ok(())
     }
 
@@ -881,6 +890,7 @@ impl Oracles {
             && height_number(root.header.height.get()) == self.committed[node]
             && root.exec == there.exec
             && root.lane_heads == *there.heads
+            && root.parameters == there.parameters
             && root.cert.is_some();
         self.require(fits, Invariant::CommitRoot, || {
             format!("node {node} writes {root:?}, where the chain has {there:?}")
@@ -1422,7 +1432,6 @@ mod tests {
     use bizra_types::block::{BlockContent, Citation, Closes};
     use bizra_types::certificate::Certificate;
     use bizra_types::committee::SignerSet;
-    use bizra_types::genesis::Parameters;
     use bizra_types::numbers::{Height as BlockHeight, TimestampMs};
 
     const ERA: Era = Era::new(1);
@@ -1494,6 +1503,7 @@ mod tests {
                 epoch: EpochState::genesis(&chain_id),
                 cert: Some(cert.clone()),
                 versions: Versions::of(block.header().protocol_version),
+                parameters: Parameters::default(),
                 opening: None,
             };
             Commit { blocks: vec![(block.clone(), exec)], cert, root }

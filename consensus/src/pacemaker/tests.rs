@@ -81,10 +81,10 @@ fn only_full_timers_that_end_in_a_tc_make_it_longer() {
         pacemaker.enter(at(3), true);
         assert_eq!(pacemaker.timer_micros(), expected);
     }
-    pacemaker.on_commit();
+    pacemaker.on_commit(Parameters::default());
     assert_eq!(pacemaker.timer_micros(), 675_000);
     for _ in 0..5 {
-        pacemaker.on_commit();
+        pacemaker.on_commit(Parameters::default());
     }
     assert_eq!(pacemaker.timer_micros(), 300_000, "never below the base");
     for _ in 0..100 {

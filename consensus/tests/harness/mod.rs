@@ -376,7 +376,7 @@ impl Cluster {
         let root = Qc::root(era, status.block, 4);
         let block = self.block(B, view(1), height, 5 * height, &root, Vec::new());
         let next_committee = Some(Self::committee(next));
-        let decisions = Decisions { next_committee, activation: None };
+        let decisions = Decisions { next_committee, ..Decisions::default() };
         self.decisions.insert(block.id(), decisions);
         self.send_block(node, &block);
         let cert = self.commit_cert(signers, &block);

@@ -38,6 +38,17 @@ pub struct Decisions {
     pub next_committee: Option<Arc<Committee>>,
     /// Another version of the protocol, from a later height on.
     pub activation: Option<Activation>,
+    /// Other numbers for the engine, in the order decided.
+    pub parameters: Vec<ParameterChange>,
+}
+
+/// A number of the engine's that governance has decided anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParameterChange {
+    /// Which of [`Parameters`].
+    pub name: &'static str,
+    /// What it is from now on.
+    pub value: u64,
 }
 
 /// A version that comes into force.

@@ -12,6 +12,7 @@ use crate::verify::Chain;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 /// Largest genesis file, in bytes.
 pub const GENESIS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -73,6 +74,21 @@ macro_rules! parameters {
         }
 
         impl Parameters {
+            /// What each parameter may be, in the order of their definition.
+            pub const RANGES: &[(&'static str, RangeInclusive<u64>)] =
+                &[$((stringify!($name), $min..=$max)),*];
+
+            /// Gives the parameter of this name another value.
+            ///
+            /// # Panics
+            /// When there is none of this name.
+            pub fn set(&mut self, name: &str, value: u64) {
+                match name {
+                    $(stringify!($name) => self.$name = value,)*
+                    _ => panic!("there is no parameter {name}"),
+                }
+            }
+
             fn read(member: &Member<'_>) -> Result<Self, SchemaError> {
                 let mut object = member.object()?;
                 $(let $name = object.take(stringify!($name))?.unsigned_in($min..=$max)?;)*
@@ -115,6 +131,15 @@ parameters! {
     ticket_deadline_ms: 1_000..=604_800_000 = 86_400_000,
     /// How far a record's timestamp may be from its admission, in ms.
     record_time_window_ms: 1_000..=86_400_000 = 120_000,
+}
+
+impl Parameters {
+    /// Those that the genesis file sets for ever. Epochs of another length would count time that
+    /// has passed anew, and draw leaders for an epoch twice; the size of a block and the window of
+    /// a record decide what is invalid, which two validators must not see differently while a
+    /// change reaches them; the deadline of a ticket is of the validator that signs it.
+    pub const FIXED: [&str; 4] =
+        ["vrf_epoch_ms", "block_bytes_max", "ticket_deadline_ms", "record_time_window_ms"];
 }
 
 impl Validator {

@@ -20,7 +20,8 @@ use alloc::sync::Arc;
 use bizra_types::committee::{Committee, Validator};
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::Encode;
-use bizra_types::execution::{Activation, Decisions};
+use bizra_types::execution::{Activation, Decisions, ParameterChange};
+use bizra_types::genesis;
 use bizra_types::hash::RecordDigest;
 use bizra_types::numbers::Height;
 
@@ -213,6 +214,9 @@ impl Draft<'_> {
         match enactment {
             Enactment::Parameter { name, value } => {
                 self.write(Family::Parameter, name.as_bytes(), &value);
+                let mut of_engine = genesis::Parameters::RANGES.iter().map(|(known, _)| *known);
+                let of_engine = of_engine.find(|known| *known == name);
+                decisions.parameters.extend(of_engine.map(|name| ParameterChange { name, value }));
             }
             Enactment::Policy { name, rego } => self.put_in_force(name, rego, block),
             Enactment::Committee(next) => {

@@ -13,6 +13,7 @@ use crate::testing::{
     CHAIN, TIMESTAMP_MS, committee, edit, json, public, text, unsigned, validator, with_signature,
 };
 use alloc::sync::Arc;
+use bizra_types::execution::{Decisions, ParameterChange};
 use bizra_types::hash::hex;
 use bizra_types::json::{Limits, Value, canonical, parse};
 use bizra_types::numbers::{TimestampMs, ValidatorIndex};
@@ -398,9 +399,14 @@ fn what_cannot_be_governed_is_refused_in_words() {
              there is none of this name",
         ),
         (
-            parameter("view_timer_ms_min", 300),
-            "STATE: `payload.data.change.name` must be a governed parameter, but in this protocol \
-             version the genesis file alone sets this one",
+            parameter("vrf_epoch_ms", 3_000),
+            "STATE: `payload.data.change.name` must be a governed parameter, but the genesis file \
+             sets this one for ever",
+        ),
+        (
+            parameter("view_timer_ms_min", 9),
+            "INVARIANT: `payload.data.change.value` must be from 10 to 60000 for this parameter, \
+             but is 9",
         ),
         (
             policy("package bizra.policy\nallow := 1 + 1\n"),
@@ -462,6 +468,18 @@ fn what_cannot_be_governed_is_refused_in_words() {
     for (name, _) in genesis::Parameters::default().iter() {
         assert!(LedgerParameters::RANGES.iter().all(|(known, _)| *known != name), "{name}");
     }
+}
+
+#[test]
+fn a_number_of_the_engine_reaches_the_engine() {
+    let mut world = World::new(1..=7);
+    let last = world.enact(&parameter("idle_block_ms", 500));
+    let change = ParameterChange { name: "idle_block_ms", value: 500 };
+    let expected = Decisions { parameters: vec![change], ..Decisions::default() };
+    assert_eq!(*last.decisions(), expected);
+    assert_eq!(*world.block(&[]).decisions(), Decisions::default(), "once");
+    let last = world.enact(&parameter("gini_max_ppm", 1));
+    assert_eq!(*last.decisions(), Decisions::default(), "the ledger's are none of the engine's");
 }
 
 #[test]
@@ -780,7 +798,7 @@ fn an_impossible_proposal_is_not_opened() {
         seats(&[Validator { consensus_key: PublicKey([0; 32]), ..validator(8) }], &[]),
     ];
     let states = [
-        parameter("view_timer_ms_max", 60_000),
+        parameter("block_bytes_max", 262_144),
         parameter("anything", 1),
         seats(&[], &["validator-9"]),
         version(1, 100),
@@ -836,7 +854,7 @@ fn a_change_that_was_overtaken_is_void() {
     assert_eq!(world.ending(removal), Some((Ending::Enacted, 6)));
     let last = world.block(&[]);
     assert_eq!(world.ending(replacement), Some((Ending::Void, 7)));
-    assert_eq!(last.decisions(), &bizra_types::execution::Decisions::default());
+    assert_eq!(last.decisions(), &Decisions::default());
     assert_eq!(world.committee.size(), 6);
     // Whoever is gone can be rotated no more, but may join again.
     let record = world.propose(1, "amendment", &seats(&[], &["validator-7"]));

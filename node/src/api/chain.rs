@@ -35,8 +35,10 @@ type BlockPart = (Header, BlockId, ExecHash, Vec<Value>);
 pub(crate) async fn params(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     Parameters::read(&uri, &[])?;
     let genesis = &api.shared.genesis;
+    let of_genesis = genesis.parameters;
+    let parameters = api.read(move |store| store.parameters(&of_genesis)).await?;
     let parameters: Map<String, Value> =
-        genesis.parameters.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        parameters.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     let of_genesis = genesis.policies.iter().map(|it| (PolicyHash::of(&it.rego), it.name.clone()));
     let mut names: BTreeMap<_, _> = of_genesis.clone().collect();
     let governed = api.read(Store::governed_policies).await?;

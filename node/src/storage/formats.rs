@@ -15,13 +15,14 @@ use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::execution::ExecFields;
+use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BatchDigest, BlockId, RecordDigest};
 use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, ValidatorIndex, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The layout of the folder: what is written where and how.
-pub(super) const LAYOUT: u32 = 4;
+pub(super) const LAYOUT: u32 = 5;
 
 /// Bytes of an encoded [`BatchHeader`]; the signature follows.
 pub(super) const BATCH_HEADER_SIZE: usize = 124;
@@ -245,7 +246,7 @@ pub(super) fn read_safety(bytes: &[u8]) -> Result<SafetyRecord, DecodeError> {
 
 /// The root: its fields in order, maps as lists ascending by key.
 pub(super) fn root_bytes(root: &Root) -> Vec<u8> {
-    let Root { header, exec, lane_heads, epoch, cert, versions, opening } = root;
+    let Root { header, exec, lane_heads, epoch, cert, versions, parameters, opening } = root;
     let mut out = Vec::new();
     header.encode(&mut out);
     exec.encode(&mut out);
@@ -270,6 +271,9 @@ pub(super) fn root_bytes(root: &Root) -> Vec<u8> {
     cert.encode(&mut out);
     versions.current.encode(&mut out);
     encode_pair(versions.next.map(|next| (next.height, next.version)).as_ref(), &mut out);
+    for (_, value) in parameters.iter() {
+        value.encode(&mut out);
+    }
     match opening {
         None => out.push(0),
         Some(Opening { committee, filler }) => {
@@ -299,6 +303,14 @@ pub(super) fn read_root(bytes: &[u8]) -> Result<Root, DecodeError> {
     let next = decode_pair(&mut reader)?;
     let versions =
         Versions { current, next: next.map(|(height, version)| Activation { height, version }) };
+    let mut parameters = Parameters::default();
+    for (name, range) in Parameters::RANGES {
+        let value = Decode::decode(&mut reader)?;
+        if !range.contains(&value) {
+            return Err(DecodeError::Invalid { what: name, value });
+        }
+        parameters.set(name, value);
+    }
     let opening = match u8::decode(&mut reader)? {
         0 => None,
         1 => Some(Opening {
@@ -309,7 +321,7 @@ pub(super) fn read_root(bytes: &[u8]) -> Result<Root, DecodeError> {
     };
     reader.finish()?;
     let epoch = EpochState { epoch, seed, next_seed, reveals };
-    Ok(Root { header, exec, lane_heads, epoch, cert, versions, opening })
+    Ok(Root { header, exec, lane_heads, epoch, cert, versions, parameters, opening })
 }
 
 /// An ended era: its number, who took over, and what ended it.

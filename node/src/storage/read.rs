@@ -14,6 +14,7 @@ use bizra_ledger::execution::{Base, Head};
 use bizra_ledger::forms::Uuid;
 use bizra_ledger::governance::Governance;
 use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
+use bizra_ledger::parameters::LedgerParameters;
 use bizra_ledger::plain::Family;
 use bizra_ledger::policy::{PolicyInForce, PolicyText};
 use bizra_ledger::state::{self, StateNodes};
@@ -24,6 +25,7 @@ use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
+use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
 use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, View};
 use bizra_types::proof::{EraChange, FinalHead, FinalityProof, StateProof};
@@ -567,6 +569,25 @@ impl Store {
             Ok((policy, text.map(|text| text.name)))
         });
         named.collect()
+    }
+
+    /// Every governed number with its value after the last final block: those of
+    /// the engine, where the genesis file's hold until governance decides
+    /// otherwise, and those of the ledger.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn parameters(
+        &self,
+        of_genesis: &Parameters,
+    ) -> Result<Vec<(&'static str, u64)>, StorageError> {
+        let of_engine = of_genesis.iter().map(|(name, value)| {
+            let place = plain_key(Family::Parameter, name.as_bytes());
+            Ok((name, self.get_decoded(PLAIN, &place)?.unwrap_or(value)))
+        });
+        let of_ledger = LedgerParameters::read(|family, key| Base::plain(self, family, key));
+        let of_ledger = of_ledger.map_err(|error| self.damaged(error.0))?;
+        of_engine.chain(of_ledger.iter().map(Ok)).collect()
     }
 
     /// The proof of what the state has for a key after the last final block, or

@@ -344,6 +344,7 @@ impl TestChain {
             epoch: EpochState::genesis(&self.genesis.chain_id()),
             cert: Some(cert.clone()),
             versions: Versions::of(self.genesis.protocol_version),
+            parameters: self.genesis.parameters,
             opening: None,
         };
         Commit { blocks: blocks.to_vec(), cert, root }

@@ -132,6 +132,7 @@ fn a_root_has_one_encoding() {
     root.epoch.reveals.insert(ValidatorIndex::new(2), [9; 32]);
     let version = ProtocolVersion::new(2);
     root.versions.next = Some(Activation { height: Height::new(100), version });
+    root.parameters.idle_block_ms = 70;
     root.opening = Some(Opening {
         committee: Arc::clone(&chain.genesis.committee),
         filler: Some(chain.genesis.header()),

@@ -145,6 +145,7 @@ async fn the_chain_is_described() {
     assert_eq!(params["limits"]["record_bytes_max"], 65_536);
     assert_eq!(params["limits"]["json_depth_max"], 32);
     assert_eq!(params["parameters"]["idle_block_ms"], 1_000);
+    assert_eq!(params["parameters"]["snr_min_ppm"], 850_000);
     let hash = PolicyHash::of(DEFAULT_POLICY).to_string();
     let expected = serde_json::json!([{ "name": "default", "policy_hash": hash }]);
     assert_eq!(params["policies"], expected);
