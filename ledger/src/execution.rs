@@ -502,7 +502,7 @@ impl<'a> Draft<'a> {
         }
         let size = record.bytes.len();
         let payer = match &charged {
-            Err(rejection) if !self.is_exempt_revocation(envelope)? => Err(rejection.clone()),
+            Err(rejection) if !self.is_exempt(envelope, block.committee)? => Err(rejection.clone()),
             _ => self.payer(envelope, size, known.is_none(), block)?,
         };
         let mut payer = match payer {

@@ -194,7 +194,8 @@ impl Submission {
         policies.check(&envelope)?;
         check_content(&envelope, parameters)?;
         if let Content::Governance(action) = &envelope.content {
-            action.change().map_or(Ok(()), Change::check_policy)?;
+            let proposer = envelope.sender.public_key;
+            action.change().map_or(Ok(()), |it| policies.check_proposed(proposer, it, now))?;
         }
         nonces.note(&envelope, now);
         Ok(Admitted { envelope, bytes, admitted_at: now })

@@ -64,6 +64,7 @@ use bizra_types::genesis;
 use bizra_types::hash::{Hash, RecordDigest};
 use bizra_types::json::{Member, SchemaError};
 use bizra_types::numbers::{Height, ProtocolVersion};
+use bizra_types::proof::state::STATE_VALUE_BYTES_MAX;
 use core::ops::RangeInclusive;
 
 /// Fewest validators of a committee that governance may bring about. With fewer than four not one
@@ -570,9 +571,18 @@ pub fn changed_committee(
         );
         return Err(impossible("payload.data.change", detail));
     }
-    Committee::new(validators).map_err(|error| {
+    let committee = Committee::new(validators).map_err(|error| {
         impossible("payload.data.change.put", format!("must make a committee, but makes {error}"))
-    })
+    })?;
+    let size = committee.to_bytes().len();
+    if size > STATE_VALUE_BYTES_MAX {
+        let detail = format!(
+            "must leave a committee of at most {STATE_VALUE_BYTES_MAX} bytes, an entry of the \
+             state, but leaves {size}"
+        );
+        return Err(impossible("payload.data.change.put", detail));
+    }
+    Ok(committee)
 }
 
 /// Whether a version can come into force, where blocks follow `current` and the proposal is decided

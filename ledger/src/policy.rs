@@ -26,11 +26,13 @@ pub mod subset;
 use self::subset::POLICY_SIZE_MAX;
 use crate::codes::{Code, Rejection};
 use crate::envelope::{AgentType, Content, Envelope};
+use crate::governance::Change;
 use crate::inference::{Evidence, InferenceCommit, ModelTier, Operation, OperationSet};
 use crate::log::StorageError;
 use crate::plain::Family;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use bizra_types::crypto::PublicKey;
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_bytes};
 use bizra_types::hash::hex;
@@ -49,6 +51,9 @@ pub const POLICY_NAME_SIZE_MAX: usize = 128;
 
 /// Decisions that are remembered; about 200 bytes each.
 const MEMO_MAX: usize = 8_192;
+
+/// How often a validator may have admission look at a text, in ms.
+pub const TEXT_INTERVAL_MS: u64 = 10_000;
 
 /// The rule that decides.
 const ENTRY_POINT: &str = "data.bizra.policy.allow";
@@ -138,6 +143,8 @@ pub struct Policies {
     governed: BTreeMap<PolicyHash, Result<Policy, PolicyError>>,
     in_force: BTreeSet<PolicyHash>,
     memo: BTreeMap<(PolicyHash, Projection), Decision>,
+    /// When each validator had a text looked at, within [`TEXT_INTERVAL_MS`].
+    texts: BTreeMap<PublicKey, TimestampMs>,
 }
 
 impl PolicyHash {
@@ -297,7 +304,8 @@ impl Policies {
         let genesis: BTreeMap<_, _> =
             texts.into_iter().map(|text| (PolicyHash::of(text), Policy::compile(text))).collect();
         let in_force = genesis.keys().copied().collect();
-        Self { genesis, governed: BTreeMap::new(), in_force, memo: BTreeMap::new() }
+        let (governed, memo, texts) = Default::default();
+        Self { genesis, governed, in_force, memo, texts }
     }
 
     /// What is wrong with them: a network should not begin with such policies.
@@ -357,6 +365,30 @@ impl Policies {
             Some(Decision::Denied) => refuse("names a policy that does not allow the record"),
             Some(Decision::Undecided) => refuse("names a policy that cannot decide on the record"),
         }
+    }
+
+    /// The policy that a change proposes, if it does, for admission: compiling one takes up to a
+    /// tenth of a second, so a validator has one looked at in [`TEXT_INTERVAL_MS`].
+    ///
+    /// # Errors
+    /// [`Code::Rate`], or as [`Change::check_policy`].
+    pub fn check_proposed(
+        &mut self,
+        proposer: PublicKey,
+        change: &Change,
+        now: TimestampMs,
+    ) -> Result<(), Rejection> {
+        if !matches!(change, Change::Policy { .. }) {
+            return Ok(());
+        }
+        self.texts.retain(|_, at| now.saturating_ms_since(*at) < TEXT_INTERVAL_MS && *at <= now);
+        if self.texts.contains_key(&proposer) {
+            let detail =
+                format!("must wait: a validator may propose one policy in {TEXT_INTERVAL_MS} ms");
+            return Err(Rejection::new(Code::Rate, "payload.data.change.rego", detail));
+        }
+        self.texts.insert(proposer, now);
+        change.check_policy()
     }
 
     /// Evaluates a policy in force, or remembers.

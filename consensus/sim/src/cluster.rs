@@ -144,6 +144,8 @@ pub struct Report {
     pub virtual_micros: u64,
     /// Eras that began.
     pub eras: u64,
+    /// Parameters that final blocks have changed.
+    pub parameter_changes: u64,
     /// Forgeries and lies that the verifier or a driver refused.
     pub refused: u64,
     /// The validators that lied: each with its behaviours, and how often.
@@ -275,6 +277,7 @@ pub fn run(options: Options) -> Report {
         events: cluster.trace.events(),
         virtual_micros: cluster.now_micros,
         eras: cluster.keyring.members().newest().get(),
+        parameter_changes: cluster.oracles.parameter_changes(),
         refused: cluster.refused,
         liars: cluster.liars.iter().map(|(node, liar)| (*node, liar.lies().collect())).collect(),
         named: cluster.oracles.named().collect(),

@@ -112,6 +112,7 @@ struct Summary {
     events: u64,
     /// Eras that began after the first.
     handovers: u64,
+    parameter_changes: u64,
     virtual_micros: u64,
     fault_kinds: BTreeMap<FaultKind, u64>,
     lies: BTreeMap<Behaviour, u64>,
@@ -354,6 +355,7 @@ impl Summary {
         self.lapsed += report.lapsed;
         self.events += report.events;
         self.handovers += report.eras - 1;
+        self.parameter_changes += report.parameter_changes;
         self.virtual_micros += report.virtual_micros;
         for (kind, count) in &report.fault_kinds {
             *self.fault_kinds.entry(*kind).or_default() += count;
@@ -382,6 +384,7 @@ impl Summary {
     fn print(&self, elapsed: Duration, is_json: bool) {
         let views_per_second = self.views as f64 / elapsed.as_secs_f64();
         let Self { seeds, views, commits, faults, records, events, handovers, lapsed, .. } = self;
+        let parameters = self.parameter_changes;
         let (seconds, violations) = (elapsed.as_secs_f64(), self.violations.len());
         let virtual_seconds = self.virtual_micros / 1_000_000;
         let (refused, named) = (self.refused, self.named);
@@ -399,7 +402,8 @@ impl Summary {
             println!(
                 "{{\"seeds\":{seeds},\"views\":{views},\"commits\":{commits},\"faults\":{faults},\
                  \"fault_kinds\":{{{kinds}}},\
-                 \"records\":{records},\"events\":{events},\"handovers\":{handovers},\"lapsed\":{lapsed},\
+                 \"records\":{records},\"events\":{events},\"handovers\":{handovers},\
+                 \"parameter_changes\":{parameters},\"lapsed\":{lapsed},\
                  \"virtual_seconds\":{virtual_seconds},\
                  \"seconds\":{seconds:.3},\"views_per_second\":{views_per_second:.0},\
                  \"lies\":{lies},\"refused\":{refused},\"named\":{named},\
@@ -413,7 +417,8 @@ impl Summary {
         }
         println!(
             "{seeds} seeds, {views} views, {commits} commits, {records} records, {faults} faults, \
-             {handovers} handovers, {lapsed} records lapsed, {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
+             {handovers} handovers, {parameters} changes of parameters, {lapsed} records lapsed, \
+             {events} events\n{virtual_seconds} virtual seconds in {seconds:.1} s, \
              {views_per_second:.0} views per second\n\
              after healing, three heights everywhere in p50 {recovery_p50} ms, \
              p99 {recovery_p99} ms, at most {recovery_max} ms; views per final block \

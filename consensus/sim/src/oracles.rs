@@ -228,6 +228,7 @@ pub(crate) struct Oracles {
     ended: Vec<Option<Era>>,
     version: ProtocolVersion,
     activation: Option<Activation>,
+    parameter_changes: u64,
     /// Nodes that said that they do not know a version.
     aware_of_version: BTreeSet<usize>,
     /// Nodes that have lost their records, and whether they said so.
@@ -289,6 +290,7 @@ impl Oracles {
             ended: vec![None; nodes],
             version: genesis.protocol_version,
             activation: None,
+            parameter_changes: 0,
             aware_of_version: BTreeSet::new(),
             amnesiacs: BTreeMap::new(),
             fates: Vec::new(),
@@ -390,6 +392,11 @@ impl Oracles {
             .collect();
         lines.sort();
         lines.concat()
+    }
+
+    /// Parameters that final blocks have changed.
+    pub(crate) const fn parameter_changes(&self) -> u64 {
+        self.parameter_changes
     }
 
     /// Records that their validators took with them when they left.
@@ -819,6 +826,7 @@ impl Oracles {
         let heads = Arc::new(heads);
         let mut parameters = self.chain.last().expect("genesis at least").parameters;
         for change in decisions.parameters {
+            self.parameter_changes += 1;
             parameters.set(change.name, change.value);
         }
         let id = block.id();

@@ -38,6 +38,15 @@ fn committees_change_where_nothing_fails() {
     }
 }
 
+/// Every commit holds the parameters of the chain: the rules compare them.
+#[test]
+fn parameters_change_on_the_way() {
+    for (seed, validators) in [(14, 4), (26, 4), (38, 7)] {
+        let report = kept(Options::new(seed, validators));
+        assert!(report.parameter_changes > 0, "seed {seed}");
+    }
+}
+
 /// What had lapsed was deleted where an era ended, and acknowledged after that.
 #[test]
 fn what_is_acknowledged_is_on_disk_also_where_an_era_ends() {

@@ -6,7 +6,7 @@
 use super::{BlockInput, BlockRecord, Draft};
 use crate::budget::{is_breached, limits_of};
 use crate::codes::Rejection;
-use crate::envelope::{Action, Content, Envelope};
+use crate::envelope::{Action, AgentType, Content, Envelope, Sender};
 use crate::gates::{check_content, check_role, check_scores, snr_of};
 use crate::identity::{IdentityAction, IdentityUsage, KeyEntry, KeyState, identity_of};
 use crate::inference::{Fate, InferenceCommit};
@@ -18,6 +18,7 @@ use crate::session::{
     ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, check_parents, closed,
 };
 use alloc::collections::BTreeMap;
+use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::encoding::{Decode, Encode};
 
@@ -67,10 +68,22 @@ impl Draft<'_> {
         }))
     }
 
-    /// Whether the record revokes a key that was registered, for which a validator needs no room.
-    pub(super) fn is_exempt_revocation(&self, envelope: &Envelope) -> Result<bool, StorageError> {
-        if envelope.action() != Action::IdentityRevoke {
-            return Ok(false);
+    /// Whether a validator needs no room for the record: it revokes a key that was registered, or
+    /// is a say in governance, which must not end because others have filled the log. Either is
+    /// bounded by the room of its own identity.
+    pub(super) fn is_exempt(
+        &self,
+        envelope: &Envelope,
+        committee: &Committee,
+    ) -> Result<bool, StorageError> {
+        let Sender { public_key, agent_type, .. } = &envelope.sender;
+        match envelope.action() {
+            Action::GovernancePropose | Action::GovernanceVote => {
+                let is_member = committee.index_of(public_key).is_some();
+                return Ok(*agent_type == AgentType::Sat && is_member);
+            }
+            Action::IdentityRevoke => {}
+            _ => return Ok(false),
         }
         let entry = self.read::<KeyEntry>(Family::Key, &envelope.sender.public_key.0)?;
         Ok(entry.is_some_and(|entry| entry.state == KeyState::Valid))

@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::DEFAULT_POLICY;
+use crate::policy::{DEFAULT_POLICY, TEXT_INTERVAL_MS};
 use crate::testing::{
     CHAIN, TIMESTAMP_MS, committee, edit, json, key, public, sign, signed, text, unsigned,
     with_signature,
@@ -488,4 +488,34 @@ proptest! {
             });
         }
     }
+}
+
+#[test]
+fn a_validator_has_one_policy_at_a_time_looked_at() {
+    let propose = |seed, nonce, rego: &str| {
+        let mut members = unsigned(seed, nonce);
+        edit(&mut members, "sender.agent_type", Some("SAT".into()));
+        edit(&mut members, "payload.action", Some("governance/propose".into()));
+        let data = r#"{"procedure":"amendment","change":{"kind":"policy","name":"p"}}"#;
+        edit(&mut members, "payload.data", Some(json(data)));
+        edit(&mut members, "payload.data.change.rego", Some(rego.into()));
+        edit(&mut members, "metadata.snr_score", None);
+        edit(&mut members, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+        submit(&sign(&members, seed))
+    };
+    let mut policies = Policies::new([DEFAULT_POLICY]);
+    let mut ask = |record: Submission, now: TimestampMs| {
+        let (mut nonces, standing) = (NonceCache::new(8), Standing::default());
+        let (both, parameters) = (committee([1, 2]), LedgerParameters::default());
+        record
+            .admit(now, &mut nonces, &standing, &both, &parameters, &mut policies)
+            .map(|_| ())
+            .map_err(|rejection| rejection.code)
+    };
+    let broken = "package bizra.policy\nallow := 1 + 1\n";
+    assert_eq!(ask(propose(1, 1, broken), NOW), Err(Code::Invariant));
+    assert_eq!(ask(propose(1, 2, DEFAULT_POLICY), NOW), Err(Code::Rate), "also another text");
+    assert_eq!(ask(propose(2, 3, DEFAULT_POLICY), NOW), Ok(()), "others need not wait");
+    let later = TimestampMs::new(NOW.get() + TEXT_INTERVAL_MS);
+    assert_eq!(ask(propose(1, 4, DEFAULT_POLICY), later), Ok(()));
 }

@@ -483,6 +483,49 @@ fn a_number_of_the_engine_reaches_the_engine() {
 }
 
 #[test]
+fn votes_count_when_their_validators_have_no_room_left() {
+    let mut world = World::new(1..=7);
+    world.ledger.seed(Family::Parameter, b"author_bytes_max", &1_048_576_u64);
+    let filler: Vec<BlockRecord> = (0..700)
+        .map(|number| judged(with_signature(&unsigned(50, 1_000_000 + number), 0)))
+        .collect();
+    world.block(&filler);
+    let late = judged(with_signature(&unsigned(50, 1), 0));
+    assert_eq!(world.codes(&[late]), [State], "no author has room");
+    let (ending, _) = world.decide(2, &parameter("gini_max_ppm", 1), &[1, 2, 3, 4, 5]);
+    assert_eq!(ending, Ending::Enacted);
+    let outsider = world.propose(50, "amendment", &parameter("gini_max_ppm", 2));
+    assert_eq!(world.codes(&[outsider]), [State], "who has no seat needs room as before");
+}
+
+#[test]
+fn a_committee_fits_into_an_entry_of_the_state() {
+    let member = |number: u16| {
+        let mut seed = [0; 32];
+        seed[..2].copy_from_slice(&number.to_le_bytes());
+        let key = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
+        Validator {
+            name: format!("validator-{number}"),
+            peer_id: format!("peer-{number}"),
+            consensus_key: PublicKey(key.to_bytes()),
+            vrf_key: seed,
+            kem_key: vec![7; 1_216],
+        }
+    };
+    let committee =
+        |count: u16| Committee::new((1..=count).map(member).collect()).expect("all are distinct");
+    let size = |count: u16| committee(count).to_bytes().len();
+    let most = (700..800).find(|count| size(count + 1) > STATE_VALUE_BYTES_MAX).expect("one");
+    let current = committee(most);
+    let refused = changed_committee(&current, &[member(most + 1)], &[]).expect_err("too many");
+    let sentence = "INVARIANT: `payload.data.change.put` must leave a committee of at most 1048576";
+    assert!(refused.to_string().starts_with(sentence), "{refused}");
+    let rotated = Validator { vrf_key: [255; 32], ..member(1) };
+    let next = changed_committee(&current, &[rotated], &[]).expect("it gets no larger");
+    assert_eq!(next.size(), usize::from(most));
+}
+
+#[test]
 fn thresholds_are_shares_of_the_registered() {
     let parameters = LedgerParameters::default();
     for (size, amendment, emergency, veto) in [

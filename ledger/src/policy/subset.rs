@@ -48,6 +48,9 @@ pub fn check_text(text: &str) -> Result<(), String> {
     if text.len() > POLICY_SIZE_MAX {
         return Err(format!("has {} bytes, where {POLICY_SIZE_MAX} are allowed", text.len()));
     }
+    if let Some(unseen) = text.chars().find(|it| is_unseen(*it)) {
+        return Err(format!("has the character {}, which nobody sees", unseen.escape_unicode()));
+    }
     // Tokens since the last separator, at each depth.
     let mut runs = vec![0_usize];
     let mut is_open = false;
@@ -375,6 +378,17 @@ impl Token {
     const fn ends_statement(self) -> bool {
         matches!(self, Self::Word | Self::Text | Self::Sign(']' | ')' | '}' | '{' | ',' | '['))
     }
+}
+
+/// Whether a character could make a text another one than it looks, comments included: some end
+/// a comment or the text for one engine and not for another, and some turn the order around.
+fn is_unseen(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    );
+    turns || character.is_control() && !matches!(character, '\t' | '\n')
 }
 
 /// The tokens of a line. Strings end where they begin.

@@ -256,6 +256,10 @@ fn only_the_subset_is_a_policy() {
         ("\tinput.action == `a`", "'`'"),
         ("\tinput.action == \"a", "does not end"),
         ("\tinput.action == \u{201c}a\u{201d}", "not allowed in a policy"),
+        ("\tinput.action == \"a\" # the end\u{0}", "the character \\u{0}"),
+        ("\tinput.action == \"a\" # the end\r", "the character \\u{d}"),
+        ("\tinput.action == \"a\u{85}\"", "the character \\u{85}"),
+        ("\tinput.action == \"a\" # \u{202e}", "the character \\u{202e}"),
     ] {
         let error = Policy::compile(&with_body(body)).expect_err(body);
         assert!(error.detail.contains(detail), "{body}: {error}");
