@@ -140,7 +140,9 @@ fn state(criterion: &mut Criterion<CpuTime>) {
         assert_eq!(overlay.logged().count() as u64, RECORDS, "{:?}", overlay.outcomes()[0]);
         println!("{name}: {} new nodes of the tree", overlay.state_nodes().count());
         criterion.bench_function(&format!("execute {RECORDS} {name}"), |bencher| {
-            bencher.iter(|| run(black_box(&ledger), black_box(&records), &mut policies));
+            bencher.iter_with_large_drop(|| {
+                run(black_box(&ledger), black_box(&records), &mut policies)
+            });
         });
     }
 

@@ -48,7 +48,7 @@ fn stored(size: u64, run: u64) -> Stored {
     while at < size {
         let mut appended = Appended::new(at, &stored);
         for _ in 0..run.min(size - at) {
-            assert_eq!(appended.push(&record(at)), Ok(at));
+            assert_eq!(appended.push(leaf_hash(&record(at))), Ok(at));
             at += 1;
         }
         assert_eq!(appended.size(), at);
@@ -79,7 +79,7 @@ fn a_failing_store_is_an_error_and_not_a_root() {
     assert_eq!(inclusion_proof(3, 1, &Broken), Err(gone.clone().into()));
     assert_eq!(consistency_proof(1, 3, &Broken), Err(gone.clone().into()));
     let mut appended = Appended::new(3, &Broken);
-    assert_eq!(appended.push(b"x"), Err(gone));
+    assert_eq!(appended.push(leaf_hash(b"x")), Err(gone));
     assert_eq!((appended.size(), appended.into_hashes().1.len()), (3, 0));
     assert_eq!(
         root(3, &Short).expect_err("too few").to_string(),
@@ -234,7 +234,7 @@ proptest! {
         let older = stored(size, 3);
         let mut appended = Appended::new(size, &older);
         for at in size..size + more {
-            appended.push(&record(at)).expect("stored");
+            appended.push(leaf_hash(&record(at))).expect("stored");
         }
         prop_assert_eq!(appended.root(), root(size + more, &whole));
         for at in 0..size + more {
