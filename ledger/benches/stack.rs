@@ -2,21 +2,30 @@
 //!
 //! Targets: an observation of a unit 100 ns, FATE on parsed scores 50 ns, a
 //! session transition with its node hashes 10 µs, a policy whose decision is
-//! remembered 1 µs.
+//! remembered 1 µs, the cheap gates 20 µs for an envelope of 1,600 bytes: its
+//! form, its canonical form, its digest, its signature in a batch, time, role
+//! and scores.
 
+mod cpu_time;
+
+use self::cpu_time::CpuTime;
 use bizra_ledger::envelope::{Content, Envelope, Unsigned};
 use bizra_ledger::fate::check_fate;
 use bizra_ledger::forms::{Score, Uuid};
+use bizra_ledger::gates::{Verdict, check_records, check_role, check_scores};
 use bizra_ledger::inference::Transition;
 use bizra_ledger::ntu::Unit;
 use bizra_ledger::parameters::LedgerParameters;
 use bizra_ledger::policy::{DEFAULT_POLICY, Policies, Policy, PolicyHash, Projection};
 use bizra_ledger::session::{ParentRecord, SessionKey, Step, advance};
-use bizra_types::crypto::{PublicKey, Signature};
-use bizra_types::hash::RecordDigest;
+use bizra_types::committee::{Committee, Validator};
+use bizra_types::crypto::{PublicKey, Signature, check_each};
+use bizra_types::hash::{ChainId, RecordDigest};
 use bizra_types::numbers::{Height, TimestampMs};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ed25519_dalek::{Signer as _, SigningKey};
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// A record as a client sends it, without envelope id, keys and hashes of its own.
 const RECORD: &str = r#"{
@@ -49,7 +58,82 @@ fn envelope() -> Envelope {
     Envelope::parse_canonical(&bytes).expect("the form is right")
 }
 
-fn stack(criterion: &mut Criterion) {
+/// Envelopes of a batch.
+const BATCH: u32 = 256;
+
+/// `timestamp` of [`RECORD`].
+const TIMESTAMP: TimestampMs = TimestampMs::new(1_795_311_963_000);
+
+/// A signed envelope of the key with this number, with a nonce of its own.
+fn signed(key: u32, nonce: u32) -> Arc<[u8]> {
+    let mut seed = [7; 32];
+    seed[..4].copy_from_slice(&key.to_le_bytes());
+    let key = SigningKey::from_bytes(&seed);
+    let public = PublicKey(key.verifying_key().to_bytes()).to_string();
+    let text = RECORD
+        .replacen("HASH", &format!("{nonce:064x}"), 1)
+        .replacen("HASH", &public, 1)
+        .replace("HASH", &"ab".repeat(32));
+    let unsigned = Unsigned::parse(text.as_bytes()).expect("the form is right");
+    let signature = key.sign(unsigned.digest().as_bytes()).to_bytes();
+    unsigned.with_signature(Signature(signature)).expect("small enough")
+}
+
+/// The committee of one validator, who sends nothing.
+fn committee() -> Committee {
+    let validator = Validator {
+        name: "validator".to_owned(),
+        peer_id: "peer".to_owned(),
+        consensus_key: PublicKey(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes()),
+        vrf_key: [1; 32],
+        kem_key: Vec::new(),
+    };
+    Committee::new(vec![validator]).expect("the key is good")
+}
+
+fn gates(criterion: &mut Criterion<CpuTime>) {
+    let (committee, parameters) = (committee(), LedgerParameters::default());
+    let mut group = criterion.benchmark_group("gates");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    for (name, keys) in [("a key each", BATCH), ("16 keys", 16)] {
+        let batch: Vec<Arc<[u8]>> = (0..BATCH).map(|at| signed(at % keys, at)).collect();
+        let sizes = batch.iter().map(|bytes| bytes.len());
+        println!("{name}: {} bytes on average", sizes.sum::<usize>() / batch.len());
+        let records: Vec<(TimestampMs, &[u8])> =
+            batch.iter().map(|bytes| (TIMESTAMP, &**bytes)).collect();
+        let envelopes: Vec<Envelope> = batch
+            .iter()
+            .map(|bytes| Envelope::parse_canonical(bytes).expect("the form is right"))
+            .collect();
+
+        group.bench_function(format!("cheap gates, {BATCH} envelopes, {name}"), |bencher| {
+            bencher.iter(|| {
+                let verdicts = check_records(black_box(&records), &ChainId([9; 32]));
+                for verdict in &verdicts {
+                    let Verdict::Good(envelope) = verdict else { panic!("{verdict:?}") };
+                    check_role(envelope, &committee).expect("a personal agent");
+                    check_scores(envelope, &parameters).expect("good scores");
+                }
+            });
+        });
+        let checks: Vec<_> = envelopes.iter().map(Envelope::signature_check).collect();
+        group.bench_function(format!("of these signatures, {name}"), |bencher| {
+            bencher.iter(|| assert!(check_each(black_box(&checks)).into_iter().all(|it| it)));
+        });
+        if keys == BATCH {
+            group.bench_function("of these form, canonical form and digest", |bencher| {
+                bencher.iter(|| {
+                    for bytes in black_box(&batch) {
+                        Envelope::parse_canonical(bytes).expect("the form is right");
+                    }
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn stack(criterion: &mut Criterion<CpuTime>) {
     for window in [5, 128] {
         let mut unit = Unit::new(window);
         let scores: Vec<Score> = (0..1_024_u32)
@@ -110,5 +194,9 @@ fn stack(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, stack);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = gates, stack
+}
 criterion_main!(benches);

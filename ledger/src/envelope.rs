@@ -22,16 +22,19 @@ use crate::forms::{Score, Uuid, read_timestamp};
 use crate::governance::{GovernanceAction, ReleaseAttest};
 use crate::identity::IdentityAction;
 use crate::inference::InferenceCommit;
+use crate::log::leaf_hash;
 use crate::market::MarketAction;
+use crate::outcomes::signed_bytes_hash;
 use crate::session::SessionClose;
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
 use bizra_types::envelope::{SIGNED_FIELDS, read_signature, record_digest};
-use bizra_types::hash::{ChainId, RecordDigest};
+use bizra_types::hash::{ChainId, Hash, RecordDigest};
 use bizra_types::json::{
     self, Limits, Member, Members, Object, SchemaError, Value, canonical, canonical_around,
 };
 use bizra_types::numbers::TimestampMs;
+use core::ops::Range;
 
 /// Members that `metadata` may hold besides the known ones.
 const METADATA_REST_MAX: usize = 8;
@@ -44,6 +47,10 @@ const METADATA_SCALAR_SIZE_MAX: usize = 64;
 pub struct Envelope {
     /// Identity of the record.
     pub digest: RecordDigest,
+    /// Hash of its canonical bytes, its key in storage before execution.
+    pub signed_bytes: Hash,
+    /// Its leaf in the log.
+    pub log_leaf: Hash,
     /// Random name that the sender gave it.
     pub envelope_id: Uuid,
     /// The sender's time.
@@ -198,33 +205,55 @@ impl Envelope {
     /// [`Code::Schema`], with the member at fault.
     pub fn parse(text: &[u8]) -> Result<(Self, Vec<u8>), Rejection> {
         let Value::Object(members) = json::parse(text, Limits::ENVELOPE)? else {
-            return Err(Rejection::new(Code::Schema, "", "must be a JSON object"));
+            return Err(no_object());
         };
         let (bytes, cut) = canonical_around(&members, "signature");
         check_size(&bytes)?;
-        let digest = record_digest(&[&bytes[..cut.start], &bytes[cut.end..]]);
-        let value = Value::Object(members);
-        let mut document = value.object()?;
-        let form = Form::read(&mut document)?;
-        let signature = read_signature(&document.take("signature")?)?;
-        document.finish()?;
-        Ok((form.into_envelope(digest, signature), bytes))
+        let envelope = Self::read(&Value::Object(members), &bytes, &cut)?;
+        Ok((envelope, bytes))
     }
 
-    /// Reads an envelope that must be in canonical form.
+    /// Reads an envelope that must be in canonical form, which is found out while it is read:
+    /// nothing is written again unless it is not.
     ///
     /// # Errors
     /// As [`Envelope::parse`], and when the bytes are not canonical.
     pub fn parse_canonical(bytes: &[u8]) -> Result<Self, Rejection> {
-        let (envelope, canonical) = Self::parse(bytes)?;
-        match canonical.iter().zip(bytes).position(|(left, right)| left != right) {
-            None if canonical.len() == bytes.len() => Ok(envelope),
-            at => {
-                let at = at.unwrap_or_else(|| canonical.len().min(bytes.len()));
+        let (value, cut) = json::parse_around(bytes, Limits::ENVELOPE, "signature")?;
+        match (&value, cut) {
+            (Value::Object(_), Some(cut)) => Self::read(&value, bytes, &cut),
+            (Value::Object(_), None) => {
+                let (_, canonical) = Self::parse(bytes)?;
+                let differ = canonical.iter().zip(bytes).position(|(left, right)| left != right);
+                let at = differ.unwrap_or_else(|| canonical.len().min(bytes.len()));
                 let detail = format!("is not in canonical form (RFC 8785) from byte {at} on");
                 Err(Rejection::new(Code::Schema, "", detail))
             }
+            _ => Err(no_object()),
         }
+    }
+
+    /// `bytes` are the canonical form of `value`, and `cut` is the part that is not hashed.
+    fn read(value: &Value, bytes: &[u8], cut: &Range<usize>) -> Result<Self, Rejection> {
+        let mut document = value.object()?;
+        let form = Form::read(&mut document)?;
+        let signature = read_signature(&document.take("signature")?)?;
+        document.finish()?;
+        let digest = record_digest(&[&bytes[..cut.start], &bytes[cut.end..]]);
+        Ok(Self {
+            digest,
+            signed_bytes: signed_bytes_hash(bytes),
+            log_leaf: leaf_hash(bytes),
+            envelope_id: form.envelope_id,
+            timestamp: form.timestamp,
+            nonce: form.nonce,
+            sender: form.sender,
+            content: form.content,
+            policy_hash: form.policy_hash,
+            state_hash: form.state_hash,
+            metadata: form.metadata,
+            signature,
+        })
     }
 
     /// What the record does.
@@ -416,31 +445,6 @@ impl Form {
             metadata,
         })
     }
-
-    fn into_envelope(self, digest: RecordDigest, signature: Signature) -> Envelope {
-        let Self {
-            envelope_id,
-            timestamp,
-            nonce,
-            sender,
-            content,
-            policy_hash,
-            state_hash,
-            metadata,
-        } = self;
-        Envelope {
-            digest,
-            envelope_id,
-            timestamp,
-            nonce,
-            sender,
-            content,
-            policy_hash,
-            state_hash,
-            metadata,
-            signature,
-        }
-    }
 }
 
 impl Sender {
@@ -504,6 +508,10 @@ fn check_metadata_rest(name: &str, scalar: &Member<'_>) -> Result<(), SchemaErro
             Err(scalar.error("must be a string, a number or a boolean"))
         }
     }
+}
+
+fn no_object() -> Rejection {
+    Rejection::new(Code::Schema, "", "must be a JSON object")
 }
 
 fn check_size(bytes: &[u8]) -> Result<(), Rejection> {

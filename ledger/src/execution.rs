@@ -46,10 +46,11 @@ use crate::identity::Usage;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
 use crate::parameters::LedgerParameters;
-use crate::plain::{Family, LtHash, OutcomeEntry};
+use crate::plain::{ByFamily, Family, LtHash, OutcomeEntry};
 use crate::policy::Policies;
 use crate::state::{self, StaleNodes, StateNodes, StateTree};
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
@@ -59,6 +60,7 @@ use bizra_types::hash::{ExecHash, Hash, RecordDigest};
 use bizra_types::numbers::{
     Height, LogIndex, ProtocolVersion, StateVersion, TimestampMs, ValidatorIndex,
 };
+use core::cell::RefCell;
 
 /// What is committed.
 ///
@@ -138,7 +140,7 @@ pub struct Overlay {
     timestamp: TimestampMs,
     first_log_hash: u64,
     log_hashes: Vec<Hash>,
-    plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    plain: ByFamily<Option<Vec<u8>>>,
     state: state::Change,
     outcomes: Vec<Outcome>,
     decisions: Decisions,
@@ -241,13 +243,12 @@ impl<'a> Parent<'a> {
     /// # Errors
     /// When the store cannot be read.
     pub fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        let key = (family, key.to_vec());
         for overlay in self.pending.iter().rev() {
-            if let Some(value) = overlay.plain.get(&key) {
+            if let Some(value) = overlay.plain.get(family, key) {
                 return Ok(value.clone());
             }
         }
-        self.base.plain(key.0, &key.1)
+        self.base.plain(family, key)
     }
 
     /// The parameters in force.
@@ -360,7 +361,7 @@ impl Overlay {
 
     /// Entries to put, or to delete where there is no value.
     pub fn plain_writes(&self) -> impl Iterator<Item = (Family, &[u8], Option<&[u8]>)> {
-        self.plain.iter().map(|((family, key), value)| (*family, key.as_slice(), value.as_deref()))
+        self.plain.iter().map(|(family, key, value)| (family, key, value.as_deref()))
     }
 
     /// Nodes of the state tree to put, by their keys. None of them is there already.
@@ -386,9 +387,17 @@ struct Draft<'a> {
     governance: Governance,
     policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
-    plain: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    entries: RefCell<ByFamily<DraftEntry>>,
     /// What the authors of this block's batches have used, written at its end.
     authors: BTreeMap<PublicKey, Usage>,
+}
+
+/// An entry that was read or set; where there is no value, it is none.
+struct DraftEntry {
+    /// What the parent has, once it was asked: nothing is read from it twice.
+    old: Option<Option<Vec<u8>>>,
+    /// What this block sets.
+    new: Option<Option<Vec<u8>>>,
 }
 
 impl<'a> Draft<'a> {
@@ -407,7 +416,7 @@ impl<'a> Draft<'a> {
             governance,
             policies,
             log: Appended::new(parent.head.log_size, parent),
-            plain: BTreeMap::new(),
+            entries: RefCell::new(ByFamily::new()),
             authors: BTreeMap::new(),
         })
     }
@@ -444,7 +453,7 @@ impl<'a> Draft<'a> {
             timestamp: block.timestamp,
             first_log_hash,
             log_hashes,
-            plain: self.plain,
+            plain: self.entries.into_inner().filter_map(|entry| entry.new),
             state,
             outcomes,
             decisions,
@@ -456,20 +465,26 @@ impl<'a> Draft<'a> {
     fn bind(&self) -> Result<(LtHash, state::Change), StorageError> {
         let mut plain = self.parent.head.plain.clone();
         let mut writes = Vec::new();
-        for ((family, key), value) in &self.plain {
-            let old = self.parent.plain(*family, key)?;
-            if old == *value {
+        let entries = self.entries.borrow();
+        for (family, key, entry) in entries.iter() {
+            let Some(value) = &entry.new else { continue };
+            let old = match &entry.old {
+                Some(old) => old,
+                None => &self.parent.plain(family, key)?,
+            };
+            let (old, value) = (old.as_deref(), value.as_deref());
+            if old == value {
                 continue;
             }
             if family.is_in_tree() {
-                writes.push((*family, key.as_slice(), value.as_deref()));
+                writes.push((family, key, value));
                 continue;
             }
             if let Some(old) = old {
-                plain.remove(*family, key, &old);
+                plain.remove(family, key, old);
             }
             if let Some(value) = value {
-                plain.add(*family, key, value);
+                plain.add(family, key, value);
             }
         }
         let state = state::change(self.parent.head.state, &writes, self.parent)?;
@@ -481,16 +496,16 @@ impl<'a> Draft<'a> {
         record: &BlockRecord,
         block: &BlockInput<'_>,
     ) -> Result<Outcome, StorageError> {
-        let signed_bytes = signed_bytes_hash(&record.bytes);
         let flags = OutcomeFlags::default();
         let charged = self.charge_author(record, block)?;
         let envelope = match &record.verdict {
             Verdict::Bad(rejection) => {
-                let code = rejection.code;
+                let (signed_bytes, code) = (signed_bytes_hash(&record.bytes), rejection.code);
                 return Ok(Outcome { signed_bytes, digest: None, code, flags, log_index: None });
             }
             Verdict::Good(envelope) => envelope,
         };
+        let signed_bytes = envelope.signed_bytes;
         let digest = Some(envelope.digest);
         let key = OutcomeEntry::key(&envelope.digest);
         let known = self.read::<OutcomeEntry>(Family::Outcome, key)?;
@@ -515,7 +530,7 @@ impl<'a> Draft<'a> {
             Err(Failure::Storage(error)) => return Err(error),
             Err(Failure::Refused(rejection)) => (rejection.code, flags, None),
             Ok(flags) => {
-                let index = LogIndex::new(self.log.push(&record.bytes)?);
+                let index = LogIndex::new(self.log.push(envelope.log_leaf)?);
                 payer.usage.logged += 1;
                 (Code::Success, flags, Some(index))
             }
@@ -528,16 +543,35 @@ impl<'a> Draft<'a> {
         Ok(Outcome { signed_bytes, digest, code, flags, log_index })
     }
 
-    fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        match self.plain.get(&(family, key.to_vec())) {
-            Some(value) => Ok(value.clone()),
-            None => self.parent.plain(family, key),
+    /// Looks at an entry.
+    fn plain<T>(
+        &self,
+        family: Family,
+        key: &[u8],
+        look: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, StorageError> {
+        match self.entries.borrow_mut().entry(family, key) {
+            Entry::Occupied(entry) => {
+                let DraftEntry { old, new } = entry.get();
+                let value = new.as_ref().or(old.as_ref()).expect("it was read or set");
+                Ok(look(value.as_deref()))
+            }
+            Entry::Vacant(entry) => {
+                let value = self.parent.plain(family, key)?;
+                let result = look(value.as_deref());
+                entry.insert(DraftEntry { old: Some(value), new: None });
+                Ok(result)
+            }
         }
     }
 
     /// Sets an entry, or deletes it.
     fn put(&mut self, family: Family, key: &[u8], value: Option<Vec<u8>>) {
-        self.plain.insert((family, key.to_vec()), value);
+        let new = Some(value);
+        match self.entries.get_mut().entry(family, key) {
+            Entry::Occupied(mut entry) => entry.get_mut().new = new,
+            Entry::Vacant(entry) => drop(entry.insert(DraftEntry { old: None, new })),
+        }
     }
 }
 

@@ -148,14 +148,15 @@ impl<'a, S: LogHashes + ?Sized> Appended<'a, S> {
         Self { store, size, first_number: stored_hash_count(size), hashes: Vec::new() }
     }
 
-    /// Appends a record and gives its index.
+    /// Appends a record, of which this is the [leaf](leaf_hash), and gives its index.
     ///
     /// # Errors
     /// When the store fails; then nothing was appended.
-    pub fn push(&mut self, record: &[u8]) -> Result<u64, StorageError> {
+    pub fn push(&mut self, leaf: Hash) -> Result<u64, StorageError> {
         let index = self.size;
         let adapter = Adapter::new(self);
-        let result = tlog_tiles::stored_hashes(index, record, &adapter);
+        let leaf = tlog_tiles::Hash(leaf.0);
+        let result = tlog_tiles::stored_hashes_for_record_hash(index, leaf, &adapter);
         let new = adapter.settle(result)?;
         self.hashes.extend(new.into_iter().map(|hash| Hash(hash.0)));
         self.size += 1;

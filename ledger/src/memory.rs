@@ -2,7 +2,7 @@
 
 use crate::execution::{Base, Head, Overlay};
 use crate::log::{LogHashes, StorageError};
-use crate::plain::{Family, LtHash};
+use crate::plain::{ByFamily, Family, LtHash};
 use crate::state::{self, StaleNodes, StateNodes};
 use alloc::collections::BTreeMap;
 use bizra_types::hash::Hash;
@@ -13,7 +13,7 @@ use bizra_types::numbers::StateVersion;
 pub struct MemoryLedger {
     head: Head,
     log_hashes: Vec<Hash>,
-    plain: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
+    plain: ByFamily<Vec<u8>>,
     state_nodes: BTreeMap<Vec<u8>, Vec<u8>>,
     stale_nodes: BTreeMap<StateVersion, StaleNodes>,
 }
@@ -25,7 +25,7 @@ impl MemoryLedger {
         Self {
             head: Head::genesis(),
             log_hashes: Vec::new(),
-            plain: BTreeMap::new(),
+            plain: ByFamily::new(),
             state_nodes: BTreeMap::new(),
             stale_nodes: BTreeMap::new(),
         }
@@ -43,8 +43,8 @@ impl MemoryLedger {
         }
         for (family, key, value) in overlay.plain_writes() {
             match value {
-                Some(value) => self.plain.insert((family, key.to_vec()), value.to_vec()),
-                None => self.plain.remove(&(family, key.to_vec())),
+                Some(value) => self.plain.insert(family, key, value.to_vec()),
+                None => self.plain.remove(family, key),
             };
         }
         for (key, node) in overlay.state_nodes() {
@@ -77,10 +77,10 @@ impl MemoryLedger {
             self.head.state = tree;
             self.state_nodes.extend(nodes);
             self.stale_nodes.insert(tree.version, stale);
-            self.plain.insert((family, key.to_vec()), value);
+            self.plain.insert(family, key, value);
             return;
         }
-        if let Some(old) = self.plain.insert((family, key.to_vec()), value.clone()) {
+        if let Some(old) = self.plain.insert(family, key, value.clone()) {
             self.head.plain.remove(family, key, &old);
         }
         self.head.plain.add(family, key, &value);
@@ -98,7 +98,7 @@ impl MemoryLedger {
 
     /// The entries of all families, by family and key.
     pub fn plain_entries(&self) -> impl Iterator<Item = (Family, &[u8], &[u8])> {
-        self.plain.iter().map(|((family, key), value)| (*family, key.as_slice(), value.as_slice()))
+        self.plain.iter().map(|(family, key, value)| (family, key, value.as_slice()))
     }
 }
 
@@ -127,6 +127,6 @@ impl Base for MemoryLedger {
     }
 
     fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self.plain.get(&(family, key.to_vec())).cloned())
+        Ok(self.plain.get(family, key).cloned())
     }
 }

@@ -11,6 +11,7 @@
 //! to 2,048 bytes, little-endian lanes are added, and wrap. The order of
 //! changes does not matter, and what is taken out leaves no trace.
 
+use alloc::collections::{BTreeMap, btree_map};
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_bytes};
 use bizra_types::hash::{Context, Hash, RecordDigest};
 use bizra_types::numbers::{Height, LogIndex};
@@ -100,6 +101,10 @@ families! {
     Reputation = 21 in Tree,
 }
 
+/// Something of each entry, by family and key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ByFamily<T>([BTreeMap<Vec<u8>, T>; Family::ALL.len()]);
+
 /// What binds the entries of a family.
 enum Place {
     /// The homomorphic hash.
@@ -158,6 +163,47 @@ impl Family {
     pub(crate) fn decode_entry<T: Decode>(self, bytes: &[u8]) -> Result<T, StorageError> {
         T::from_bytes(bytes)
             .map_err(|error| StorageError(format!("an entry of the {self:?} family {error}")))
+    }
+}
+
+impl<T> ByFamily<T> {
+    /// Nothing of any entry.
+    pub(crate) const fn new() -> Self {
+        Self([const { BTreeMap::new() }; Family::ALL.len()])
+    }
+
+    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Option<&T> {
+        self.0[Self::place(family)].get(key)
+    }
+
+    pub(crate) fn insert(&mut self, family: Family, key: &[u8], value: T) -> Option<T> {
+        self.0[Self::place(family)].insert(key.to_vec(), value)
+    }
+
+    pub(crate) fn remove(&mut self, family: Family, key: &[u8]) -> Option<T> {
+        self.0[Self::place(family)].remove(key)
+    }
+
+    pub(crate) fn entry(&mut self, family: Family, key: &[u8]) -> btree_map::Entry<'_, Vec<u8>, T> {
+        self.0[Self::place(family)].entry(key.to_vec())
+    }
+
+    /// Something else of the entries of which there is something else.
+    pub(crate) fn filter_map<U>(self, change: impl Fn(T) -> Option<U>) -> ByFamily<U> {
+        let changed = |(key, it)| Some((key, change(it)?));
+        ByFamily(self.0.map(|entries| entries.into_iter().filter_map(changed).collect()))
+    }
+
+    /// By family and key, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Family, &[u8], &T)> {
+        Family::ALL.into_iter().zip(&self.0).flat_map(|(family, entries)| {
+            entries.iter().map(move |(key, value)| (family, key.as_slice(), value))
+        })
+    }
+
+    /// Numbers begin with 1 and leave none out, as [`Family::ALL`] lists them.
+    const fn place(family: Family) -> usize {
+        family as usize - 1
     }
 }
 
@@ -269,6 +315,13 @@ impl Decode for OutcomeEntry {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn families_are_numbered_without_a_gap() {
+        for (family, number) in Family::ALL.into_iter().zip(1..) {
+            assert_eq!(family.number(), number);
+        }
+    }
 
     #[test]
     fn an_element_is_bound_to_key_and_value() {

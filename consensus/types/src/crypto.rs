@@ -13,6 +13,33 @@ use core::fmt;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_zebra::{VerificationKeyBytes, batch};
 
+/// y of the points of small order, in each encoding: 0, 1, −1, the two of order 8, and 0 and 1
+/// again with the prime of the field added.
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    bytes(0x00, 0x00, 0x00),
+    bytes(0x01, 0x00, 0x00),
+    bytes(0xec, 0xff, 0x7f),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    bytes(0xed, 0xff, 0x7f),
+    bytes(0xee, 0xff, 0x7f),
+];
+
+const fn bytes(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    bytes[0] = first;
+    bytes[31] = last;
+    bytes
+}
+
 /// An Ed25519 public key as bytes; not necessarily a point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(pub [u8; 32]);
@@ -56,7 +83,10 @@ impl PublicKey {
     /// Whether the key is a point of small order, in any encoding of it.
     #[must_use]
     pub fn is_small_order(&self) -> bool {
-        CompressedEdwardsY(self.0).decompress().is_some_and(|point| point.is_small_order())
+        let mut y = self.0;
+        // The sign of x.
+        y[31] &= 0x7f;
+        SMALL_ORDER.contains(&y)
     }
 
     /// Reads 64 lower-case hex digits.
@@ -227,3 +257,40 @@ macro_rules! byte_array {
 
 byte_array!(PublicKey);
 byte_array!(Signature);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use curve25519_dalek::constants::{ED25519_BASEPOINT_COMPRESSED, EIGHT_TORSION};
+
+    #[test]
+    fn the_list_has_every_encoding_of_small_order() {
+        let is_small = |bytes: [u8; 32]| {
+            CompressedEdwardsY(bytes).decompress().is_some_and(|point| point.is_small_order())
+        };
+        let mut count = 0;
+        for y in SMALL_ORDER {
+            for sign in [0, 0x80] {
+                let mut key = y;
+                key[31] |= sign;
+                assert!(is_small(key) && PublicKey(key).is_small_order(), "{key:?}");
+                count += 1;
+            }
+        }
+        assert_eq!(count, 14);
+        // Whatever decompresses to one of the eight is its encoding, or that with the prime added,
+        // which leaves 255 bits for y below 19 alone.
+        for point in EIGHT_TORSION {
+            assert!(PublicKey(point.compress().0).is_small_order());
+        }
+        for first in 0..=255 {
+            for (middle, last) in [(0, 0), (0, 0x80), (0xff, 0x7f), (0xff, 0xff)] {
+                let key = bytes(first, middle, last);
+                assert_eq!(PublicKey(key).is_small_order(), is_small(key), "{key:?}");
+            }
+        }
+        let good = PublicKey(ED25519_BASEPOINT_COMPRESSED.0);
+        assert!(!good.is_small_order() && good.is_usable());
+        assert!(!PublicKey([0; 32]).is_usable());
+    }
+}

@@ -16,7 +16,8 @@ pub trait Encode {
 
     /// The encoding as a vector of its own.
     fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        // About what a fixed layout takes.
+        let mut out = Vec::with_capacity(size_of_val(self));
         self.encode(&mut out);
         out
     }

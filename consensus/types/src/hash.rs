@@ -6,6 +6,7 @@
 
 use crate::encoding::{Decode, DecodeError, Encode, Reader};
 use alloc::vec::Vec;
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use core::fmt;
 
 macro_rules! identity {
@@ -129,6 +130,10 @@ pub enum Context {
     Signature,
 }
 
+/// How many contexts there are.
+#[cfg(feature = "std")]
+const CONTEXTS: usize = Context::Signature as usize + 1;
+
 impl Context {
     /// The context string.
     #[must_use]
@@ -160,7 +165,21 @@ impl Context {
     /// A hasher that has absorbed the context.
     #[must_use]
     pub fn hasher(self) -> blake3::Hasher {
-        blake3::Hasher::new_derive_key(self.as_str())
+        blake3::Hasher::new_from_context_key(&self.key())
+    }
+
+    /// What BLAKE3 makes of the context string, which takes as long as a short hash.
+    #[cfg(feature = "std")]
+    fn key(self) -> ContextKey {
+        static KEYS: [std::sync::OnceLock<ContextKey>; CONTEXTS] =
+            [const { std::sync::OnceLock::new() }; CONTEXTS];
+        *KEYS[self as usize].get_or_init(|| hash_derive_key_context(self.as_str()))
+    }
+
+    /// What BLAKE3 makes of the context string.
+    #[cfg(not(feature = "std"))]
+    fn key(self) -> ContextKey {
+        hash_derive_key_context(self.as_str())
     }
 
     /// Hash of the parts, one after the other. Parts carry no lengths of their

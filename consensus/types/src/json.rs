@@ -33,6 +33,7 @@ use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
@@ -153,15 +154,35 @@ pub struct SchemaError {
 #[must_use = "finish() refuses unknown members"]
 pub struct Object<'a> {
     members: &'a Members,
-    path: String,
+    path: Option<Arc<Path<'a>>>,
     asked: Vec<&'a str>,
+    /// A bit for each of the first members that was asked for.
+    found: u128,
 }
 
 /// One value and the path that leads to it.
 #[derive(Clone, Debug)]
 pub struct Member<'a> {
     value: &'a Value,
-    path: String,
+    path: Path<'a>,
+}
+
+/// The way to a value, spelled out when somebody is told about it.
+#[derive(Clone, Debug)]
+struct Path<'a> {
+    /// The way to what holds it, unless that is the whole document.
+    within: Option<Arc<Self>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    /// The whole document.
+    Whole,
+    /// A member of an object.
+    Name(&'a str),
+    /// An item of an array, from 0.
+    Item(usize),
 }
 
 impl Limits {
@@ -174,6 +195,20 @@ impl Limits {
 /// # Errors
 /// When the text is not strict JSON or exceeds a limit.
 pub fn parse(text: &[u8], limits: Limits) -> Result<Value, JsonError> {
+    parse_around(text, limits, "").map(|(value, _)| value)
+}
+
+/// Reads a value, and finds out on the way whether the text is its canonical form: if so, the range
+/// of the text that holds the member `name` of the outermost object, as [`canonical_around`] would
+/// give it.
+///
+/// # Errors
+/// When the text is not strict JSON or exceeds a limit.
+pub fn parse_around(
+    text: &[u8],
+    limits: Limits,
+    name: &str,
+) -> Result<(Value, Option<Range<usize>>), JsonError> {
     let fail = |offset, fault| Err(JsonError { offset, fault });
     if text.len() > limits.size_max {
         return fail(
@@ -188,12 +223,20 @@ pub fn parse(text: &[u8], limits: Limits) -> Result<Value, JsonError> {
         Ok(text) => text,
         Err(error) => return fail(error.valid_up_to(), JsonFault::NotUtf8),
     };
-    let mut parser = Parser { text, at: 0, depth: 0, depth_max: limits.depth_max };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+        depth_max: limits.depth_max,
+        is_canonical: true,
+        name,
+        range: 1..1,
+    };
     parser.skip_space();
     let value = parser.value()?;
     parser.skip_space();
     match parser.next_char() {
-        None => Ok(value),
+        None => Ok((value, parser.is_canonical.then_some(parser.range))),
         Some(found) => fail(parser.at, JsonFault::Trailing(found)),
     }
 }
@@ -223,13 +266,13 @@ impl Value {
     /// # Errors
     /// When the value is no object.
     pub fn object(&self) -> Result<Object<'_>, SchemaError> {
-        Member { value: self, path: String::new() }.object()
+        self.root().object()
     }
 
     /// The value as the whole document, for schemas that are no object.
     #[must_use]
-    pub fn root(&self) -> Member<'_> {
-        Member { value: self, path: String::new() }
+    pub const fn root(&self) -> Member<'_> {
+        Member { value: self, path: Path { within: None, step: Step::Whole } }
     }
 
     const fn kind(&self) -> &'static str {
@@ -347,8 +390,12 @@ impl Members {
     /// The value of a key.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        let at = self.0.binary_search_by(|(key, _)| order(key, name)).ok()?;
-        Some(&self.0[at].1)
+        Some(&self.0[self.place(name)?].1)
+    }
+
+    /// One after the other: objects are small, and most keys differ in their length.
+    fn place(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|(key, _)| key == name)
     }
 
     /// Sets the value of a key, and gives back the one before.
@@ -411,8 +458,11 @@ impl<'a> Object<'a> {
     /// accessor accepts it.
     pub fn take_optional(&mut self, name: &'a str) -> Option<Member<'a>> {
         self.asked.push(name);
-        let value = self.members.get(name)?;
-        Some(Member { value, path: self.path_of(name) })
+        let at = self.members.place(name)?;
+        if at < 128 {
+            self.found |= 1 << at;
+        }
+        Some(self.member(name, &self.members.0[at].1))
     }
 
     /// Takes all members that were not asked for, in canonical order, for the
@@ -422,7 +472,7 @@ impl<'a> Object<'a> {
         let mut rest = Vec::new();
         for (name, value) in members.iter() {
             if !self.asked.contains(&name) {
-                rest.push((name, Member { value, path: self.path_of(name) }));
+                rest.push((name, self.member(name, value)));
             }
         }
         self.asked.extend(rest.iter().map(|(name, _)| *name));
@@ -434,6 +484,9 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When there is a member that was not asked for.
     pub fn finish(self) -> Result<(), SchemaError> {
+        if self.found.count_ones() as usize == self.members.len() {
+            return Ok(());
+        }
         for (name, _) in self.members.iter() {
             if !self.asked.contains(&name) {
                 let known = self.asked.join(", ");
@@ -445,12 +498,38 @@ impl<'a> Object<'a> {
 
     /// An error that names a member of this object.
     pub fn error(&self, name: &str, detail: impl Into<Cow<'static, str>>) -> SchemaError {
-        SchemaError { path: self.path_of(name), detail: detail.into().into_owned() }
+        let path = Path { within: self.path.clone(), step: Step::Name(name) };
+        SchemaError { path: path.to_string(), detail: detail.into().into_owned() }
     }
 
-    fn path_of(&self, name: &str) -> String {
-        let name = shortened(name);
-        if self.path.is_empty() { name } else { format!("{}.{name}", self.path) }
+    fn member(&self, name: &'a str, value: &'a Value) -> Member<'a> {
+        Member { value, path: Path { within: self.path.clone(), step: Step::Name(name) } }
+    }
+}
+
+impl<'a> Path<'a> {
+    /// As the way to what holds something else.
+    fn to_here(&self) -> Option<Arc<Self>> {
+        match self.step {
+            Step::Whole => None,
+            _ => Some(Arc::new(self.clone())),
+        }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(within) = &self.within {
+            within.fmt(f)?;
+        }
+        match self.step {
+            Step::Whole => Ok(()),
+            Step::Name(name) => {
+                f.write_str(if self.within.is_some() { "." } else { "" })?;
+                f.write_str(&shortened(name))
+            }
+            Step::Item(at) => write!(f, "[{at}]"),
+        }
     }
 }
 
@@ -463,14 +542,14 @@ impl<'a> Member<'a> {
 
     /// The path that leads here.
     #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
+    pub fn path(&self) -> String {
+        self.path.to_string()
     }
 
     /// An error that names this member. `detail` continues the sentence that
     /// begins with its name.
     pub fn error(&self, detail: impl Into<Cow<'static, str>>) -> SchemaError {
-        SchemaError { path: self.path.clone(), detail: detail.into().into_owned() }
+        SchemaError { path: self.path(), detail: detail.into().into_owned() }
     }
 
     fn mismatch(&self, expected: &str) -> SchemaError {
@@ -607,7 +686,8 @@ impl<'a> Member<'a> {
     pub fn object(&self) -> Result<Object<'a>, SchemaError> {
         match self.value {
             Value::Object(members) => {
-                Ok(Object { members, path: self.path.clone(), asked: Vec::new() })
+                let asked = Vec::with_capacity(members.len());
+                Ok(Object { members, path: self.path.to_here(), asked, found: 0 })
             }
             _ => Err(self.mismatch("an object")),
         }
@@ -626,8 +706,9 @@ impl<'a> Member<'a> {
                 self.error(format!("must have at most {count_max} items, but has {}", items.len()))
             );
         }
-        let item = |(at, value)| Self { value, path: format!("{}[{at}]", self.path) };
-        Ok(items.iter().enumerate().map(item).collect())
+        let within = self.path.to_here();
+        let path = |at| Path { within: within.clone(), step: Step::Item(at) };
+        Ok(items.iter().enumerate().map(|(at, value)| Self { value, path: path(at) }).collect())
     }
 }
 
@@ -659,6 +740,11 @@ struct Parser<'a> {
     at: usize,
     depth: usize,
     depth_max: usize,
+    /// Whether all that was read is spelled as the canonical form spells it.
+    is_canonical: bool,
+    /// The member of the outermost object whose range is wanted, and that range.
+    name: &'a str,
+    range: Range<usize>,
 }
 
 impl Parser<'_> {
@@ -673,6 +759,7 @@ impl Parser<'_> {
     fn skip_space(&mut self) {
         while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
+            self.is_canonical = false;
         }
     }
 
@@ -744,6 +831,7 @@ impl Parser<'_> {
     fn members(&mut self) -> Result<Value, JsonError> {
         self.enter()?;
         let mut members: Vec<(String, usize, Value)> = Vec::new();
+        let mut is_sorted = true;
         if self.byte() != Some(b'}') {
             loop {
                 if self.byte() != Some(b'"') {
@@ -757,7 +845,17 @@ impl Parser<'_> {
                 }
                 self.at += 1;
                 self.skip_space();
-                members.push((key, key_at, self.value()?));
+                let value = self.value()?;
+                if self.depth == 1 && key == self.name {
+                    // With the comma before it, or if it stands first with the one behind it.
+                    self.range = if members.is_empty() {
+                        key_at..self.at + usize::from(self.byte() == Some(b','))
+                    } else {
+                        key_at - 1..self.at
+                    };
+                }
+                is_sorted &= members.last().is_none_or(|(last, ..)| order(last, &key).is_lt());
+                members.push((key, key_at, value));
                 self.skip_space();
                 match self.byte() {
                     Some(b',') => self.at += 1,
@@ -769,11 +867,14 @@ impl Parser<'_> {
         }
         self.at += 1;
         self.depth -= 1;
-        // The sort is stable, so of two equal keys the later one stands second.
-        members.sort_by(|(left, ..), (right, ..)| order(left, right));
-        for pair in members.windows(2) {
-            if pair[0].0 == pair[1].0 {
-                return self.fail(pair[1].1, JsonFault::DuplicateKey(shortened(&pair[1].0)));
+        if !is_sorted {
+            self.is_canonical = false;
+            // The sort is stable, so of two equal keys the later one stands second.
+            members.sort_by(|(left, ..), (right, ..)| order(left, right));
+            for pair in members.windows(2) {
+                if pair[0].0 == pair[1].0 {
+                    return self.fail(pair[1].1, JsonFault::DuplicateKey(shortened(&pair[1].0)));
+                }
             }
         }
         let members = members.into_iter().map(|(key, _, value)| (key, value)).collect();
@@ -798,7 +899,13 @@ impl Parser<'_> {
                     self.at += 1;
                     return Ok(out);
                 }
-                Some(b'\\') => out.push(self.escape()?),
+                Some(b'\\') => {
+                    let escape_at = self.at;
+                    let character = self.escape()?;
+                    self.is_canonical &=
+                        escape_of(character) == self.text.as_bytes()[escape_at..self.at];
+                    out.push(character);
+                }
                 Some(control) => {
                     return self.fail(self.at, JsonFault::ControlCharacter(control));
                 }
@@ -875,7 +982,10 @@ impl Parser<'_> {
         let double: f64 = self.text[start..self.at]
             .parse()
             .expect("JSON's numbers are a part of what Rust reads as numbers");
-        Number::new(double).ok_or(JsonError { offset: start, fault: JsonFault::NumberTooLarge })
+        let number = Number::new(double)
+            .ok_or(JsonError { offset: start, fault: JsonFault::NumberTooLarge })?;
+        self.is_canonical &= number.text() == &self.text[start..self.at];
+        Ok(number)
     }
 
     fn digits(&mut self) -> Result<(), JsonError> {
@@ -935,6 +1045,13 @@ fn write_members(members: &Members, cut: Option<&str>, out: &mut Vec<u8>) -> Ran
     }
     out.push(b'}');
     range
+}
+
+/// What stands for a character in a canonical string.
+fn escape_of(character: char) -> Vec<u8> {
+    let mut quoted = Vec::new();
+    write_string(character.encode_utf8(&mut [0; 4]), &mut quoted);
+    quoted[1..quoted.len() - 1].to_vec()
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {

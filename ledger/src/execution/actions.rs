@@ -284,7 +284,7 @@ impl Draft<'_> {
         family: Family,
         key: &[u8],
     ) -> Result<Option<T>, StorageError> {
-        self.plain(family, key)?.map(|bytes| family.decode_entry(&bytes)).transpose()
+        self.plain(family, key, |entry| entry.map(|bytes| family.decode_entry(bytes)).transpose())?
     }
 
     pub(super) fn write(&mut self, family: Family, key: &[u8], value: &impl Encode) {

@@ -1,3 +1,5 @@
+mod forks;
+mod identities;
 mod state;
 
 use super::*;
@@ -69,6 +71,9 @@ fn block(height: u64, records: &[BlockRecord]) -> BlockInput<'_> {
 fn policies() -> Policies {
     Policies::new([DEFAULT_POLICY])
 }
+
+/// Those, for tests of many histories: compiling them takes longer than many a block.
+static POLICIES: LazyLock<Policies> = LazyLock::new(policies);
 
 fn run(
     base: &MemoryLedger,

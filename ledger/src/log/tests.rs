@@ -48,7 +48,7 @@ fn stored(size: u64, run: u64) -> Stored {
     while at < size {
         let mut appended = Appended::new(at, &stored);
         for _ in 0..run.min(size - at) {
-            assert_eq!(appended.push(&record(at)), Ok(at));
+            assert_eq!(appended.push(leaf_hash(&record(at))), Ok(at));
             at += 1;
         }
         assert_eq!(appended.size(), at);
@@ -79,7 +79,7 @@ fn a_failing_store_is_an_error_and_not_a_root() {
     assert_eq!(inclusion_proof(3, 1, &Broken), Err(gone.clone().into()));
     assert_eq!(consistency_proof(1, 3, &Broken), Err(gone.clone().into()));
     let mut appended = Appended::new(3, &Broken);
-    assert_eq!(appended.push(b"x"), Err(gone));
+    assert_eq!(appended.push(leaf_hash(b"x")), Err(gone));
     assert_eq!((appended.size(), appended.into_hashes().1.len()), (3, 0));
     assert_eq!(
         root(3, &Short).expect_err("too few").to_string(),
@@ -109,6 +109,89 @@ fn proofs_outside_the_log_are_not_made() {
     assert!(!is_consistent(&[], 0, root, 3, root));
     assert!(!is_consistent(&[], 4, root, 3, root));
     assert!(!is_included(&[], 3, root, 3, leaf_hash(&record(3))));
+}
+
+/// RFC 9162, section 2.1.1: the root of a list of records.
+fn root_by_the_rfc(records: &[Vec<u8>]) -> Hash {
+    let sha256 = |parts: &[&[u8]]| Hash(<Sha256 as sha2::Digest>::digest(parts.concat()).into());
+    match records {
+        [] => sha256(&[]),
+        [record] => sha256(&[&[0], record]),
+        _ => {
+            let (left, right) = records.split_at(half(records.len()));
+            sha256(&[&[1], &root_by_the_rfc(left).0, &root_by_the_rfc(right).0])
+        }
+    }
+}
+
+/// Section 2.1.3.1: the path of the record at `index`.
+fn path_by_the_rfc(index: usize, records: &[Vec<u8>]) -> Vec<Hash> {
+    if records.len() == 1 {
+        return vec![];
+    }
+    let split = half(records.len());
+    let (left, right) = records.split_at(split);
+    let (mut path, sibling) = if index < split {
+        (path_by_the_rfc(index, left), right)
+    } else {
+        (path_by_the_rfc(index - split, right), left)
+    };
+    path.push(root_by_the_rfc(sibling));
+    path
+}
+
+/// Section 2.1.4.1: the proof that the list continues its first `from` records, which the verifier
+/// knows the root of if they are `whole`.
+fn subproof_by_the_rfc(from: usize, records: &[Vec<u8>], whole: bool) -> Vec<Hash> {
+    if from == records.len() {
+        return if whole { vec![] } else { vec![root_by_the_rfc(records)] };
+    }
+    let split = half(records.len());
+    let (left, right) = records.split_at(split);
+    let (mut proof, sibling) = if from <= split {
+        (subproof_by_the_rfc(from, left, whole), right)
+    } else {
+        (subproof_by_the_rfc(from - split, right, false), left)
+    };
+    proof.push(root_by_the_rfc(sibling));
+    proof
+}
+
+/// The largest power of two below a count.
+fn half(count: usize) -> usize {
+    (0..).map(|power| 1 << power).take_while(|power| *power < count).last().expect("two or more")
+}
+
+#[test]
+fn every_pair_of_a_log_has_the_proofs_of_the_rfc() {
+    let records: Vec<Vec<u8>> = (0..33).map(record).collect();
+    // Proofs of every older size come from the store of the whole log.
+    let stored = stored(33, 5);
+    let roots: Vec<Hash> = (0..=33).map(|size| root_by_the_rfc(&records[..size])).collect();
+    for (size, newer) in roots.iter().enumerate() {
+        let records = &records[..size];
+        let to = size as u64;
+        assert_eq!(root(to, &stored).as_ref(), Ok(newer));
+        for (index, record) in records.iter().enumerate() {
+            let at = index as u64;
+            let proof = inclusion_proof(to, at, &stored).expect("stored");
+            assert_eq!(proof, path_by_the_rfc(index, records), "record {at} of {to}");
+            let leaf = leaf_hash(record);
+            for (other, root) in roots.iter().enumerate() {
+                let is_right = is_included(&proof, to, *root, at, leaf);
+                assert_eq!(is_right, other == size, "record {at} of {to} in {other}");
+            }
+        }
+        for (older, root) in roots.iter().enumerate().take(size + 1).skip(1) {
+            let from = older as u64;
+            let proof = consistency_proof(from, to, &stored).expect("stored");
+            assert_eq!(proof, subproof_by_the_rfc(older, records, true), "{from} to {to}");
+            for other in &roots[1..] {
+                let is_right = is_consistent(&proof, from, *other, to, *newer);
+                assert_eq!(is_right, other == root, "{from} to {to}");
+            }
+        }
+    }
 }
 
 proptest! {
@@ -151,7 +234,7 @@ proptest! {
         let older = stored(size, 3);
         let mut appended = Appended::new(size, &older);
         for at in size..size + more {
-            appended.push(&record(at)).expect("stored");
+            appended.push(leaf_hash(&record(at))).expect("stored");
         }
         prop_assert_eq!(appended.root(), root(size + more, &whole));
         for at in 0..size + more {

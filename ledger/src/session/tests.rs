@@ -409,29 +409,105 @@ fn heads_of(records: &[(u8, Transition, Vec<u8>, State)]) -> Vec<(u8, State)> {
     heads
 }
 
+/// Where a record leads that the design allows after these; `None` for one that it does not.
+fn state_after(
+    records: &[(u8, Transition, Vec<u8>, State)],
+    transition: Transition,
+    parents: &[u8],
+) -> Option<State> {
+    let has_its_parents = match (transition, parents.len()) {
+        (Init | Commit, 0) => records.is_empty(),
+        (Merge, count) => count >= 2,
+        (Init, _) => false,
+        (_, count) => count == 1,
+    };
+    let heads = heads_of(records);
+    let is_over = heads.iter().all(|(_, state)| *state == State::Terminated);
+    if !has_its_parents || transition == Rollback && is_over {
+        return None;
+    }
+    let state_of = |parent: &u8| {
+        let is_head = heads.iter().any(|(number, _)| number == parent);
+        let known = records.iter().find(|(number, ..)| number == parent)?;
+        (is_head || transition == Rollback).then_some(known.3)
+    };
+    let from: Vec<State> = parents.iter().map(state_of).collect::<Option<_>>()?;
+    let to = |from: &State| match transition {
+        Branch => (*from != State::Terminated && heads.len() < 64).then_some(*from),
+        Merge => matches!(from, State::Active | State::Committed).then_some(State::Active),
+        Rollback => (!matches!(from, State::Failed | State::Terminated)).then_some(State::Active),
+        _ => arrows().iter().find(|arrow| (arrow.0, arrow.1) == (*from, transition)).map(|it| it.2),
+    };
+    match (transition, from.as_slice()) {
+        (Init, _) => Some(State::Init),
+        (Commit, []) => Some(State::Committed),
+        _ => from.iter().map(to).collect::<Option<Vec<State>>>()?.pop(),
+    }
+}
+
 proptest! {
     #[test]
-    fn heads_follow_from_the_records(
-        steps in prop::collection::vec((0usize..13, prop::collection::vec(0u8..30, 0..3)), 1..120)
+    fn a_session_is_what_its_records_make_of_it(
+        steps in prop::collection::vec(
+            (
+                prop::sample::select(vec![
+                    Init, Activate, Compute, Validate, Commit, Suspend, Resume, Fail, Recover,
+                    Terminate, Branch, Branch, Merge, Rollback,
+                ]),
+                prop::collection::vec((0_u8..8, any::<prop::sample::Index>()), 0..4),
+            ),
+            1..200,
+        )
     ) {
-        const ALL: [Transition; 13] = [
-            Init, Activate, Compute, Validate, Commit, Suspend, Resume, Fail, Recover, Terminate,
-            Branch, Merge, Rollback,
-        ];
         let mut log = Log::default();
         let mut records = Vec::new();
-        for (at, mut parents) in steps {
+        for (transition, choices) in steps {
             let number = u8::try_from(records.len()).expect("few");
-            parents.dedup();
-            // Mostly near the end of the session, where the heads are.
-            let parents: Vec<u8> =
-                parents.into_iter().map(|back| number.saturating_sub(1 + back / 8)).collect();
-            let is_set = parents.len() < 2 || parents[0] != parents[1];
-            if is_set && log.try_add(number, ALL[at], &parents).is_ok() {
-                let node = &log.nodes[&record(number)];
-                prop_assert_eq!(node.clock, u64::from(number));
-                records.push((number, ALL[at], parents, node.state));
-                prop_assert_eq!(log.heads(), heads_of(&records));
+            let heads = heads_of(&records);
+            // Mostly heads, and now and then any number, one that nothing has included.
+            let mut parents: Vec<u8> = Vec::new();
+            let count = match transition {
+                Init => 0,
+                Merge => choices.len(),
+                _ => 1,
+            };
+            for (chance, at) in choices.into_iter().take(count) {
+                let parent = match chance {
+                    0 => at.index(usize::from(number) + 1) as u8,
+                    _ if heads.is_empty() => continue,
+                    _ => at.get(&heads).0,
+                };
+                if !parents.contains(&parent) {
+                    parents.push(parent);
+                }
+            }
+            let before = log.session.clone();
+            let expected = state_after(&records, transition, &parents);
+            let result = log.try_add(number, transition, &parents);
+            prop_assert_eq!(
+                result.is_ok(), expected.is_some(),
+                "{:?} {:?} after {:?}: {:?}", transition, parents, records, result
+            );
+            let Some(state) = expected else {
+                prop_assert_eq!(&log.session, &before);
+                continue;
+            };
+            let node = &log.nodes[&record(number)];
+            let hash_of = |number: &u8| log.nodes[&record(*number)].hash(&record(*number));
+            prop_assert_eq!((node.state, node.clock), (state, u64::from(number)));
+            let previous = number.checked_sub(1).map_or(Hash::ZERO, |before| hash_of(&before));
+            prop_assert_eq!(node.previous, previous);
+            prop_assert_eq!(&node.parents, &parents.iter().map(hash_of).collect::<Vec<_>>());
+            records.push((number, transition, parents, state));
+            prop_assert_eq!(log.heads(), heads_of(&records));
+
+            let session = log.session.as_ref();
+            let count = records.len() as u64;
+            for records in count - 1..=count + 1 {
+                let close = SessionClose { session_id: KEY.session_id, records };
+                let closed = close.close(session, Height::new(9)).ok();
+                let entry = ClosedSession { records, head: hash_of(&number), height: Height::new(9) };
+                prop_assert_eq!(closed, (records == count).then_some(entry));
             }
         }
     }

@@ -425,6 +425,47 @@ fn arbitrary_value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Whether reading notices that a text is canonical, and where its members stand.
+fn check_around(text: &[u8], value: &Value) {
+    let limits = Limits { size_max: usize::MAX, depth_max: 32 };
+    let is_canonical = canonical(value) == text;
+    let Value::Object(members) = value else {
+        let (again, range) = parse_around(text, limits, "a").expect("it was read before");
+        assert_eq!((&again, range.is_some()), (value, is_canonical));
+        return;
+    };
+    for name in members.iter().map(|(name, _)| name).chain(["no such member"]) {
+        let (again, range) = parse_around(text, limits, name).expect("it was read before");
+        let expected = is_canonical.then(|| canonical_around(members, name).1);
+        assert_eq!((&again, range), (value, expected), "{name:?}");
+    }
+}
+
+#[test]
+fn only_the_canonical_spelling_is_canonical() {
+    for (text, is_canonical) in [
+        (r#"{"a":1,"b":[true,"x"]}"#, true),
+        (r#"{"b":[true,"x"],"a":1}"#, false),
+        (r#"{"a":1,"b":[true, "x"]}"#, false),
+        (r#"{"a":1.0,"b":[true,"x"]}"#, false),
+        (r#" {"a":1}"#, false),
+        ("{\"a\":1}\n", false),
+        (r#""\n\u000f\\\"""#, true),
+        (r#""\u000F""#, false),
+        (r#""\u000a""#, false),
+        (r#""\/""#, false),
+        (r#""\u0041""#, false),
+        (r#""\ud83d\ude00""#, false),
+        ("-0", false),
+        ("1e3", false),
+        ("{}", true),
+    ] {
+        let value = parse(text.as_bytes(), Limits::ENVELOPE).expect("the text is strict JSON");
+        assert_eq!(canonical(&value) == text.as_bytes(), is_canonical, "{text}");
+        check_around(text.as_bytes(), &value);
+    }
+}
+
 proptest! {
     #[test]
     fn the_order_is_that_of_utf16(
@@ -445,7 +486,8 @@ proptest! {
         let again = parse(&text, Limits { size_max: usize::MAX, depth_max: 32 });
         prop_assert_eq!(again.as_ref(), Ok(&value));
         let theirs: serde_json::Value = serde_json::from_slice(&text).expect("valid JSON");
-        prop_assert_eq!(translate(&theirs), value);
+        prop_assert_eq!(translate(&theirs), value.clone());
+        check_around(&text, &value);
     }
 
     #[test]
@@ -455,7 +497,10 @@ proptest! {
             serde_json::from_slice(&canonical(&value)).expect("valid JSON");
         let pretty = serde_json::to_vec_pretty(&theirs).expect("values can be written");
         let limits = Limits { size_max: usize::MAX, depth_max: 32 };
-        prop_assert_eq!(parse(&pretty, limits), Ok(value));
+        prop_assert_eq!(parse(&pretty, limits), Ok(value.clone()));
+        check_around(&pretty, &value);
+        let compact = serde_json::to_vec(&theirs).expect("values can be written");
+        check_around(&compact, &value);
     }
 
     #[test]
@@ -464,7 +509,10 @@ proptest! {
     ) {
         let theirs: Option<f64> = serde_json::from_str(&text).ok();
         match parse(text.as_bytes(), Limits::ENVELOPE) {
-            Ok(Value::Number(number)) => prop_assert_eq!(Some(number.get()), theirs),
+            Ok(Value::Number(number)) => {
+                prop_assert_eq!(Some(number.get()), theirs);
+                check_around(text.as_bytes(), &Value::Number(number));
+            }
             Ok(_) => prop_assert!(false, "not a number"),
             Err(error) => {
                 prop_assert_eq!(error.fault, JsonFault::NumberTooLarge);
@@ -481,7 +529,10 @@ proptest! {
     ]) {
         let theirs: Result<serde_json::Value, _> = serde_json::from_str(&text);
         match (parse(text.as_bytes(), Limits::ENVELOPE), theirs) {
-            (Ok(ours), Ok(theirs)) => prop_assert_eq!(ours, translate(&theirs)),
+            (Ok(ours), Ok(theirs)) => {
+                check_around(text.as_bytes(), &ours);
+                prop_assert_eq!(ours, translate(&theirs));
+            }
             (Ok(ours), Err(error)) => prop_assert!(false, "we read {:?}: {}", ours, error),
             (Err(error), Ok(_)) => prop_assert!(
                 matches!(error.fault, JsonFault::DuplicateKey(_) | JsonFault::NumberTooLarge),
