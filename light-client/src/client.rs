@@ -252,6 +252,9 @@ impl Client {
                 commit: &change.commit,
             };
             block.check(&chain_id, &start, committee)?;
+            if start.era == known.era {
+                check_beside(known, &change.header, &change.exec)?;
+            }
             let found = change.committee.hash();
             if change.exec.next_committee != found {
                 let expected = change.exec.next_committee;
@@ -283,17 +286,25 @@ impl Client {
             log: Log { size: exec.log_size, root: exec.log_root },
             state_root: exec.state_root,
         };
-        // Of one chain, height and log grow together.
-        let by_height = head.height.cmp(&known.height);
-        let by_size = head.log.size.cmp(&known.log.size);
-        if (by_height.is_eq() && (head.block, head.log) != (known.block, known.log))
-            || (by_size.is_eq() && head.log.root != known.log.root)
-            || (by_size.is_ne() && by_size != by_height)
-        {
-            return Err(ProofError::SplitView { height: head.height, size: head.log.size });
-        }
+        check_beside(known, header, exec)?;
         Ok((head, start))
     }
+}
+
+/// Whether a block of the checkpoint's era or a later one may be of one chain
+/// with it: height and log grow together, and the era did not end before.
+fn check_beside(known: &Checkpoint, header: &Header, exec: &ExecFields) -> Result<(), ProofError> {
+    let log = Log { size: exec.log_size, root: exec.log_root };
+    let by_height = header.height.cmp(&known.height);
+    let by_size = log.size.cmp(&known.log.size);
+    if (by_height.is_eq() && (header.id(), log) != (known.block, known.log))
+        || (by_size.is_eq() && log.root != known.log.root)
+        || (by_size.is_ne() && by_size != by_height)
+        || (by_height.is_lt() && exec.next_committee != Hash::ZERO)
+    {
+        return Err(ProofError::SplitView { height: header.height, size: log.size });
+    }
+    Ok(())
 }
 
 /// Where an era begins.

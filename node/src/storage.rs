@@ -15,6 +15,7 @@
 //! | `signatures` | as `batches` → our signature of our own batch |
 //! | `blocks` | id → block, committed or not |
 //! | `uncommitted` | id → height and kind of a block that is not final yet |
+//! | `apart` | era, view, id → block that another one became final instead of, for ever |
 //! | `heights` | height → id, exec fields, cited batches |
 //! | `outcomes` | height → what became of each record |
 //! | `certificates` | height → what made that block final |
@@ -79,6 +80,7 @@ const BATCHES: &str = "batches";
 const SIGNATURES: &str = "signatures";
 const BLOCKS: &str = "blocks";
 const UNCOMMITTED: &str = "uncommitted";
+const APART: &str = "apart";
 const HEIGHTS: &str = "heights";
 const OUTCOMES: &str = "outcomes";
 const CERTIFICATES: &str = "certificates";
@@ -93,7 +95,7 @@ const INDEX: &str = "index";
 const EVIDENCE: &str = "evidence";
 
 /// Every family.
-const FAMILIES: [&str; 19] = [
+const FAMILIES: [&str; 20] = [
     META,
     SAFETY,
     ERAS,
@@ -101,6 +103,7 @@ const FAMILIES: [&str; 19] = [
     SIGNATURES,
     BLOCKS,
     UNCOMMITTED,
+    APART,
     HEIGHTS,
     OUTCOMES,
     CERTIFICATES,

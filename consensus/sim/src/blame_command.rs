@@ -40,15 +40,19 @@ pub(crate) struct BlameArguments {
 #[derive(Debug, Default)]
 struct Summary {
     scenarios: u64,
-    /// In which the final chains of two honest validators differ.
+    /// In which the final chain of an instance differs from an honest one's.
     forked: u64,
-    /// Pairs of such validators, by what came of comparing their proofs.
+    /// Pairs of these, by what came of comparing their proofs.
     pairs: u64,
     named: u64,
     /// Of them, with certificates of other honest validators.
     by_all: u64,
+    /// Of them, where it took headers to see that some of the proofs
+    /// contradict each other.
+    by_headers: u64,
+    /// Pairs by the number of the named.
+    liars: BTreeMap<usize, u64>,
     needed: u64,
-    without_proofs: u64,
     /// Pairs for which a kind of lie alone names f + 1.
     by: BTreeMap<Lie, u64>,
     /// Pairs for which no kind does.
@@ -130,34 +134,51 @@ impl Summary {
         for judgement in &trial.judgements {
             self.pairs += 1;
             match judgement {
-                Judgement::Named { by, by_all, .. } => {
+                Judgement::Named { liars, by, by_all, by_headers } => {
                     self.named += 1;
+                    *self.liars.entry(*liars).or_default() += 1;
                     self.by_all += u64::from(*by_all);
+                    self.by_headers += u64::from(*by_headers);
                     self.by_several += u64::from(by.is_empty());
                     for lie in by {
                         *self.by.entry(*lie).or_default() += 1;
                     }
                 }
                 Judgement::CertificatesNeeded => self.needed += 1,
-                Judgement::NoProofs => self.without_proofs += 1,
             }
         }
     }
 
+    /// How many the pair named that stands at a place among all, those with the
+    /// fewest first; 0 if there is none.
+    fn nth_liars(&self, place: u64) -> usize {
+        let mut before = 0;
+        let mut liars = self.liars.iter();
+        let found = liars.find(|(_, pairs)| {
+            before += **pairs;
+            place < before
+        });
+        found.map_or(0, |(liars, _)| *liars)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn print(&self, seconds: f64) {
-        let Self { scenarios, forked, pairs, named, by_all, needed, without_proofs, .. } = self;
+        let Self { scenarios, forked, pairs, named, by_all, by_headers, needed, .. } = self;
         let by = |lie| self.by.get(&lie).copied().unwrap_or_default();
-        let (commit_votes, votes, timeouts) =
-            (by(Lie::CommitVotes), by(Lie::Votes), by(Lie::Timeouts));
+        let (commit_votes, votes, timeouts, two_timeouts) =
+            (by(Lie::CommitVotes), by(Lie::Votes), by(Lie::Timeouts), by(Lie::TwoTimeouts));
+        let (fewest, median) = (self.nth_liars(0), self.nth_liars(named / 2));
         let rate = *scenarios as f64 / seconds;
         println!(
             "{forked} of {scenarios} scenarios forked, {} events\n\
-             {pairs} pairs of honest validators with different final chains: in {named} the liars \
-             are named, in {by_all} of them with certificates of others than the two; certificates \
-             needed in {needed}, no height that both can prove in {without_proofs}\n\
+             {pairs} pairs of an honest validator and an instance with another final chain: in \
+             {named} the liars are named, in {by_all} of them with certificates of others than \
+             the two, in {by_headers} with headers to see a contradiction; certificates needed in \
+             {needed}\n\
+             named: {fewest} at least, {median} in the median\n\
              f + 1 named by two commit votes in {commit_votes}, by two votes in {votes}, by hidden \
-             certificates in {timeouts}, only by several kinds together in {}\n\
+             certificates in {timeouts}, by two timeouts in {two_timeouts}, only by several kinds \
+             together in {}\n\
              {seconds:.1} s, {rate:.0} scenarios per second",
             self.events, self.by_several
         );

@@ -3,7 +3,7 @@
 use bizra_consensus::{Ask, ClosedEra, Commit, Persist, Restored, Root, SafetyRecord};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
-use bizra_types::certificate::{Certificate, Qc, Tc};
+use bizra_types::certificate::Certificate;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId};
 use bizra_types::numbers::{Era, Height, LaneSeq, View};
@@ -58,6 +58,8 @@ pub(crate) struct Stored {
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     /// What votes and commit votes rest on, TCs after QCs.
     kept: BTreeMap<(bool, Era, View), Certificate>,
+    /// Blocks beside the final chain: they show who lied, should it have forked.
+    apart: BTreeMap<BlockId, Block>,
     batches: BTreeMap<(PublicKey, LaneSeq), Vec<StoredBatch>>,
     /// From height 1.
     chain: Vec<Final>,
@@ -92,6 +94,7 @@ impl Disk {
             root,
             blocks: BTreeMap::new(),
             kept: BTreeMap::new(),
+            apart: BTreeMap::new(),
             batches: BTreeMap::new(),
             chain: Vec::new(),
             heights: BTreeMap::new(),
@@ -294,22 +297,14 @@ impl Stored {
         Some((blocks, cert))
     }
 
-    /// The TCs that it keeps, ascending.
-    pub(crate) fn timeouts(&self) -> impl Iterator<Item = &Tc> {
-        self.kept.values().filter_map(|it| match it {
-            Certificate::Tc(tc) => Some(tc),
-            _ => None,
-        })
+    /// The certificates on which votes rest.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Certificate> {
+        self.kept.values()
     }
 
-    /// The QCs that it keeps: under commit votes, and in final blocks.
-    pub(crate) fn qcs(&self) -> impl Iterator<Item = &Qc> {
-        let finals = self.chain.iter().map(|it| it.block.justify());
-        let kept = self.kept.values().filter_map(|it| match it {
-            Certificate::Qc(qc) => Some(qc),
-            _ => None,
-        });
-        finals.chain(kept)
+    /// The blocks that are not final: above the head, and beside the final chain.
+    pub(crate) fn blocks_apart(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.values().chain(self.apart.values())
     }
 
     /// The final blocks, from height 1, each with what makes it final by itself.
@@ -385,7 +380,8 @@ impl Stored {
         }
         let height = commit.root.header.height;
         self.root = commit.root;
-        self.blocks.retain(|_, block| block.header().height > height);
+        let over = self.blocks.extract_if(.., |_, block| block.header().height <= height);
+        self.apart.extend(over.filter(|(id, _)| !self.heights.contains_key(id)));
     }
 }
 
@@ -418,6 +414,7 @@ pub(crate) const fn asked_peer(ask: &Ask) -> bizra_types::numbers::ValidatorInde
 mod tests {
     use super::*;
     use crate::keys::Keyring;
+    use bizra_types::certificate::Qc;
     use bizra_types::genesis::Parameters;
     use bizra_types::hash::ExecHash;
 

@@ -2,6 +2,7 @@
 
 use crate::common::{TestChain, Tree, records, sign_commit, team};
 use bizra_light_client::{Client, Comparison, FinalHead, Offence};
+use bizra_types::block::Header;
 use bizra_types::certificate::{Certificate, Qc, Tc};
 use bizra_types::committee::SignerSet;
 use bizra_types::crypto::Signature;
@@ -77,14 +78,14 @@ fn of_one_view_both_certificates_name_whoever_signed_them() {
     let head = chain.commit(&tree());
     let other = contrary(&chain, &head, 0, &[0, 1, 2, 3, 4]);
     let client = client(&chain);
-    let Ok(Comparison::Guilty { era, guilty, committee }) = client.compare(&head, &other, &[])
+    let Ok(Comparison::Guilty { era, guilty, committee }) = client.compare(&head, &other, &[], &[])
     else {
         panic!("they contradict each other in one view")
     };
     let offence = Offence::TwoCommitVotes { view: head.header.view };
     assert_eq!((era, guilty), (Era::new(1), each(2..=4, offence)));
     assert_eq!(committee, chain.team.committee);
-    assert_eq!(client.compare(&head, &head, &[]), Ok(Comparison::NoContradiction));
+    assert_eq!(client.compare(&head, &head, &[], &[]), Ok(Comparison::NoContradiction));
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn of_two_views_the_timeouts_between_name_who_hid_the_first() {
     let client = client(&chain);
     let (from, to) = (View::new(view), View::new(view + 3));
     let needed = Ok(Comparison::CertificatesNeeded { era: Era::new(1), from, to });
-    assert_eq!(client.compare(&other, &head, &[]), needed);
+    assert_eq!(client.compare(&other, &head, &[], &[]), needed);
 
     // Of the signers 2 to 6 of the first certificate, 4 to 6 hide it; 3 is
     // honest and shows it; 0 and 1 never saw it.
@@ -106,13 +107,13 @@ fn of_two_views_the_timeouts_between_name_who_hid_the_first() {
     let hidden = Offence::HiddenCertificate { committed: from, left: View::new(view + 1) };
     for proofs in [[&head, &other], [&other, &head]] {
         let Ok(Comparison::Guilty { guilty, .. }) =
-            client.compare(proofs[0], proofs[1], &[Certificate::Tc(tc.clone())])
+            client.compare(proofs[0], proofs[1], &[Certificate::Tc(tc.clone())], &[])
         else {
             panic!("the timeouts show who lied")
         };
         assert_eq!(guilty, each(4..=6, hidden));
     }
-    let unproven = |tc| client.compare(&head, &other, &[Certificate::Tc(tc)]);
+    let unproven = |tc| client.compare(&head, &other, &[Certificate::Tc(tc)], &[]);
     let honest = [(0, view - 1), (1, view - 1), (3, view), (4, view), (5, view)];
     let shown = timeout_cert(&chain, view + 1, &honest);
     assert_eq!(unproven(shown), needed, "nobody hid anything");
@@ -139,7 +140,7 @@ fn of_two_views_two_certificates_of_one_view_name_who_voted_twice() {
     let client = client(&chain);
     let (from, to) = (View::new(view), View::new(view + 2));
     let needed = Ok(Comparison::CertificatesNeeded { era: Era::new(1), from, to });
-    let compare = |certificates: &[Certificate]| client.compare(&head, &other, certificates);
+    let compare = |certificates: &[Certificate]| client.compare(&head, &other, certificates, &[]);
 
     let first = quorum_cert(&chain, view, 1, &[2, 3, 4, 5, 6]);
     let second = quorum_cert(&chain, view, 2, &[0, 1, 2, 3, 4]);
@@ -180,7 +181,7 @@ fn of_two_views_a_third_commit_certificate_names_who_gave_two_votes() {
     let view = head.header.view;
     let client = client(&chain);
     let Ok(Comparison::Guilty { guilty, .. }) =
-        client.compare(&head, &other, &[Certificate::Commit(third)])
+        client.compare(&head, &other, &[Certificate::Commit(third)], &[])
     else {
         panic!("two gave two commit votes in a view")
     };
@@ -201,10 +202,10 @@ fn what_several_certificates_prove_counts_together() {
     let tcs = [timeout_cert(&chain, view, &some), timeout_cert(&chain, view + 2, &rest)];
     let tcs = tcs.map(Certificate::Tc);
     for tc in &tcs {
-        let compared = client.compare(&head, &other, std::slice::from_ref(tc));
+        let compared = client.compare(&head, &other, std::slice::from_ref(tc), &[]);
         assert!(matches!(compared, Ok(Comparison::CertificatesNeeded { .. })), "{compared:?}");
     }
-    let Ok(Comparison::Guilty { guilty, .. }) = client.compare(&head, &other, &tcs) else {
+    let Ok(Comparison::Guilty { guilty, .. }) = client.compare(&head, &other, &tcs, &[]) else {
         panic!("three hid the certificate, in two views")
     };
     assert_eq!(guilty.into_keys().collect::<Vec<_>>(), [4, 5, 6].map(ValidatorIndex::new));
@@ -221,7 +222,7 @@ fn an_era_that_ends_twice_or_goes_on_after_its_end_is_a_contradiction() {
     fork.end_era(&tree(), &team(40, 4), false);
     let other = fork.commit(&tree());
     let client = client(&chain);
-    let Ok(Comparison::Guilty { era, guilty, .. }) = client.compare(&head, &other, &[]) else {
+    let Ok(Comparison::Guilty { era, guilty, .. }) = client.compare(&head, &other, &[], &[]) else {
         panic!("one era ends with two committees")
     };
     let offence = Offence::TwoCommitVotes { view: head.eras[0].header.view };
@@ -230,7 +231,7 @@ fn an_era_that_ends_twice_or_goes_on_after_its_end_is_a_contradiction() {
     goes_on.commit(&tree());
     let beyond = goes_on.commit(&tree());
     let view = beyond.header.view;
-    let compared = client.compare(&head, &beyond, &[]);
+    let compared = client.compare(&head, &beyond, &[], &[]);
     let from = head.eras[0].header.view;
     assert_eq!(compared, Ok(Comparison::CertificatesNeeded { era: Era::new(1), from, to: view }));
 }
@@ -243,14 +244,156 @@ fn blocks_of_one_chain_do_not_contradict_each_other() {
     heads.push(chain.commit(&Tree::of_records(&records(2))));
     heads.push(chain.end_era(&Tree::of_records(&records(2)), &team(20, 4), true));
     heads.push(chain.commit(&Tree::of_records(&records(5))));
+    let headers: Vec<_> = heads.iter().map(|head| head.header).collect();
     for one in &heads {
         for other in &heads {
-            assert_eq!(client.compare(one, other, &[]), Ok(Comparison::NoContradiction));
+            let compared = client.compare(one, other, &[], &headers);
+            assert_eq!(compared, Ok(Comparison::NoContradiction));
         }
+    }
+    let (era, from, to) = (Era::new(1), heads[0].header.view, heads[2].header.view);
+    for (one, other) in [(&heads[0], &heads[2]), (&heads[3], &heads[0])] {
+        let unknown = client.compare(one, other, &[], &[]);
+        assert_eq!(unknown, Ok(Comparison::HeadersNeeded { era, from, to }));
     }
     let mut bad = heads[0].clone();
     bad.commit.signatures.swap(0, 1);
-    assert!(client.compare(&bad, &heads[0], &[]).is_err(), "what does not hold accuses nobody");
+    assert!(
+        client.compare(&bad, &heads[0], &[], &[]).is_err(),
+        "what does not hold accuses nobody"
+    );
+}
+
+/// Two chains of one genesis that part after the first block: their next four
+/// blocks, which are of these views.
+fn forks(views: [[u64; 4]; 2]) -> (TestChain, [Vec<FinalHead>; 2]) {
+    let mut chain = TestChain::new(&team(1, 7));
+    chain.commit(&Tree::of_records(&records(1)));
+    let fork = |views: [u64; 4]| {
+        let mut fork = chain.clone();
+        let heads = (2..).zip(views).map(|(size, view)| {
+            fork.skip_to(View::new(view));
+            fork.commit(&Tree::of_records(&records(size)))
+        });
+        heads.collect()
+    };
+    (chain.clone(), views.map(fork))
+}
+
+fn headers(heads: &[FinalHead]) -> Vec<Header> {
+    heads.iter().map(|head| head.header).collect()
+}
+
+#[test]
+fn blocks_of_different_heights_contradict_each_other_by_the_headers_between() {
+    let (chain, [one, other]) = forks([[2, 3, 4, 5], [3, 4, 5, 6]]);
+    let client = client(&chain);
+    let compare = |low: &FinalHead, high: &FinalHead, between: &[Header]| {
+        let compared = client.compare(low, high, &[], between);
+        assert_eq!(compared, client.compare(high, low, &[], between), "in either order");
+        compared.expect("both hold")
+    };
+    let (low, high) = (&one[0], &other[3]);
+    let (era, from, to) = (Era::new(1), low.header.view, high.header.view);
+    let unknown = Comparison::HeadersNeeded { era, from, to };
+    let contrary = Comparison::CertificatesNeeded { era, from, to };
+    let between = headers(&other);
+    assert_eq!(compare(low, high, &between[1..3]), contrary);
+    assert_eq!(compare(low, high, &[between[2], between[1], between[0]]), contrary);
+    assert_eq!(compare(low, high, &between[2..3]), unknown, "one is missing");
+    assert_eq!(compare(low, high, &headers(&one)), unknown, "of the other chain");
+    let mut forged = between.clone();
+    forged[1].parent = low.header.id();
+    assert_eq!(compare(low, high, &forged), unknown, "nobody certified that");
+    // The block right above needs none.
+    let (from, to) = (low.header.view, other[1].header.view);
+    let contrary = Comparison::CertificatesNeeded { era, from, to };
+    assert_eq!(compare(low, &other[1], &[]), contrary);
+}
+
+/// The chain of the higher block passes the lower one by where it has no block
+/// of its view or of a view between.
+#[test]
+fn a_chain_that_passes_a_view_by_does_not_have_its_block() {
+    let (chain, [one, other]) = forks([[7, 8, 9, 10], [2, 3, 11, 12]]);
+    let client = client(&chain);
+    let (low, high) = (&one[0], &other[3]);
+    let (era, from, to) = (Era::new(1), low.header.view, high.header.view);
+    let compare = |headers: &[Header]| client.compare(low, high, &[], headers);
+    let contrary = Ok(Comparison::CertificatesNeeded { era, from, to });
+    assert_eq!(compare(&headers(&other[1..3])), contrary);
+    let unknown = Ok(Comparison::HeadersNeeded { era, from, to });
+    assert_eq!(compare(&headers(&other[2..3])), unknown);
+}
+
+#[test]
+fn what_ascends_along_a_chain_and_does_not_here_is_a_contradiction() {
+    let (chain, [one, other]) = forks([[2, 3, 4, 5], [11, 12, 13, 14]]);
+    let client = client(&chain);
+    // Of heights 2 and 4, in views 11 and 4.
+    let compared = client.compare(&other[0], &one[2], &[], &[]);
+    let (from, to) = (one[2].header.view, other[0].header.view);
+    assert_eq!(compared, Ok(Comparison::CertificatesNeeded { era: Era::new(1), from, to }));
+
+    let mut early = one[2].clone();
+    early.header.timestamp_ms = one[0].header.timestamp_ms;
+    early.commit = chain.certify(&early.header, &early.exec);
+    let (from, to) = (one[0].header.view, early.header.view);
+    let compared = client.compare(&one[0], &early, &[], &[]);
+    assert_eq!(compared, Ok(Comparison::CertificatesNeeded { era: Era::new(1), from, to }));
+}
+
+/// The proof of an era's last block lists no change of the committee after it.
+#[test]
+fn nothing_of_its_era_follows_a_block_that_ends_it() {
+    let mut chain = TestChain::new(&team(1, 4));
+    chain.commit(&Tree::of_records(&records(1)));
+    let mut goes_on = chain.clone();
+    let last = chain.end_era(&Tree::of_records(&records(2)), &team(20, 4), false);
+    goes_on.commit(&Tree::of_records(&records(3)));
+    let beyond = goes_on.commit(&Tree::of_records(&records(4)));
+    let compared = client(&chain).compare(&last, &beyond, &[], &[]);
+    let (from, to) = (last.header.view, beyond.header.view);
+    assert_eq!(compared, Ok(Comparison::CertificatesNeeded { era: Era::new(1), from, to }));
+}
+
+#[test]
+fn timeouts_that_nobody_gives_both_name_who_did() {
+    let mut chain = TestChain::new(&team(1, 7));
+    chain.commit(&tree());
+    let head = chain.commit(&tree());
+    let view = head.header.view.get();
+    let other = contrary(&chain, &head, 9, &[0, 1, 2, 3, 4]);
+    let client = client(&chain);
+    let compare = |tcs: &[Tc]| {
+        let certificates: Vec<_> = tcs.iter().cloned().map(Certificate::Tc).collect();
+        client.compare(&head, &other, &certificates, &[]).expect("both hold")
+    };
+    let high = |high| [0, 1, 2, 3, 4].map(|it| (it, high));
+    let tc = |left: u64, mut highs: [(u16, u64); 5], lower: u64| {
+        // Nobody but 0 to 2 ever names a lower one; they signed no commit vote
+        // that shows.
+        for (_, high) in &mut highs[..3] {
+            *high -= lower;
+        }
+        timeout_cert(&chain, view + left, &highs)
+    };
+    let shown = view + 3;
+    let before = tc(4, high(shown), 0);
+    for (later, lower) in [(5, 1), (7, 2), (4, 1)] {
+        let falling = tc(later, high(shown), lower);
+        for tcs in [[before.clone(), falling.clone()], [falling.clone(), before.clone()]] {
+            let Comparison::Guilty { guilty, .. } = compare(&tcs) else {
+                panic!("three named a lower certificate in a later view")
+            };
+            let (left, later) = (View::new(view + 4), View::new(view + later));
+            assert_eq!(guilty, each(0..=2, Offence::TwoTimeouts { left, later }));
+        }
+    }
+    for honest in [tc(5, high(shown), 0), tc(3, high(shown - 1), 0), tc(6, high(shown + 2), 0)] {
+        let compared = compare(&[before.clone(), honest]);
+        assert!(matches!(compared, Comparison::CertificatesNeeded { .. }), "{compared:?}");
+    }
 }
 
 /// An honest validator of a history that is drawn.
@@ -339,7 +482,7 @@ proptest! {
         let signers: Vec<usize> = (0..quorum - 1).chain([last]).collect();
         let other = contrary(&chain, &head, 0, &signers);
         let certificates = drawn_certificates(&chain, liars, &choices);
-        let compared = client(&chain).compare(&head, &other, &certificates);
+        let compared = client(&chain).compare(&head, &other, &certificates, &[]);
         let Ok(Comparison::Guilty { guilty, .. }) = compared else {
             panic!("commit votes alone name the liars: {compared:?}")
         };

@@ -6,7 +6,7 @@ use bizra_light_client::{
 };
 use bizra_types::hash::{BlockId, ChainId, Hash};
 use bizra_types::json::{Limits, Value, canonical, parse};
-use bizra_types::numbers::{Era, Height};
+use bizra_types::numbers::{Era, Height, View};
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use sha2::Sha256;
 
@@ -151,6 +151,40 @@ fn a_split_view_is_refused() {
             client.advance(&longer, &path),
             Err(AdvanceError::Inconsistent { from: 10, to: 20 })
         );
+    }
+}
+
+/// The committee lets its era end before, beside or after a block that this
+/// client has seen: only the last can be of the same chain.
+#[test]
+fn an_era_does_not_end_before_what_was_seen_of_it() {
+    let records = records(40);
+    let tree = |size: usize| Tree::of_records(&records[..size]);
+    let mut chain = TestChain::new(&team(10, 7));
+    let forks = [1, 2, 3].map(|height| {
+        let mut fork = TestChain::new(&team(10, 7));
+        for before in 1..height {
+            fork.commit(&tree(10 * before));
+        }
+        fork.skip_to(View::new(9));
+        let end = fork.end_era(&tree(10 * height), &team(30, 7), false);
+        [end, fork.commit(&tree(40))]
+    });
+    chain.commit(&tree(10));
+    let seen = chain.commit(&tree(20));
+    let naive = client(&chain);
+    for head in forks.iter().flatten() {
+        naive.verify_head(head).expect("nothing is remembered yet");
+    }
+    let mut pinned = client(&chain);
+    pinned.advance(&seen, &[]).expect("from nothing");
+    let [before, beside, after] = &forks;
+    for head in before.iter().chain(beside) {
+        let error = pinned.verify_head(head).expect_err("the era had not ended");
+        assert!(matches!(error, ProofError::SplitView { .. }), "{error}");
+    }
+    for head in after {
+        pinned.verify_head(head).expect("it may be of this chain");
     }
 }
 

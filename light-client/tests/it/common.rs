@@ -119,6 +119,11 @@ impl TestChain {
         }
     }
 
+    /// The next block is of this view.
+    pub(crate) fn skip_to(&mut self, view: View) {
+        self.view = view.previous().expect("view 0 has no block to come");
+    }
+
     /// The next block is final; the log after it is `tree`.
     pub(crate) fn commit(&mut self, tree: &Tree) -> FinalHead {
         let exec = self.exec(tree, Hash::ZERO);

@@ -172,8 +172,9 @@ pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<V
 }
 
 /// `GET /v1/certificates?era=&from=&to=`: the certificates kept here of the
-/// era's views from `from` to before `to`, and the QCs of these views in final
-/// blocks, each as the hex of its binary form.
+/// era's views from `from` to before `to`, the QCs of these views in final blocks
+/// and those in other blocks of these views and of `to`; and the headers of all
+/// these blocks, and of the final one before. Each is the hex of its binary form.
 pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     let names = ["era", "from", "to"];
     let parameters = Parameters::read(&uri, &names)?;
@@ -196,8 +197,12 @@ pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Jso
     let read = api.read(move |store| {
         store.certificates_of_views(Era::new(era), View::new(from), View::new(to))
     });
-    let certificates: Vec<String> = read.await?.iter().map(|it| hex(&it.to_bytes())).collect();
-    Ok(Json(json!({ "era": era, "from": from, "to": to, "certificates": certificates })))
+    let (certificates, headers) = read.await?;
+    let certificates: Vec<String> = certificates.iter().map(|it| hex(&it.to_bytes())).collect();
+    let headers: Vec<String> = headers.iter().map(|it| hex(&it.to_bytes())).collect();
+    Ok(Json(json!({
+        "era": era, "from": from, "to": to, "certificates": certificates, "headers": headers,
+    })))
 }
 
 /// `GET /v1/state/{key}`: what the state has for a key after the last final

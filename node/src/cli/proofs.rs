@@ -7,10 +7,12 @@ use bizra_ledger::forms::Uuid;
 use bizra_ledger::plain::Family;
 use bizra_ledger::session::SessionKey;
 use bizra_light_client::{Client, Comparison, FinalityProof, ProofError, StateProof};
+use bizra_types::block::Header;
 use bizra_types::certificate::Certificate;
 use bizra_types::crypto::PublicKey;
-use bizra_types::encoding::{Decode as _, Encode as _};
+use bizra_types::encoding::{Decode, Encode as _};
 use bizra_types::hash::{RecordDigest, hex, hex_array, unhex};
+use bizra_types::numbers::{Era, View};
 use clap::Args;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -143,14 +145,27 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Reads what `GET /v1/certificates` answered.
-fn read_certificates(answer: &[u8]) -> Result<Vec<Certificate>> {
+fn read_certificates(answer: &[u8]) -> Result<(Vec<Certificate>, Vec<Header>)> {
     let answer: Value = serde_json::from_slice(answer)?;
-    let certificates = answer["certificates"].as_array().context("no list of certificates")?;
+    Ok((read_list(&answer, "certificates")?, read_list(&answer, "headers")?))
+}
+
+fn read_list<T: Decode>(answer: &Value, name: &str) -> Result<Vec<T>> {
+    let list = answer[name].as_array().with_context(|| format!("no list of {name}"))?;
     let read = |value: &Value| {
-        let bytes = value.as_str().and_then(unhex).context("a certificate that is no hex")?;
-        Certificate::from_bytes(&bytes).context("what should be a certificate")
+        let bytes = value.as_str().and_then(unhex);
+        let bytes = bytes.with_context(|| format!("{name}: something that is no hex"))?;
+        T::from_bytes(&bytes).with_context(|| format!("{name}: something else"))
     };
-    certificates.iter().map(read).collect()
+    list.iter().map(read).collect()
+}
+
+/// What to ask validators for.
+fn certificates_of(era: Era, from: View, to: View) -> String {
+    format!(
+        "/v1/certificates?era={era}&from={from}&to={to}, of at most 1000 views at a time, and \
+         give the answers with --certificates"
+    )
 }
 
 /// True when the proofs contradict each other and the guilty are named.
@@ -164,15 +179,29 @@ pub(crate) fn compare(arguments: &Compare) -> Result<Answer> {
         Ok::<_, anyhow::Error>(proof.head)
     };
     let (one, other) = (head(&arguments.one)?, head(&arguments.other)?);
-    let mut certificates = Vec::new();
+    let (mut certificates, mut headers) = (Vec::new(), Vec::new());
     for path in &arguments.certificates {
         let read = read_certificates(&read(path)?);
-        certificates.extend(read.with_context(|| path.display().to_string())?);
+        let (more, above) = read.with_context(|| path.display().to_string())?;
+        certificates.extend(more);
+        headers.extend(above);
     }
-    let (facts, text, answer) = match client.compare(&one, &other, &certificates)? {
+    let (facts, text, answer) = match client.compare(&one, &other, &certificates, &headers)? {
         Comparison::NoContradiction => (
             json!({ "contradiction": false }),
             "the proofs do not contradict each other".to_owned(),
+            Answer::False,
+        ),
+        Comparison::HeadersNeeded { era, from, to } => (
+            json!({
+                "contradiction": null, "era": era.get(),
+                "headers_needed": { "from_view": from.get(), "before_view": to.get() },
+            }),
+            format!(
+                "whether the proofs contradict each other shows in the headers between their \
+                 blocks: ask whoever has the higher one for {}",
+                certificates_of(era, from, to)
+            ),
             Answer::False,
         ),
         Comparison::CertificatesNeeded { era, from, to } => (
@@ -182,9 +211,8 @@ pub(crate) fn compare(arguments: &Compare) -> Result<Answer> {
             }),
             format!(
                 "the proofs contradict each other; who lied shows in the certificates of era \
-                 {era}, views {from} to before {to}: ask all validators for \
-                 /v1/certificates?era={era}&from={from}&to={to} and give their answers with \
-                 --certificates"
+                 {era}, views {from} to before {to}: ask all validators for {}",
+                certificates_of(era, from, to)
             ),
             Answer::False,
         ),
@@ -308,8 +336,8 @@ fn parse_digest(text: &str) -> Result<RecordDigest, String> {
 mod tests {
     use super::*;
     use bizra_types::certificate::Qc;
-    use bizra_types::hash::BlockId;
-    use bizra_types::numbers::Era;
+    use bizra_types::hash::{BlockId, ChainId};
+    use bizra_types::numbers::{ProtocolVersion, TimestampMs};
 
     #[test]
     fn what_is_no_proof_does_not_verify() {
@@ -339,12 +367,19 @@ mod tests {
     fn certificates_are_read_from_what_the_api_answers() {
         let qc = Qc::root(Era::new(1), BlockId([7; 32]), 4);
         let certificate = Certificate::Qc(qc);
-        let answer = |text: &str| json!({ "certificates": [text] }).to_string();
-        let text = hex(&certificate.to_bytes());
-        let read = |text: &str| read_certificates(answer(text).as_bytes());
-        assert_eq!(read(&text).expect("well-formed"), [certificate]);
-        for bad in [&text[1..], &text[..text.len() - 2], "", "zz"] {
-            assert!(read(bad).is_err(), "{bad}");
+        let header = Header::genesis(ProtocolVersion::new(1), ChainId::ZERO, TimestampMs::new(5));
+        let texts = [hex(&certificate.to_bytes()), hex(&header.to_bytes())];
+        let read = |certificate: &str, header: &str| {
+            let answer = json!({ "certificates": [certificate], "headers": [header] });
+            read_certificates(answer.to_string().as_bytes())
+        };
+        let found = read(&texts[0], &texts[1]).expect("well-formed");
+        assert_eq!(found, (vec![certificate], vec![header]));
+        for text in &texts {
+            for bad in [&text[1..], &text[..text.len() - 2], "", "zz"] {
+                assert!(read(bad, &texts[1]).is_err(), "{bad}");
+                assert!(read(&texts[0], bad).is_err(), "{bad}");
+            }
         }
         assert!(read_certificates(b"{}").is_err());
         assert!(read_certificates(b"").is_err());

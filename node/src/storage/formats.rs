@@ -182,12 +182,19 @@ pub(super) fn record_offsets(records: &[BatchRecord]) -> impl Iterator<Item = us
     })
 }
 
-/// Where the certificates of a view stand that are kept; the kind follows.
+/// Where the certificates and the blocks of a view stand that are kept; the kind
+/// or the id follows.
 pub(super) fn kept_prefix(era: Era, view: View) -> [u8; 16] {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&era.get().to_be_bytes());
     key[8..].copy_from_slice(&view.get().to_be_bytes());
     key
+}
+
+/// Where a block stands that another one became final instead of.
+pub(super) fn apart_key(block: &Block) -> Vec<u8> {
+    let header = block.header();
+    [&kept_prefix(header.era, header.view)[..], block.id().as_bytes()].concat()
 }
 
 /// Where a certificate stands on which a vote rests.

@@ -5,8 +5,8 @@ use super::formats::{
     RecordEntry, SIGNATURE_SIZE, SafetyKey,
 };
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG, OUTCOMES,
-    PLAIN, RECORDS, SAFETY, SIGNATURES, STATE, StorageError, Store, UNCOMMITTED,
+    APART, BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG,
+    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, STATE, StorageError, Store, UNCOMMITTED,
 };
 use bizra_consensus::{ClosedEra, Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -294,9 +294,11 @@ impl Store {
         Ok(Some((self.height_key(CERTIFICATES, &key)?, self.decode(CERTIFICATES, &value)?)))
     }
 
-    /// What shows who lied, should the chain have forked: the certificates kept
-    /// here of an era's views from `from` to before `to`, and the QCs of these
-    /// views in final blocks, each ascending.
+    /// What shows who lied, should the chain have forked, and that it did: the
+    /// certificates kept here of an era's views from `from` to before `to`, and
+    /// the QCs of these views in final blocks, each ascending, and those in
+    /// blocks of these views and of `to` that are not final; and the headers of
+    /// all these blocks, and of the final one before them.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
@@ -305,7 +307,7 @@ impl Store {
         era: Era,
         from: View,
         to: View,
-    ) -> Result<Vec<Certificate>, StorageError> {
+    ) -> Result<(Vec<Certificate>, Vec<Header>), StorageError> {
         let mut found = Vec::new();
         let (start, end) = (formats::kept_prefix(era, from), formats::kept_prefix(era, to));
         let mode = IteratorMode::From(&start, Direction::Forward);
@@ -317,16 +319,52 @@ impl Store {
             found.push(self.decode(KEPT, &value)?);
         }
         // That of view 0 is no certificate that anybody signed.
-        let mut height = self.first_justified((era, from.max(View::new(1))))?;
-        while let Some(block) = self.block_at(height)? {
+        let first = self.first_justified((era, from.max(View::new(1))))?;
+        // The block before is the first one of these views itself.
+        let before = first.get().saturating_sub(2).max(1);
+        let mut headers = Vec::new();
+        let mut qcs = Vec::new();
+        for height in before.. {
+            let Some(block) = self.block_at(Height::new(height))? else { break };
             if block.justify().rank() >= (era, to) {
                 break;
             }
-            let certificate = Certificate::Qc(block.justify().clone());
-            if !found.contains(&certificate) {
-                found.push(certificate);
+            headers.push(*block.header());
+            qcs.extend((height >= first.get()).then(|| block.justify().clone()));
+        }
+        for block in self.blocks_apart(era, from, to)? {
+            headers.push(*block.header());
+            let qc = block.justify();
+            qcs.extend((qc.vote.view > View::ZERO).then(|| qc.clone()));
+        }
+        for qc in qcs.into_iter().map(Certificate::Qc) {
+            if !found.contains(&qc) {
+                found.push(qc);
             }
-            height = height.next();
+        }
+        Ok((found, headers))
+    }
+
+    /// The blocks here of an era's views from `from` to `to` that are not final:
+    /// not yet, or because others are.
+    fn blocks_apart(&self, era: Era, from: View, to: View) -> Result<Vec<Block>, StorageError> {
+        let uncommitted: Vec<BlockId> = self.uncommitted().keys().copied().collect();
+        let mut found = Vec::new();
+        for id in uncommitted {
+            let block = self.block(id)?;
+            found.extend(block.filter(|block| {
+                let header = block.header();
+                header.era == era && (from..=to).contains(&header.view)
+            }));
+        }
+        let (start, last) = (formats::kept_prefix(era, from), formats::kept_prefix(era, to));
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        for item in self.0.db.iterator_cf(self.family(APART), mode) {
+            let (key, value) = item.map_err(|error| self.failure(error))?;
+            if *key > last[..] && !key.starts_with(&last) {
+                break;
+            }
+            found.push(self.decode(APART, &value)?);
         }
         Ok(found)
     }

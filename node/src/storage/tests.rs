@@ -13,7 +13,7 @@ use bizra_ledger::plain::Family;
 use bizra_ledger::state::STATE_VERSIONS_KEPT;
 use bizra_light_client::Client;
 use bizra_types::batch::SignedBatch;
-use bizra_types::block::{Block, SignedProposal};
+use bizra_types::block::{Block, Header, SignedProposal};
 use bizra_types::certificate::{Certificate, Tc};
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
@@ -115,7 +115,7 @@ fn every_certificate_that_a_vote_rests_on_is_kept() {
     persist(&store, Some(tc_of(301)));
     let kept = |from, to| {
         let certificates = store.certificates_of_views(record.era, View::new(from), View::new(to));
-        certificates.expect("the folder can be read")
+        certificates.expect("the folder can be read").0
     };
     let [first, second, third] = [7, 300, 301].map(|view| Certificate::Tc(tc_of(view)));
     assert_eq!(kept(0, 1_000), [first.clone(), second.clone(), third]);
@@ -397,6 +397,19 @@ fn a_commit_takes_away_the_forks_and_nothing_else() {
     let restored = store.restored().expect("readable");
     assert_eq!(restored.blocks, [second]);
     assert_eq!(restored.batches, [uncited]);
+
+    // But should the fork be final somewhere, it shows who lied.
+    let of_views = |from, to| {
+        let (from, to) = (View::new(from), View::new(to));
+        let kept = store.certificates_of_views(Era::new(1), from, to).expect("readable");
+        (kept.0, kept.1.iter().map(Header::id).collect::<Vec<_>>())
+    };
+    let view = first.header().view.get();
+    assert!(of_views(view, 6).1.contains(&fork.id()), "{:?}", of_views(view, 6));
+    assert!(of_views(5, 5).1.contains(&fork.id()));
+    assert!(!of_views(6, 7).1.contains(&fork.id()));
+    assert!(!of_views(0, 4).1.contains(&fork.id()));
+    assert!(of_views(0, 5).1.contains(&first.id()));
 
     // What comes late is not taken for a fork of itself.
     let persist = Persist { blocks: vec![first.clone(), fork.clone()], ..Persist::default() };

@@ -6,8 +6,9 @@ use super::formats::{
 };
 use super::read::IndexKey;
 use super::{
-    BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG,
-    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, STALE, STATE, StorageError, Store, UNCOMMITTED,
+    APART, BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT,
+    LOG, OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, STALE, STATE, StorageError, Store,
+    UNCOMMITTED,
 };
 use bizra_consensus::{Commit, Evidence, Persist};
 use bizra_ledger::codes::Code;
@@ -281,7 +282,9 @@ impl Store {
             batch.delete_cf(self.family(UNCOMMITTED), id.as_bytes());
             let is_final = committed.contains(id)
                 || self.block_entry(mark.height)?.is_some_and(|entry| entry.id == *id);
-            if !is_final {
+            if !is_final && let Some(block) = self.block(*id)? {
+                // Should the other one be final somewhere, it shows who lied.
+                batch.put_cf(self.family(APART), formats::apart_key(&block), block.to_bytes());
                 batch.delete_cf(self.family(BLOCKS), id.as_bytes());
             }
         }

@@ -277,6 +277,19 @@ async fn certificates_of_views_are_served_for_whoever_asks_who_lied() {
     assert!(ask(6, 6).await.is_empty());
     let other_era = node.get("/v1/certificates?era=2&from=0&to=1000").await.json();
     assert_eq!(other_era["certificates"], serde_json::json!([]));
+
+    // Headers lead from the block of a view down past those of earlier ones.
+    let header_of = |height: u64| {
+        let block = node.shared.store.block_at(Height::new(height)).unwrap();
+        hex(&block.expect("final").header().to_bytes())
+    };
+    let headers = async |from: u64, to: u64| {
+        let body = node.get(&format!("/v1/certificates?era=1&from={from}&to={to}")).await.json();
+        body["headers"].as_array().expect("a list").clone()
+    };
+    assert_eq!(headers(0, 9).await, [1, 2, 3, 4].map(header_of));
+    assert_eq!(headers(3, 4).await, [2, 3, 4].map(header_of));
+    assert_eq!(headers(2, 3).await, [1, 2, 3].map(header_of));
 }
 
 #[tokio::test]
