@@ -142,3 +142,59 @@ fn a_quorum_is_heard_while_its_messages_are_fresh() {
     }
     assert!(!follower.is_quorum_heard(at(1)), "a follower does not count itself");
 }
+
+#[test]
+fn an_era_keeps_what_is_known_of_those_who_stay() {
+    let mut pacemaker = pacemaker();
+    pacemaker.on_heard(at(2_000), index(1), Some(40_000));
+    pacemaker.on_heard(at(2_100), index(2), Some(60_000));
+    pacemaker.on_timer_end();
+    pacemaker.enter(at(2_200), true);
+    assert_eq!(pacemaker.timer_micros(), 720_000, "8 × 60 ms, and half of it more");
+    pacemaker.on_timer_end();
+    // 2 leads the list now, 3 was never heard, two are new, and this one is last.
+    let places = [Some(index(2)), Some(index(3)), None, None, Some(index(0))];
+    pacemaker.begin_era(at(9_000), &places, 4, Some(index(4)));
+
+    assert_eq!(pacemaker.entered(), at(9_000));
+    assert!(!pacemaker.is_timer_running(), "timers start anew");
+    let heard: Vec<_> = pacemaker.heard.iter().map(|(peer, time)| (*peer, *time)).collect();
+    assert_eq!(heard, [(index(0), at(2_100)), (index(2), at(9_000)), (index(3), at(9_000))]);
+    let trips: Vec<_> = pacemaker.round_trips.iter().map(|(peer, trip)| (*peer, *trip)).collect();
+    assert_eq!(trips, [(index(0), 60_000)]);
+    assert_eq!(pacemaker.timer_micros(), 300_000, "a quorum's round trips are unknown again");
+    pacemaker.enter(at(9_100), true);
+    assert_eq!(pacemaker.timer_micros(), 300_000, "and no timer ran out in this era");
+
+    // Of five, each has its turn in five views.
+    let view = View::new(5 * 255);
+    assert_eq!(pacemaker.skip_time(view, index(3)), None, "the 256th turn");
+    assert_eq!(pacemaker.skip_time(View::new(5 * 255 - 1), index(4)), None, "nobody skips itself");
+    let silent_since_the_start = pacemaker.skip_time(View::new(7), index(1));
+    assert_eq!(silent_since_the_start, Some(at(9_100)), "the era is no start");
+    assert_eq!(pacemaker.skip_time(View::new(7), index(2)), Some(at(9_600)), "new ones get time");
+    assert!(!pacemaker.is_quorum_heard(at(9_600)), "three of five, where four are needed");
+    pacemaker.on_heard(at(9_600), index(0), None);
+    assert!(pacemaker.is_quorum_heard(at(9_600)));
+}
+
+#[test]
+fn whoever_gets_a_seat_does_not_skip_itself() {
+    let mut pacemaker = pacemaker();
+    assert_eq!(pacemaker.skip_time(View::new(8), index(0)), None);
+    pacemaker.seat(Some(LEADER));
+    assert_eq!(pacemaker.skip_time(View::new(8), LEADER), None);
+    assert_eq!(pacemaker.skip_time(View::new(8), index(0)), Some(at(1_600)));
+    pacemaker.seat(None);
+    assert_eq!(pacemaker.skip_time(View::new(8), LEADER), Some(at(1_600)));
+}
+
+#[test]
+fn a_smoothed_round_trip_follows_the_news() {
+    let mut pacemaker = Pacemaker::new(Parameters::default(), 2, 2, Some(index(0)), at(0));
+    pacemaker.on_heard(at(1), index(1), Some(80_000));
+    for expected in [71_000, 63_125, 56_235] {
+        pacemaker.on_heard(at(1), index(1), Some(8_000));
+        assert_eq!(pacemaker.round_trip_micros(), expected);
+    }
+}

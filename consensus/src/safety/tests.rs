@@ -228,6 +228,86 @@ fn certificates_move_the_view_forward_only() {
 }
 
 #[test]
+fn a_certificate_of_the_current_view_ends_it() {
+    let mut safety = Safety::restored(record(0, 0, 0));
+    assert!(!safety.observe_qc(&qc(2)), "one as high as ours is not higher");
+    assert_eq!((safety.view(), safety.take_changed()), (View::new(3), None));
+    safety.observe_tc(&tc(3, &[1, 2, 2]));
+    assert_eq!(safety.view(), View::new(4));
+    let stored = safety.take_changed().expect("the TC is needed to show how the view was entered");
+    assert_eq!((stored.current_view, stored.high_tc), (View::new(4), Some(tc(3, &[1, 2, 2]))));
+    assert!(safety.observe_qc(&qc(4)));
+    assert_eq!(safety.view(), View::new(5));
+    let stored = safety.take_changed().expect("so is the QC");
+    assert_eq!((stored.current_view, stored.high_qc), (View::new(5), qc(4)));
+}
+
+#[test]
+fn an_era_begins_with_nothing_signed() {
+    let last_batch = Some((LaneSeq::new(7), BatchDigest([7; 32])));
+    let mut safety = Safety::begun(qc_of(Era::new(2), 0), last_batch);
+    assert_eq!((safety.era(), safety.view()), (Era::new(2), View::new(1)));
+    let views = [
+        safety.last_voted_view(),
+        safety.last_timeout_view(),
+        safety.last_commit_vote_view(),
+        safety.last_proposal_view(),
+    ];
+    assert_eq!(views, [View::ZERO; 4]);
+    assert_eq!(safety.entry_tc(), None, "the canonical certificate is of the view before");
+    let stored = safety.take_changed().expect("it is not on disk yet");
+    assert_eq!(stored, SafetyRecord::new(qc_of(Era::new(2), 0), last_batch));
+    assert_eq!(stored.last_batch, last_batch, "lanes run on");
+}
+
+#[test]
+fn the_record_tells_what_was_signed_last() {
+    let mut safety = Safety::restored(record(1, 2, 3));
+    safety.record.last_proposal = Some((View::new(4), BlockId::ZERO));
+    let views = [
+        safety.last_voted_view(),
+        safety.last_timeout_view(),
+        safety.last_commit_vote_view(),
+        safety.last_proposal_view(),
+    ];
+    assert_eq!(views, [1, 2, 3, 4].map(View::new));
+}
+
+#[test]
+#[should_panic(expected = "an era starts from its canonical certificate")]
+fn no_era_starts_from_a_certificate_of_votes() {
+    let _ = SafetyRecord::new(qc(1), None);
+}
+
+#[test]
+#[should_panic(expected = "the entry certificate is of the view before")]
+fn a_view_is_not_entered_by_an_older_tc() {
+    let mut record = record(0, 0, 0);
+    record.current_view = View::new(6);
+    record.high_tc = Some(tc(4, &[2, 2, 2]));
+    let _ = Safety::restored(record).entry_tc();
+}
+
+#[test]
+#[should_panic(expected = "certificates of other eras end before")]
+fn a_qc_of_another_era_moves_nothing() {
+    Safety::restored(record(0, 0, 0)).observe_qc(&qc_of(Era::new(2), 3));
+}
+
+#[test]
+#[should_panic(expected = "certificates of other eras end before")]
+fn a_tc_of_another_era_moves_nothing() {
+    let tc = Tc { era: Era::new(2), ..tc(3, &[2, 2, 2]) };
+    Safety::restored(record(0, 0, 0)).observe_tc(&tc);
+}
+
+#[test]
+#[should_panic(expected = "its QC comes first")]
+fn a_tc_never_hides_a_higher_qc() {
+    Safety::restored(record(0, 0, 0)).observe_tc(&tc(4, &[2, 2, 3]));
+}
+
+#[test]
 fn lanes_are_chains() {
     let header = |seq: u64, previous: u8| BatchHeader {
         era: ERA,
@@ -279,4 +359,26 @@ fn commit_voting_against_rule_2_is_a_bug_here() {
 #[should_panic(expected = "rule 4")]
 fn timing_out_against_rule_4_is_a_bug_here() {
     let _ = Safety::restored(record(0, 3, 0)).time_out();
+}
+
+#[test]
+#[should_panic(expected = "a QC moves the view beyond its own")]
+fn a_view_whose_qc_is_known_is_not_timed_out() {
+    let mut record = record(0, 0, 0);
+    record.high_qc = qc(3);
+    let _ = Safety::restored(record).time_out();
+}
+
+#[test]
+#[should_panic(expected = "rule 5")]
+fn proposing_twice_is_a_bug_here() {
+    let mut safety = Safety::restored(record(0, 0, 0));
+    safety.propose(&block(3, 2));
+    safety.propose(&block(3, 1));
+}
+
+#[test]
+#[should_panic(expected = "rule 5")]
+fn proposing_for_another_view_is_a_bug_here() {
+    Safety::restored(record(0, 0, 0)).propose(&block(4, 2));
 }

@@ -4,8 +4,12 @@ use crate::samples::{Stream, commit_cert, exec};
 use bizra_types::block::Header;
 use bizra_types::hash::{ChainId, Hash};
 use bizra_types::numbers::{LogIndex, ProtocolVersion, TimestampMs};
+use bizra_types::proof::state::{
+    STATE_DEPTH_MAX, STATE_VALUE_BYTES_MAX, StateEntry, StateLeaf, StatePath, key_hash,
+};
 use bizra_types::proof::{
     FinalHead, FinalityProof, FormError, INCLUSION_LENGTH_MAX, PROOF_BYTES_MAX,
+    PROOF_JSON_BYTES_MAX, StateProof,
 };
 
 fn proof() -> FinalityProof {
@@ -124,7 +128,7 @@ fn lengths_are_checked_before_anything_is_made() {
     ));
     assert!(matches!(
         spliced(INCLUSION..INCLUSION + 2, &[0x58, 63]),
-        FormError::Length { value: 63, .. }
+        FormError::Length { value: 63, expected: 32, .. }
     ));
     let length = proof().to_cbor().len();
     assert!(matches!(
@@ -163,6 +167,70 @@ fn a_head_is_no_proof_and_a_proof_no_head() {
     assert!(FinalHead::from_json(&text).is_err());
     let text = proof().head.to_json().expect("the numbers are small");
     assert!(FinalityProof::from_json(&text).is_err());
+}
+
+#[test]
+fn either_form_is_read() {
+    let proof = proof();
+    let (head, state) = (&proof.head, Stream::new(3, 1 << 52).state_proof());
+    let spaced = |text: Vec<u8>| [b" \n\t", text.as_slice()].concat();
+    let numbers = "the numbers are small";
+    for bytes in [proof.to_cbor(), spaced(proof.to_json().expect(numbers))] {
+        assert_eq!(FinalityProof::from_either(&bytes).as_ref(), Ok(&proof));
+    }
+    for bytes in [head.to_cbor(), spaced(head.to_json().expect(numbers))] {
+        assert_eq!(FinalHead::from_either(&bytes).as_ref(), Ok(head));
+    }
+    for bytes in [state.to_cbor(), spaced(state.to_json().expect(numbers))] {
+        assert_eq!(StateProof::from_either(&bytes).as_ref(), Ok(&state));
+    }
+    assert!(FinalityProof::from_either(b"").is_err());
+}
+
+#[test]
+fn a_family_is_a_byte() {
+    let mut proof = Stream::new(3, u64::MAX).state_proof();
+    proof.family = 255;
+    let mut bytes = proof.to_cbor();
+    assert_eq!(bytes[2..4], [0x18, 255]);
+    assert_eq!(StateProof::from_cbor(&bytes), Ok(proof));
+    bytes.splice(2..4, [0x19, 1, 0]);
+    assert_eq!(
+        StateProof::from_cbor(&bytes),
+        Err(FormError::Limit { offset: 2, what: "the family", value: 256, limit: 255 })
+    );
+}
+
+#[test]
+fn a_path_in_the_state_is_no_longer_than_a_keys_hash() {
+    let place = key_hash(7, b"key");
+    let mut far = StateLeaf { key_hash: place, value_hash: Hash::ZERO };
+    // It parts from the key's way at the last of 256 bits.
+    far.key_hash.0[31] ^= 1;
+    let entries = [
+        (StateEntry::Present(b"value".to_vec()), 256),
+        (StateEntry::Absent(None), 256),
+        (StateEntry::Absent(Some(far)), 255),
+    ];
+    assert_eq!(
+        entries.each_ref().map(|(entry, _)| entry.value()),
+        [Some(&b"value"[..]), None, None]
+    );
+    for (entry, deepest) in entries {
+        for depth in [0, 1, 255, 256, 257, 300] {
+            let path = StatePath { entry: entry.clone(), siblings: vec![Hash([1; 32]); depth] };
+            assert_eq!(path.root(7, b"key").is_some(), depth <= deepest, "{depth}: {entry:?}");
+        }
+    }
+}
+
+/// Part of the format: who writes a proof must know what is read.
+#[test]
+fn the_limits_are_the_documented_ones() {
+    assert_eq!(PROOF_BYTES_MAX, 8_388_608);
+    assert_eq!(PROOF_JSON_BYTES_MAX, 33_554_432);
+    assert_eq!(STATE_VALUE_BYTES_MAX, 1_048_576);
+    assert_eq!((INCLUSION_LENGTH_MAX, STATE_DEPTH_MAX), (64, 256));
 }
 
 #[test]
