@@ -12,8 +12,9 @@
 //!   (`1e15` grows when it is canonicalised);
 //! - `state_hash` is 64 lower-case hex digits;
 //! - timestamps begin in 1970 and count in milliseconds, cut off;
-//! - of the known actions this protocol version executes those of [`Content`].
-//!   The others have their sender and their name, but no schema of `data` yet,
+//! - of the known actions this protocol version executes those of [`Content`],
+//!   but `pattern/propagate`, which goes from node to node and never into the
+//!   log ([`crate::pattern`]). The others have their sender and their name, but no schema of `data` yet,
 //!   and are refused: a record that cannot be executed must not become final,
 //!   because it could never be executed later.
 
@@ -22,6 +23,7 @@ use crate::forms::{Score, Uuid, read_timestamp};
 use crate::identity::IdentityAction;
 use crate::inference::InferenceCommit;
 use crate::market::MarketAction;
+use crate::pattern::{Elevation, Pattern};
 use crate::session::SessionClose;
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
@@ -167,6 +169,10 @@ pub enum Content {
     Market(MarketAction),
     /// `identity/register`, `identity/rotate` or `identity/revoke`
     Identity(IdentityAction),
+    /// `pattern/propagate`, which is no record of the log
+    Pattern(Box<Pattern>),
+    /// `pattern/elevate`
+    Elevation(Elevation),
 }
 
 impl Content {
@@ -180,6 +186,8 @@ impl Content {
             Self::Identity(IdentityAction::Register) => "identity/register",
             Self::Identity(IdentityAction::Rotate { .. }) => "identity/rotate",
             Self::Identity(IdentityAction::Revoke { .. }) => "identity/revoke",
+            Self::Pattern(_) => "pattern/propagate",
+            Self::Elevation(_) => "pattern/elevate",
         }
     }
 }
@@ -230,6 +238,8 @@ impl Envelope {
             Content::Identity(IdentityAction::Register) => Action::IdentityRegister,
             Content::Identity(IdentityAction::Rotate { .. }) => Action::IdentityRotate,
             Content::Identity(IdentityAction::Revoke { .. }) => Action::IdentityRevoke,
+            Content::Pattern(_) => Action::PatternPropagate,
+            Content::Elevation(_) => Action::PatternElevate,
         }
     }
 
@@ -383,6 +393,10 @@ impl Form {
             }
             Action::IdentityRotate => Some(Content::Identity(IdentityAction::read_rotate(&data)?)),
             Action::IdentityRevoke => Some(Content::Identity(IdentityAction::read_revoke(&data)?)),
+            Action::PatternPropagate => {
+                Some(Content::Pattern(Box::new(Pattern::read(&data, sender.public_key)?)))
+            }
+            Action::PatternElevate => Some(Content::Elevation(Elevation::read(&data)?)),
             _ => None,
         };
         let content = content.ok_or_else(|| {

@@ -25,6 +25,7 @@
 //! | [`session`] | the DAG of a session's records, `session/close` |
 //! | [`identity`] | keys that are registered, replaced and revoked; quotas |
 //! | [`market`] | licences, their tax, and how unequally they may be held |
+//! | [`pattern`] | what nodes offer to each other, and which of it validators vote for |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
 //! | [`outcomes`] | the tree over a block's outcomes |
@@ -49,6 +50,7 @@ pub mod memory;
 pub mod ntu;
 pub mod outcomes;
 pub mod parameters;
+pub mod pattern;
 pub mod plain;
 pub mod policy;
 pub mod session;

@@ -56,6 +56,9 @@ pub enum Family {
     Usage = 11,
     /// The [`Usage`](crate::identity::Usage) of the author of batches by its key.
     AuthorUsage = 12,
+    /// The [`PatternVotes`](crate::pattern::PatternVotes) for an offer by the digest of its
+    /// envelope.
+    Pattern = 13,
 }
 
 /// Homomorphic hash of a set of entries.
@@ -77,7 +80,7 @@ pub struct OutcomeEntry {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Outcome,
         Self::Parameter,
         Self::Session,
@@ -90,6 +93,7 @@ impl Family {
         Self::Key,
         Self::Usage,
         Self::AuthorUsage,
+        Self::Pattern,
     ];
 
     /// Its number.

@@ -187,7 +187,11 @@ impl Projection {
     pub fn of(envelope: &Envelope) -> Self {
         let inference = match &envelope.content {
             Content::Inference(inference) => Some(InferenceProjection::of(inference)),
-            Content::SessionClose(_) | Content::Market(_) | Content::Identity(_) => None,
+            Content::SessionClose(_)
+            | Content::Market(_)
+            | Content::Identity(_)
+            | Content::Pattern(_)
+            | Content::Elevation(_) => None,
         };
         Self {
             action: envelope.content.action_name(),

@@ -13,6 +13,7 @@ use crate::inference::{Fate, InferenceCommit};
 use crate::log::StorageError;
 use crate::market::{Account, Books, Licence, MarketAction};
 use crate::outcomes::OutcomeFlags;
+use crate::pattern::{Elevation, PatternVotes};
 use crate::plain::Family;
 use crate::session::{
     ClosedSession, ParentRecord, SessionClose, SessionKey, Step, advance, check_parents, closed,
@@ -121,6 +122,8 @@ impl Draft<'_> {
             Content::SessionClose(close) => self.close_session(close, identity, block),
             Content::Market(action) => self.trade(action, identity, block),
             Content::Identity(action) => self.identify(envelope, action, block),
+            Content::Pattern(_) => unreachable!("check_content refuses what is no record"),
+            Content::Elevation(elevation) => self.elevate(envelope, elevation, block),
         }
     }
 
@@ -252,6 +255,21 @@ impl Draft<'_> {
         if let Some((key, entry)) = new {
             self.write(Family::Key, &key.0, &entry)?;
         }
+        Ok(OutcomeFlags::default())
+    }
+
+    fn elevate(
+        &mut self,
+        envelope: &Envelope,
+        elevation: &Elevation,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let key = elevation.digest.as_bytes();
+        let votes: PatternVotes = self.read(Family::Pattern, key)?.unwrap_or_default();
+        // A seat in the committee belongs to the key and not to its identity.
+        let voter = envelope.sender.public_key;
+        let votes = elevation.vote(voter, &votes, block.committee, block.height)?;
+        self.write(Family::Pattern, key, &votes)?;
         Ok(OutcomeFlags::default())
     }
 

@@ -71,6 +71,8 @@ fn others() -> Vec<Projection> {
         "identity/register",
         "identity/rotate",
         "identity/revoke",
+        "pattern/propagate",
+        "pattern/elevate",
     ];
     let of = |action| {
         [AgentType::Pat, AgentType::Sat].map(|agent_type| Projection {
@@ -85,7 +87,7 @@ fn others() -> Vec<Projection> {
 #[test]
 fn the_projection_is_closed_and_says_nothing_else() {
     assert_eq!(
-        inference(0b0000_011).to_json(),
+        inference(0b000_0011).to_json(),
         format!(
             r#"{{"action":"inference/commit","agent_type":"PAT","operation":"chat","operations":["infer","read"],"tier":"EDGE","model":{{"digest":"{}","evidence":"configured_claim"}},"flags":{{"personal_data":false,"toxicity":false,"violation":false}}}}"#,
             "ab".repeat(32)
@@ -104,7 +106,7 @@ fn the_projection_is_closed_and_says_nothing_else() {
     let mut other = unsigned(8, 2);
     edit(&mut other, "payload.data.operations", Some(json("[\"read\",\"infer\"]")));
     let envelope = Envelope::parse(&with_signature(&other, 0)).expect("the form is right").0;
-    let same = inference(0b0000_011 + (1 << 7) * 24);
+    let same = inference(0b000_0011 + (1 << 7) * 24);
     assert_eq!(Projection::of(&envelope), same);
 }
 
@@ -341,7 +343,7 @@ fn a_policy_compiles_to_one_program() {
 /// The files of `configs/opa` with their own tests, in the engine's other evaluator.
 #[test]
 fn the_tests_in_rego_pass() {
-    for (name, count) in [("policies", 11), ("host", 7)] {
+    for (name, count) in [("policies", 12), ("host", 7)] {
         let mut engine = Engine::new();
         for name in [name.to_owned(), format!("{name}_test")] {
             let path = configs().join(format!("{name}.rego"));

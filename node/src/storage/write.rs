@@ -299,7 +299,8 @@ fn index_keys(envelope: &Envelope, index: LogIndex) -> Vec<Vec<u8>> {
             keys.push(IndexKey::Model(inference.model.digest));
         }
         Content::SessionClose(close) => keys.push(IndexKey::Session(close.session_id)),
-        Content::Market(_) | Content::Identity(_) => {}
+        Content::Market(_) | Content::Identity(_) | Content::Pattern(_) | Content::Elevation(_) => {
+        }
     }
     keys.into_iter().map(|key| key.at(index)).collect()
 }
