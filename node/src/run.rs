@@ -5,6 +5,7 @@ use crate::config::{Config, LogFormat};
 use crate::driver::{Driver, DriverParts};
 use crate::key_use;
 use crate::metrics::Metrics;
+use crate::patterns::ASKS_MAX;
 use crate::shared::{NodeStatus, SUBMISSIONS_MAX, Shared};
 use crate::storage::Store;
 use anyhow::{Context as _, bail};
@@ -75,6 +76,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let metrics = Arc::new(Metrics::with_registry(registry));
 
     let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
+    let (patterns, pattern_asks) = mpsc::channel(ASKS_MAX);
     let (status_sender, status) = watch::channel(NodeStatus { me, ..NodeStatus::default() });
     let (committed, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
     let (ordered, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
@@ -82,6 +84,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         genesis: Arc::clone(&genesis),
         store: store.clone(),
         submissions,
+        patterns,
         status,
         committed: committed.clone(),
         ordered: ordered.clone(),
@@ -104,6 +107,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         network: network.clone(),
         events,
         submissions: submitted,
+        pattern_asks,
         status: status_sender,
         committed,
         ordered,

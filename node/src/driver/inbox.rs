@@ -37,6 +37,7 @@ pub(super) fn start(
     context: &Arc<Context>,
     mut events: EventReceiver,
     heads: mpsc::Sender<(GossipId, Bytes)>,
+    patterns: mpsc::Sender<(GossipId, Bytes)>,
 ) {
     let (urgent, urgent_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
     let (bulk, bulk_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
@@ -89,9 +90,10 @@ pub(super) fn start(
                 Event::Incompatible { peer, reason } => {
                     tracing::error!(%peer, %reason, "a validator's stream was refused");
                 }
-                Event::Gossip { id, topic: Topic::Heads, bytes } => {
+                Event::Gossip { id, topic: topic @ (Topic::Heads | Topic::Patterns), bytes } => {
+                    let readers = if topic == Topic::Heads { &heads } else { &patterns };
                     if let Err(NoRoom::Full((id, _)) | NoRoom::Closed((id, _))) =
-                        heads.try_send((id, bytes))
+                        readers.try_send((id, bytes))
                     {
                         context.network.report(id, Verdict::Ignore);
                     }
