@@ -82,7 +82,7 @@ codes! {
     Quorum = 12 "QUORUM" in "not yet",
     /// The FATE composite is too low.
     Fate = 13 "FATE" in "admission, execution",
-    /// An invariant would break: times out of order, or a proposal of what must never hold.
+    /// An invariant would break: times or metrics at odds, or a proposal of what must never hold.
     Invariant = 14 "INVARIANT" in "admission, execution",
     /// Too many bytes of one sender, or through one validator, in a governance epoch.
     Rate = 15 "RATE" in "admission",
