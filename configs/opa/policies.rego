@@ -29,6 +29,17 @@ allow if {
 	input.agent_type == "SAT"
 }
 
+# What a node has learned is offered by whoever used it, and voted for by validators.
+allow if {
+	input.action == "pattern/propagate"
+	input.agent_type == "PAT"
+}
+
+allow if {
+	input.action == "pattern/elevate"
+	input.agent_type == "SAT"
+}
+
 denied if count(reasons) > 0
 
 reasons contains "the sender says that a rule was violated" if input.flags.violation

@@ -41,6 +41,13 @@ test_validators_govern if {
 	}
 }
 
+test_patterns_are_offered_by_agents_and_elevated_by_validators if {
+	policy.allow with input as {"action": "pattern/propagate", "agent_type": "PAT"}
+	not policy.allow with input as {"action": "pattern/propagate", "agent_type": "SAT"}
+	policy.allow with input as {"action": "pattern/elevate", "agent_type": "SAT"}
+	not policy.allow with input as {"action": "pattern/elevate", "agent_type": "PAT"}
+}
+
 test_flags_deny if {
 	not policy.allow with input as object.union(chat, {"flags": {"violation": true}})
 	not policy.allow with input as object.union(chat, {"flags": {"toxicity": true}})

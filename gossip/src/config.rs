@@ -66,6 +66,9 @@ pub struct Limits {
     pub queue_age_max: Duration,
     /// Consensus frames of one peer that are read per second, at most; more wait in its stream.
     pub consensus_frames_per_second_max: u32,
+    /// Gossip messages of one topic that one peer passes to us per second, at most; more are
+    /// ignored.
+    pub gossip_per_second_max: u32,
     /// Requests of one peer that are answered at the same time, and ours to it.
     pub requests_per_peer_max: usize,
     /// Time to read a request, and to answer it.
@@ -92,6 +95,7 @@ impl Default for Limits {
             bulk_queue_bytes_max: 64 << 20,
             queue_age_max: Duration::from_secs(10),
             consensus_frames_per_second_max: 10_000,
+            gossip_per_second_max: 200,
             requests_per_peer_max: 8,
             request_serve_timeout: Duration::from_secs(30),
         }

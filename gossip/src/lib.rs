@@ -14,7 +14,7 @@
 //! | `roster` | members, faults, bans |
 //! | `streams` | the reader and writer tasks of the direct streams |
 //! | `frame`, `handshake`, `heartbeat` | what is on a direct stream |
-//! | `queue`, `mailbox` | bounded waiting rooms, outward and inward |
+//! | `queue`, `mailbox`, `rate` | bounded waiting rooms, outward and inward; messages per second |
 //! | `requests` | one stream per question |
 //! | `topics` | gossipsub |
 //! | [`wire`] | the typed messages and their encodings |
@@ -32,6 +32,7 @@ mod metrics;
 mod multiplexer;
 mod network;
 mod queue;
+mod rate;
 mod requests;
 mod roster;
 mod streams;

@@ -54,6 +54,7 @@ pub(crate) struct Metrics {
     pub(crate) received_messages: Family<ChannelLabel, Counter>,
     pub(crate) drops: Family<DropLabels, Counter>,
     pub(crate) refused: Family<ReasonLabel, Counter>,
+    pub(crate) gossip_ignored: Family<ReasonLabel, Counter>,
     pub(crate) faults: Family<ReasonLabel, Counter>,
     pub(crate) dial_failures: Family<PeerLabel, Counter>,
     pub(crate) round_trip: Family<PeerLabel, Gauge<f64, AtomicU64>>,
@@ -72,6 +73,7 @@ impl Metrics {
             received_messages: Family::default(),
             drops: Family::default(),
             refused: Family::default(),
+            gossip_ignored: Family::default(),
             faults: Family::default(),
             dial_failures: Family::default(),
             round_trip: Family::default(),
@@ -111,6 +113,12 @@ impl Metrics {
             metrics.drops.clone(),
         );
         registry.register("refused_connections", "Connections refused", metrics.refused.clone());
+        registry.register(
+            "ignored_messages",
+            "Gossip messages that nobody looked at, because their peer sends too many or too many \
+             wait",
+            metrics.gossip_ignored.clone(),
+        );
         registry.register("faults", "Faults of peers", metrics.faults.clone());
         registry.register(
             "dial_failures",
@@ -144,6 +152,9 @@ impl Metrics {
         for reason in ["unknown", "banned", "followers", "pending", "handshake"] {
             drop(metrics.refused.get_or_create(&ReasonLabel { reason }));
         }
+        for reason in ["rate", "full"] {
+            drop(metrics.gossip_ignored.get_or_create(&ReasonLabel { reason }));
+        }
         metrics
     }
 
@@ -155,6 +166,10 @@ impl Metrics {
 
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(crate) fn gossip_ignored(&self, reason: &'static str) {
+        self.gossip_ignored.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(crate) fn fault(&self, reason: &'static str) {

@@ -8,10 +8,11 @@ use crate::mailbox::{Event, EventReceiver, mailbox};
 use crate::metrics::{Metrics, PeerLabel};
 use crate::multiplexer::BufferedYamux;
 use crate::queue::SendError;
+use crate::rate::Rate;
 use crate::requests::{self, RequestError, Slots};
 use crate::roster::{Fault, Refused, Roster, Verdict as Standing};
 use crate::streams::{self, Channel, Common, Notice, Shared, StreamPeer};
-use crate::topics::{self, GOSSIP_SIZE_MAX, Gossip, GossipId, Topic, Topics, Verdict};
+use crate::topics::{self, Gossip, GossipId, Topic, Topics, Verdict};
 use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
@@ -210,6 +211,7 @@ impl Network {
             writers: HashMap::new(),
             readers: HashMap::new(),
             opened: HashSet::new(),
+            gossip_rates: HashMap::new(),
             early_ends: VecDeque::new(),
             refusal_logged_at: None,
             resolved: mpsc::unbounded_channel(),
@@ -285,8 +287,9 @@ impl Network {
     /// # Errors
     /// When it is too large, known already, or nobody listens.
     pub async fn publish(&self, topic: Topic, message: Bytes) -> Result<(), PublishError> {
-        if message.len() > GOSSIP_SIZE_MAX {
-            return Err(PublishError::TooLarge { size: message.len(), limit: GOSSIP_SIZE_MAX });
+        let (size, limit) = (message.len(), topic.message_size_max());
+        if size > limit {
+            return Err(PublishError::TooLarge { size, limit });
         }
         let (reply, published) = oneshot::channel();
         let command = GossipCommand::Publish { topic, bytes: message, reply };
@@ -536,6 +539,8 @@ struct SwarmTask {
     readers: HashMap<(PeerId, Channel), AbortHandle>,
     /// Peers whose consensus stream opened since they connected.
     opened: HashSet<PeerId>,
+    /// What connected peers pass on.
+    gossip_rates: HashMap<(PeerId, Topic), Rate>,
     early_ends: VecDeque<(Instant, PeerId, ConnectionId)>,
     refusal_logged_at: Option<Instant>,
     /// Bounded by the dials under way.
@@ -625,9 +630,9 @@ impl SwarmTask {
     }
 
     fn on_gossip_command(&mut self, command: GossipCommand) {
-        let gossip = &mut self.swarm.behaviour_mut().gossip;
         match command {
             GossipCommand::Publish { topic, bytes, reply } => {
+                let gossip = &mut self.swarm.behaviour_mut().gossip;
                 let published = gossip.publish(self.topics.get(topic).hash(), bytes);
                 let answer = match published {
                     Ok(_) => Ok(()),
@@ -640,12 +645,18 @@ impl SwarmTask {
                 // Whoever asked may have given up waiting.
                 let _ = reply.send(answer);
             }
-            GossipCommand::Report { id, verdict } => {
-                gossip.report_message_validation_result(&id.message, &id.source, verdict.into());
-                if verdict == Verdict::Reject {
-                    self.on_fault(id.source, Fault::Gossip);
-                }
-            }
+            GossipCommand::Report { id, verdict } => self.on_verdict(&id, verdict),
+        }
+    }
+
+    fn on_verdict(&mut self, id: &GossipId, verdict: Verdict) {
+        self.swarm.behaviour_mut().gossip.report_message_validation_result(
+            &id.message,
+            &id.source,
+            verdict.into(),
+        );
+        if verdict == Verdict::Reject {
+            self.on_fault(id.source, Fault::Gossip);
         }
     }
 
@@ -709,6 +720,9 @@ impl SwarmTask {
                 tracing::info!(peer = %peer_id, cause, remaining = num_established, "disconnected");
                 self.dialler.on_disconnected(&peer_id, Instant::now());
                 self.on_connections_changed(peer_id);
+                if num_established == 0 {
+                    self.gossip_rates.retain(|(peer, _), _| *peer != peer_id);
+                }
                 if num_established == 0 && self.opened.remove(&peer_id) {
                     self.shared.mailbox.notice(Event::Closed { peer: peer_id });
                 }
@@ -792,14 +806,17 @@ impl SwarmTask {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 let id = GossipId { message: message_id, source: propagation_source };
                 let Some(topic) = self.topics.find(&message.topic) else { return };
+                if message.data.len() > topic.message_size_max() {
+                    self.on_verdict(&id, Verdict::Reject);
+                    return;
+                }
+                let is_too_fast = self.is_too_fast(id.source, topic);
                 let bytes = message.data.into();
                 let event = Event::Gossip { id: id.clone(), topic, bytes };
-                if self.shared.mailbox.gossip(event).is_err() {
-                    self.swarm.behaviour_mut().gossip.report_message_validation_result(
-                        &id.message,
-                        &id.source,
-                        gossipsub::MessageAcceptance::Ignore,
-                    );
+                if is_too_fast || self.shared.mailbox.gossip(event).is_err() {
+                    let reason = if is_too_fast { "rate" } else { "full" };
+                    self.shared.metrics.gossip_ignored(reason);
+                    self.on_verdict(&id, Verdict::Ignore);
                 }
             }
             gossipsub::Event::SlowPeer { peer_id, .. } => {
@@ -807,6 +824,18 @@ impl SwarmTask {
             }
             _ => {}
         }
+    }
+
+    /// Counts a gossip message of a peer. An honest peer is faster than others only by what others
+    /// send to it, so being too fast is no fault.
+    fn is_too_fast(&mut self, peer: PeerId, topic: Topic) -> bool {
+        // Of a peer that has gone there is little left.
+        if self.links().connections(&peer) == 0 {
+            return false;
+        }
+        let (now, limit) = (Instant::now(), self.shared.limits.gossip_per_second_max);
+        let rate = self.gossip_rates.entry((peer, topic)).or_insert_with(|| Rate::new(limit, now));
+        rate.count(now).is_some()
     }
 
     fn on_fault(&mut self, peer: PeerId, fault: Fault) {

@@ -13,6 +13,7 @@ use crate::links::{OpenError, OpenReply};
 use crate::mailbox::{Event, Mailbox};
 use crate::metrics::Metrics;
 use crate::queue::Queue;
+use crate::rate::Rate;
 use crate::roster::Fault;
 use bizra_types::encoding::Encode;
 use bytes::Bytes;
@@ -639,33 +640,6 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Counts frames per second.
-struct Rate {
-    per_second_max: u32,
-    second_start: Instant,
-    count: u32,
-}
-
-impl Rate {
-    const fn new(per_second_max: u32, now: Instant) -> Self {
-        Self { per_second_max, second_start: now, count: 0 }
-    }
-
-    /// Counts one; returns how long to wait when the second is used up.
-    fn count(&mut self, now: Instant) -> Option<Duration> {
-        let elapsed = now.saturating_duration_since(self.second_start);
-        if elapsed >= Duration::from_secs(1) {
-            self.second_start = now;
-            self.count = 0;
-        }
-        self.count += 1;
-        if self.count <= self.per_second_max {
-            return None;
-        }
-        Some(Duration::from_secs(1).saturating_sub(elapsed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -679,18 +653,5 @@ mod tests {
         assert_eq!(next_tick(start, at(199), interval), at(200));
         assert_eq!(next_tick(start, at(200), interval), at(300));
         assert_eq!(next_tick(start, at(7), Duration::ZERO), at(7));
-    }
-
-    #[test]
-    fn a_rate_pauses_to_the_end_of_its_second() {
-        let start = Instant::now();
-        let mut rate = Rate::new(2, start);
-        let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(rate.count(at(0)), None);
-        assert_eq!(rate.count(at(100)), None);
-        assert_eq!(rate.count(at(300)), Some(Duration::from_millis(700)));
-        assert_eq!(rate.count(at(1000)), None);
-        assert_eq!(rate.count(at(1000)), None);
-        assert!(rate.count(at(1001)).is_some());
     }
 }

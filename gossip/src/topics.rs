@@ -5,6 +5,7 @@
 //! and payload, so that a copy is known whoever sends it.
 
 use bizra_types::hash::ChainId;
+use bizra_types::json::Limits;
 use libp2p::gossipsub::{
     self, Behaviour, ConfigBuilder, IdentTopic, Message, MessageAuthenticity, MessageId,
     PeerScoreParams, PeerScoreThresholds, TopicHash, TopicScoreParams, ValidationMode,
@@ -14,7 +15,7 @@ use libp2p::{PeerId, gossipsub::MessageAcceptance};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-/// Bytes of a gossip message, at most.
+/// Bytes of a gossip message on any topic, at most.
 pub const GOSSIP_SIZE_MAX: usize = 256 << 10;
 
 /// Room for what gossipsub adds to a message.
@@ -42,6 +43,15 @@ impl Topic {
             Self::Heads => "heads",
             Self::Patterns => "patterns",
             Self::Evidence => "evidence",
+        }
+    }
+
+    /// Bytes of a message on this topic, at most. A pattern comes in one signed envelope.
+    #[must_use]
+    pub const fn message_size_max(self) -> usize {
+        match self {
+            Self::Heads | Self::Evidence => GOSSIP_SIZE_MAX,
+            Self::Patterns => Limits::ENVELOPE.size_max,
         }
     }
 }

@@ -8,8 +8,11 @@ use bizra_gossip::{
 };
 use bizra_types::hash::ChainId;
 use bytes::Bytes;
-use common::{Node, config, keys, mesh, run};
-use std::time::Duration;
+use common::{Node, config, hostile_gossip, keys, mesh, peer_id, run};
+use futures::StreamExt;
+use libp2p::gossipsub::{self, IdentTopic};
+use libp2p::swarm::SwarmEvent;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -189,16 +192,99 @@ fn validators_gossip_to_each_other_and_large_messages_pass() {
         let error = alone.network.publish(Topic::Heads, Bytes::new()).await;
         assert_eq!(error, Err(PublishError::NoPeers(Topic::Heads)));
 
-        listeners(&nodes[0], Topic::Patterns, 3).await;
-        let message: &'static [u8] = vec![9; GOSSIP_SIZE_MAX].leak();
-        publish(&nodes[0], Topic::Patterns, message).await;
-        for node in &mut nodes[1..] {
-            let (id, topic, bytes) = next_gossip(node).await;
-            assert_eq!((topic, bytes.len()), (Topic::Patterns, GOSSIP_SIZE_MAX));
-            node.network.report(id, Verdict::Accept);
+        for (topic, limit) in [
+            (Topic::Heads, GOSSIP_SIZE_MAX),
+            (Topic::Patterns, 64 << 10),
+            (Topic::Evidence, GOSSIP_SIZE_MAX),
+        ] {
+            listeners(&nodes[0], topic, 3).await;
+            publish(&nodes[0], topic, vec![9; limit].leak()).await;
+            for node in &mut nodes[1..] {
+                let (id, heard, bytes) = next_gossip(node).await;
+                assert_eq!((heard, bytes.len()), (topic, limit));
+                node.network.report(id, Verdict::Accept);
+            }
+            let size = limit + 1;
+            let error = nodes[0].network.publish(topic, vec![0; size].into()).await;
+            assert_eq!(error, Err(PublishError::TooLarge { size, limit }));
         }
-        let size = GOSSIP_SIZE_MAX + 1;
-        let error = nodes[0].network.publish(Topic::Heads, vec![0; size].into()).await;
-        assert_eq!(error, Err(PublishError::TooLarge { size, limit: GOSSIP_SIZE_MAX }));
+    });
+}
+
+#[test]
+fn a_peer_that_gossips_too_fast_is_ignored_on_that_topic_alone() {
+    const FLOOD: usize = 200;
+    run(async {
+        let per_second_max = 3;
+        let mut nodes = mesh(&keys(2), |config| {
+            config.limits.gossip_per_second_max = per_second_max;
+        })
+        .await;
+        for topic in Topic::ALL {
+            listeners(&nodes[0], topic, 1).await;
+        }
+        let begun = Instant::now();
+        for number in 0..FLOOD {
+            let message = Bytes::from(number.to_le_bytes().to_vec());
+            nodes[0].network.publish(Topic::Patterns, message).await.unwrap();
+        }
+        publish(&nodes[0], Topic::Heads, b"head").await;
+        // What one peer sends comes in order, so the head ends the flood.
+        let mut heard = Vec::new();
+        loop {
+            let (id, topic, bytes) = next_gossip(&mut nodes[1]).await;
+            nodes[1].network.report(id, Verdict::Accept);
+            match topic {
+                Topic::Heads => break,
+                _ => heard.push(usize::from_le_bytes(bytes[..].try_into().unwrap())),
+            }
+        }
+        let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+        assert!(heard.is_sorted());
+        assert_eq!(heard[..3], [0, 1, 2]);
+        let ignored = nodes[1].metric(r#"bizra_gossip_ignored_messages_total{reason="rate"}"#);
+        assert_eq!(heard.len() as f64 + ignored, FLOOD as f64);
+        assert!(heard.len() <= seconds * per_second_max as usize, "{} in {seconds} s", heard.len());
+        // It is no fault: an honest peer passes on what others send.
+        assert_eq!(nodes[1].find_metric(r#"bizra_gossip_faults_total{reason="gossip"}"#), None);
+    });
+}
+
+#[test]
+fn a_pattern_that_is_too_large_counts_against_its_sender() {
+    run(async {
+        let key = Keypair::generate_ed25519();
+        let mut config = config(&key, std::slice::from_ref(&key));
+        config.followers_allowed = true;
+        let mut node = Node::start(config).await;
+        let hostile = Keypair::generate_ed25519();
+        let mut swarm = hostile_gossip(&hostile, &node.address(TransportKind::Tcp));
+        let chain_id = common::hello().chain_id;
+        let topic = IdentTopic::new(format!("bizra/{chain_id}/patterns"));
+        swarm.behaviour_mut().subscribe(&topic).unwrap();
+        loop {
+            if let SwarmEvent::Behaviour(gossipsub::Event::Subscribed { topic: heard, .. }) =
+                swarm.select_next_some().await
+                && heard == topic.hash()
+            {
+                break;
+            }
+        }
+        for size in [Topic::Patterns.message_size_max(), Topic::Patterns.message_size_max() + 1] {
+            swarm.behaviour_mut().publish(topic.clone(), vec![7; size]).unwrap();
+        }
+        let running = tokio::spawn(async move { while swarm.next().await.is_some() {} });
+        let (id, heard, bytes) = next_gossip(&mut node).await;
+        assert_eq!((heard, bytes.len()), (Topic::Patterns, Topic::Patterns.message_size_max()));
+        node.network.report(id, Verdict::Ignore);
+        let fault = node
+            .wait(|event| match event {
+                Event::Fault { peer, fault, .. } => Some((peer, fault)),
+                Event::Gossip { bytes, .. } => panic!("{} bytes were handed up", bytes.len()),
+                _ => None,
+            })
+            .await;
+        assert_eq!(fault, (peer_id(&hostile), Fault::Gossip));
+        running.abort();
     });
 }

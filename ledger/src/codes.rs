@@ -82,7 +82,7 @@ codes! {
     Quorum = 12 "QUORUM" in "not yet",
     /// The FATE composite is too low.
     Fate = 13 "FATE" in "admission, execution",
-    /// An invariant would break: times out of order, or a proposal of what must never hold.
+    /// An invariant would break: times or metrics at odds, or a proposal of what must never hold.
     Invariant = 14 "INVARIANT" in "admission, execution",
     /// Too many bytes of one sender, or through one validator, in a governance epoch.
     Rate = 15 "RATE" in "admission",
@@ -186,7 +186,9 @@ mod tests {
              *Admission* is one validator's early advice to the submitter, by its own clock. \
              *Receipt* of a batch is static and the same at every validator. *Execution* is \
              decided by the ledger alone, and its code is the record's outcome. Every rejection \
-             comes with a sentence that names the member and what was expected. A code with \
+             comes with a sentence that names the member and what was expected. An offer of a \
+             pattern, which is no record, meets the gates of admission at every node that receives \
+             it, gets the same codes, and `STATE` where a node knows a better one. A code with \
              *not yet* belongs to the protocol, and nothing in this version gives it.\n\n\
              | code | name | meaning | given at |\n|---|---|---|---|\n",
         );

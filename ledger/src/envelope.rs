@@ -12,8 +12,9 @@
 //!   (`1e15` grows when it is canonicalised);
 //! - `state_hash` is 64 lower-case hex digits;
 //! - timestamps begin in 1970 and count in milliseconds, cut off;
-//! - of the known actions this protocol version executes those of [`Content`].
-//!   The others have their sender and their name, but no schema of `data` yet,
+//! - of the known actions this protocol version executes those of [`Content`],
+//!   but `pattern/propagate`, which goes from node to node and never into the
+//!   log ([`crate::pattern`]). The others have their sender and their name, but no schema of `data` yet,
 //!   and are refused: a record that cannot be executed must not become final,
 //!   because it could never be executed later.
 
@@ -25,6 +26,7 @@ use crate::inference::InferenceCommit;
 use crate::log::leaf_hash;
 use crate::market::MarketAction;
 use crate::outcomes::signed_bytes_hash;
+use crate::pattern::{Elevation, Pattern};
 use crate::session::SessionClose;
 use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
@@ -179,6 +181,10 @@ pub enum Content {
     Governance(GovernanceAction),
     /// `release/attest`
     Release(ReleaseAttest),
+    /// `pattern/propagate`, which is no record of the log
+    Pattern(Box<Pattern>),
+    /// `pattern/elevate`
+    Elevation(Elevation),
 }
 
 impl Content {
@@ -194,6 +200,8 @@ impl Content {
             Self::Identity(IdentityAction::Revoke { .. }) => "identity/revoke",
             Self::Governance(action) => action.name(),
             Self::Release(_) => "release/attest",
+            Self::Pattern(_) => "pattern/propagate",
+            Self::Elevation(_) => "pattern/elevate",
         }
     }
 }
@@ -269,6 +277,8 @@ impl Envelope {
             Content::Governance(GovernanceAction::Propose { .. }) => Action::GovernancePropose,
             Content::Governance(GovernanceAction::Vote { .. }) => Action::GovernanceVote,
             Content::Release(_) => Action::ReleaseAttest,
+            Content::Pattern(_) => Action::PatternPropagate,
+            Content::Elevation(_) => Action::PatternElevate,
         }
     }
 
@@ -429,7 +439,11 @@ impl Form {
                 Some(Content::Governance(GovernanceAction::read_vote(&data)?))
             }
             Action::ReleaseAttest => Some(Content::Release(ReleaseAttest::read(&data)?)),
-            Action::PatternPropagate | Action::PatternElevate | Action::EvidenceFile => None,
+            Action::PatternPropagate => {
+                Some(Content::Pattern(Box::new(Pattern::read(&data, sender.public_key)?)))
+            }
+            Action::PatternElevate => Some(Content::Elevation(Elevation::read(&data)?)),
+            Action::EvidenceFile => None,
         };
         let content = content.ok_or_else(|| {
             action_member.error("is an action that this protocol version does not execute")

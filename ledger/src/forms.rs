@@ -192,6 +192,42 @@ pub fn read_timestamp(member: &Member<'_>) -> Result<TimestampMs, SchemaError> {
     })
 }
 
+/// Reads a number from 0 to `max` in millionths, cut off from its canonical decimal text, as
+/// scores are.
+///
+/// # Errors
+/// When it is anything else.
+///
+/// # Panics
+/// When `max` in millionths has more than 64 bits.
+pub fn read_millionths(member: &Member<'_>, max: u64) -> Result<u64, SchemaError> {
+    assert!(max <= u64::MAX / 1_000_000, "the largest number fits");
+    let number = member.number()?;
+    millionths(number.text(), max).ok_or_else(|| {
+        member.error(format!("must be a number from 0 to {max}, but is {}", number.text()))
+    })
+}
+
+fn millionths(text: &str, max: u64) -> Option<u64> {
+    if text.starts_with('-') {
+        return None;
+    }
+    // ECMAScript writes 1e-7 for what is below one millionth.
+    if text.contains("e-") {
+        return Some(0);
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let whole = digits(whole)?;
+    // A fraction in canonical text is not zero.
+    if whole > max || (whole == max && !fraction.is_empty()) {
+        return None;
+    }
+    let parts = (0..6).fold(0, |parts, place| {
+        10 * parts + fraction.as_bytes().get(place).map_or(0, |digit| u64::from(digit - b'0'))
+    });
+    Some(whole * 1_000_000 + parts)
+}
+
 fn digits(text: &str) -> Option<u64> {
     text.bytes().try_fold(0, |number, digit| {
         digit.is_ascii_digit().then(|| 10 * number + u64::from(digit - b'0'))
@@ -220,6 +256,7 @@ const fn days_before_year(year: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bizra_types::json::{Limits, parse};
     use proptest::prelude::*;
 
     #[test]
@@ -295,6 +332,33 @@ mod tests {
     fn scores_end_at_one() {
         assert_eq!(Score::from_parts_per_million(1_000_000), Some(Score::ONE));
         assert_eq!(Score::from_parts_per_million(1_000_001), None);
+    }
+
+    #[test]
+    fn millionths_are_cut_off_from_the_canonical_text() {
+        for (text, millionths) in [
+            ("0", Some(0)),
+            ("-0.0", Some(0)),
+            ("1e-7", Some(0)),
+            ("5e-324", Some(0)),
+            ("0.000001999", Some(1)),
+            ("0.3", Some(300_000)),
+            ("2.50", Some(2_500_000)),
+            ("12.3456789", Some(12_345_678)),
+            ("99.9999999", Some(99_999_999)),
+            ("1e2", Some(100_000_000)),
+            ("100.0000001", None),
+            ("101", None),
+            ("9007199254740991", None),
+            ("-1", None),
+            ("-1e-9", None),
+            ("\"1\"", None),
+            ("null", None),
+        ] {
+            let value = parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
+            let read = read_millionths(&value.root(), 100);
+            assert_eq!(read.as_ref().ok(), millionths.as_ref(), "{text}: {read:?}");
+        }
     }
 
     #[test]

@@ -126,6 +126,7 @@ pub fn check_records(records: &[(TimestampMs, &[u8])], chain_id: &ChainId) -> Ve
     let forms = records.iter().map(|(_, bytes)| {
         let envelope = Envelope::parse_canonical(bytes)?;
         check_chain(&envelope, chain_id)?;
+        check_logged(&envelope)?;
         Ok(envelope)
     });
     let verified = verify_signatures(forms.collect(), |envelope| envelope);
@@ -152,6 +153,7 @@ impl Submission {
         let forms = texts.iter().map(|text| {
             let (envelope, bytes) = Envelope::parse(text)?;
             check_chain(&envelope, chain_id)?;
+            check_logged(&envelope)?;
             Ok(Self { envelope, bytes: bytes.into() })
         });
         verify_signatures(forms.collect(), |submission| &submission.envelope)
@@ -237,7 +239,8 @@ fn check_sender(
 ///
 /// # Errors
 /// As [`check_fate`], [`check_times`] and [`Change::check`]; [`Code::Role`] when somebody
-/// else's key would be revoked, or a validator would revoke without governance.
+/// else's key would be revoked, or a validator would revoke without governance; [`Code::Schema`]
+/// when it is no record of the log.
 pub fn check_content(
     envelope: &Envelope,
     parameters: &LedgerParameters,
@@ -261,7 +264,11 @@ pub fn check_content(
             action.change().map_or(Ok(()), Change::check)?;
             Ok(None)
         }
-        Content::SessionClose(_) | Content::Market(_) | Content::Release(_) => Ok(None),
+        Content::Pattern(_) => check_logged(envelope).map(|()| None),
+        Content::SessionClose(_)
+        | Content::Market(_)
+        | Content::Release(_)
+        | Content::Elevation(_) => Ok(None),
     }
 }
 
@@ -283,7 +290,12 @@ pub fn check_scores(envelope: &Envelope, parameters: &LedgerParameters) -> Resul
     check_score(Code::Ihsan, "metadata.ihsan_score", ihsan, least_ppm)
 }
 
-fn check_score(code: Code, member: &str, score: Score, least_ppm: u64) -> Result<(), Rejection> {
+pub(crate) fn check_score(
+    code: Code,
+    member: &str,
+    score: Score,
+    least_ppm: u64,
+) -> Result<(), Rejection> {
     let least = share(least_ppm);
     if score < least {
         let detail = format!("must be at least {least}, but is {score}");
@@ -315,7 +327,7 @@ pub fn check_times(inference: &InferenceCommit) -> Result<(), Rejection> {
 }
 
 /// The part of SCHEMA that depends on the chain.
-fn check_chain(envelope: &Envelope, chain_id: &ChainId) -> Result<(), Rejection> {
+pub(crate) fn check_chain(envelope: &Envelope, chain_id: &ChainId) -> Result<(), Rejection> {
     match envelope.metadata.chain_id {
         Some(other) if other != *chain_id => Err(Rejection::new(
             Code::Schema,
@@ -326,9 +338,21 @@ fn check_chain(envelope: &Envelope, chain_id: &ChainId) -> Result<(), Rejection>
     }
 }
 
+/// The part of SCHEMA that an offer to other nodes fails: it is no record of the log.
+fn check_logged(envelope: &Envelope) -> Result<(), Rejection> {
+    match envelope.content {
+        Content::Pattern(_) => Err(Rejection::new(
+            Code::Schema,
+            "payload.action",
+            "is an offer to other nodes, which the log does not hold",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The SIGNATURE gate over whatever came through SCHEMA: of each envelope that
 /// of its sender, and of a rotation also that of the new key.
-fn verify_signatures<T>(
+pub(crate) fn verify_signatures<T>(
     items: Vec<Result<T, Rejection>>,
     envelope: impl Fn(&T) -> &Envelope,
 ) -> Vec<Result<T, Rejection>> {
@@ -413,7 +437,10 @@ impl Rotation {
 }
 
 /// The TIMESTAMP gate.
-fn check_timestamp(envelope: &Envelope, admitted_at: TimestampMs) -> Result<(), Rejection> {
+pub(crate) fn check_timestamp(
+    envelope: &Envelope,
+    admitted_at: TimestampMs,
+) -> Result<(), Rejection> {
     let fail = |code, distance_ms: u64, direction: &str| {
         let detail = format!(
             "must be within {TIMESTAMP_TOLERANCE_MS} ms of the time of admission, but lies \

@@ -27,6 +27,7 @@
 //! | [`governance`] | proposals, votes and what they change |
 //! | [`reputation`] | who of the validators was there, and who lied |
 //! | [`market`] | licences, their tax, and how unequally they may be held |
+//! | [`pattern`] | what nodes offer to each other, and which of it validators vote for |
 //! | [`gates`] | admission and receipt, the nonce cache |
 //! | [`log`] | the RFC 9162 record log over stored hashes |
 //! | [`outcomes`] | the tree over a block's outcomes |
@@ -53,6 +54,7 @@ pub mod memory;
 pub mod ntu;
 pub mod outcomes;
 pub mod parameters;
+pub mod pattern;
 pub mod plain;
 pub mod policy;
 pub mod reputation;

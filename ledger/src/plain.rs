@@ -99,6 +99,9 @@ families! {
     Release = 20 in Tree,
     /// The [`Reputation`](crate::reputation::Reputation) of a validator by its key.
     Reputation = 21 in Tree,
+    /// The [`PatternVotes`](crate::pattern::PatternVotes) for an offer by the digest of its
+    /// envelope.
+    Pattern = 22 in Tree,
 }
 
 /// Something of each entry, by family and key.

@@ -239,7 +239,9 @@ impl Projection {
             | Content::Market(_)
             | Content::Identity(_)
             | Content::Governance(_)
-            | Content::Release(_) => None,
+            | Content::Release(_)
+            | Content::Pattern(_)
+            | Content::Elevation(_) => None,
         };
         Self {
             action: envelope.content.action_name(),

@@ -1,6 +1,7 @@
 //! Envelopes for tests.
 
 use crate::envelope::Unsigned;
+use crate::pattern::PatternId;
 use crate::policy::{DEFAULT_POLICY, PolicyHash};
 use alloc::sync::Arc;
 use bizra_types::committee::{Committee, Validator};
@@ -90,6 +91,36 @@ pub(crate) fn unsigned(seed: u8, nonce: u64) -> Members {
         Ok(Value::Object(members)) => members,
         other => panic!("the template is not an object: {other:?}"),
     }
+}
+
+/// A good offer of a pattern, without its signature, of the key with this seed; `nonce` makes it
+/// and its trigger differ from others.
+pub(crate) fn offer(seed: u8, nonce: u64) -> Members {
+    let trigger = format!("latency above {nonce} ms");
+    let data = format!(
+        r#"{{
+            "pattern_id": "{id}",
+            "source_node": "{key}",
+            "trigger_condition": "{trigger}",
+            "action": "ask the smaller model first",
+            "domain": "routing",
+            "creation_time": "2026-11-21T19:46:03.123Z",
+            "elevation_count": 4,
+            "status": "PROPOSED",
+            "ihsan_score": 0.98,
+            "metrics": {{
+                "uses": 10, "successes": 9, "total_snr_delta": 1.25,
+                "total_latency_saved_ms": 4200,
+                "first_used": "2026-11-21T20:00:00Z", "last_used": "2026-11-22T01:46:02Z"
+            }}
+        }}"#,
+        id = PatternId::of(&trigger),
+        key = public(seed),
+    );
+    let mut members = unsigned(seed, nonce);
+    edit(&mut members, "payload.action", Some("pattern/propagate".into()));
+    edit(&mut members, "payload.data", Some(json(&data)));
+    members
 }
 
 /// Replaces the member at a path such as `payload.data.tier`, or takes it out.

@@ -9,6 +9,7 @@
 //! | `pending` | records between acceptance and their block |
 //! | `records` | submitting and reading records |
 //! | `receipt` | the receipt of a final record |
+//! | `patterns` | patterns offered and asked for |
 //! | `chain` | parameters, blocks, status, log proofs |
 //! | `events` | committed blocks as a stream |
 //! | `admin` | probes, metrics, log level |
@@ -18,6 +19,7 @@ mod admission;
 mod chain;
 mod error;
 mod events;
+mod patterns;
 mod pending;
 mod receipt;
 mod records;
@@ -307,6 +309,7 @@ fn router(api: Api) -> Router {
         .route("/v1/log/checkpoint", get(chain::checkpoint))
         .route("/v1/log/consistency", get(chain::consistency))
         .route("/v1/events", get(events::stream))
+        .route("/v1/patterns", post(patterns::offer).get(patterns::find))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(api.clone(), bounded))

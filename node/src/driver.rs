@@ -23,6 +23,7 @@ mod seats;
 
 use crate::executor::{Executor, Job, Report, VERDICTS_SIZE_MAX, Verdicts};
 use crate::metrics::Metrics;
+use crate::patterns::{self, Pool};
 use crate::shared::{
     Committed, Mode, NodeStatus, NotAccepted, Ordered, SUBMISSIONS_MAX, Submission,
 };
@@ -80,6 +81,8 @@ pub struct DriverParts {
     pub events: EventReceiver,
     /// Records that passed admission.
     pub submissions: mpsc::Receiver<Submission>,
+    /// What the API asks about patterns.
+    pub pattern_asks: mpsc::Receiver<patterns::Ask>,
     /// Where the state is published.
     pub status: watch::Sender<NodeStatus>,
     /// Counters.
@@ -92,6 +95,7 @@ pub struct Driver {
     events: Sender<Event>,
     thread: std::thread::JoinHandle<()>,
     outbox: std::thread::JoinHandle<()>,
+    patterns: std::thread::JoinHandle<()>,
 }
 
 /// What reaches the driver's thread.
@@ -183,7 +187,15 @@ impl Driver {
         });
         let fetcher = fetch::Fetcher::start(&context);
         let heads = heads::Heads::start(&context);
-        inbox::start(&context, parts.events, heads.heard);
+        let pool = Pool::new(
+            &genesis,
+            context.store.clone(),
+            parts.status.subscribe(),
+            Arc::clone(&context.metrics),
+        );
+        let (heard_patterns, patterns) =
+            patterns::start(pool, context.network.clone(), parts.pattern_asks);
+        inbox::start(&context, parts.events, heads.heard, heard_patterns);
         forward(&context, parts.submissions);
         let executor = Executor::start(
             context.store.clone(),
@@ -219,16 +231,19 @@ impl Driver {
             turn.carry_out(effects);
             turn.run(&answer_queue, &queue);
         });
-        Ok(Self { context: own_context, events, thread, outbox })
+        Ok(Self { context: own_context, events, thread, outbox, patterns })
     }
 
-    /// Stops the engine and writes out what is queued, if the disk has room.
+    /// Stops the engine and writes out what is queued, if the disk has room. The network has been
+    /// shut down before.
     pub fn stop(self) {
         self.context.is_stopping.store(true, Ordering::Relaxed);
         // A full queue means that it is busy; the stop waits its turn.
         let _ = self.events.send(Event::Stop);
         let _ = self.thread.join();
         let _ = self.outbox.join();
+        // It reads the database, and has ended with the network.
+        let _ = self.patterns.join();
     }
 }
 

@@ -9,6 +9,7 @@ pub mod executor;
 mod fail;
 mod key_use;
 pub mod metrics;
+pub mod patterns;
 pub mod run;
 pub mod shared;
 pub mod storage;

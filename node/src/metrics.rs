@@ -39,6 +39,10 @@ const FSYNC_BUCKETS: [f64; 12] =
 /// Upper edges of `bizra_api_request_seconds`.
 const REQUEST_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0, 30.0];
 
+/// Upper edges of `bizra_pattern_propagation_seconds`. The edge at 0.1 is the target's.
+const PROPAGATION_BUCKETS: [f64; 12] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 60.0];
+
 /// The kinds of `errors_total` that a scrape shows from the start.
 const ERROR_KINDS: [&str; 17] = [
     "committed_lagged",
@@ -79,6 +83,19 @@ pub enum RecordOutcome {
     Skipped,
 }
 
+/// What became of an offer of a pattern, as `bizra_pattern_offers_total` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OfferOutcome {
+    /// Adopted: its source had not offered the pattern before.
+    New,
+    /// Adopted in the place of one with a lower impact.
+    Better,
+    /// A copy of one that is known.
+    Known,
+    /// Refused.
+    Refused,
+}
+
 /// Counters, gauges and histograms of one node. Shared by all tasks.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -104,6 +121,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Histogram,
     event_streams: Gauge,
+    patterns: Gauge,
+    pattern_offers: Family<OutcomeLabel, Counter>,
+    pattern_propagation_seconds: Histograms<SpanLabel>,
     seen: Mutex<Seen>,
 }
 
@@ -134,6 +154,19 @@ struct ValidatorLabel {
 struct OutcomeLabel {
     outcome: &'static str,
 }
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SpanLabel {
+    span: &'static str,
+}
+
+/// From a pattern's source to this node.
+const END_TO_END: SpanLabel = SpanLabel { span: "end_to_end" };
+/// What this node adds to the way to others.
+const HOP: SpanLabel = SpanLabel { span: "hop" };
+
+/// A histogram for each label.
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ModeLabel {
@@ -180,6 +213,11 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Histogram::new(REQUEST_BUCKETS),
             event_streams: Gauge::default(),
+            patterns: Gauge::default(),
+            pattern_offers: Family::default(),
+            pattern_propagation_seconds: Family::new_with_constructor(|| {
+                Histogram::new(PROPAGATION_BUCKETS)
+            }),
             seen: Mutex::new(Seen {
                 height: None,
                 view: (Era::ZERO, View::ZERO),
@@ -196,6 +234,13 @@ impl Metrics {
         for outcome in RecordOutcome::ALL {
             let label = OutcomeLabel { outcome: outcome.as_str() };
             drop(metrics.records.get_or_create(&label));
+        }
+        for outcome in OfferOutcome::ALL {
+            let label = OutcomeLabel { outcome: outcome.as_str() };
+            drop(metrics.pattern_offers.get_or_create(&label));
+        }
+        for span in [END_TO_END, HOP] {
+            drop(metrics.pattern_propagation_seconds.get_or_create(&span));
         }
         metrics
     }
@@ -331,6 +376,28 @@ impl Metrics {
         self.event_streams.inc_by(if opened { 1 } else { -1 });
     }
 
+    /// An offer of a pattern was judged.
+    pub fn offer(&self, outcome: OfferOutcome) {
+        let label = OutcomeLabel { outcome: outcome.as_str() };
+        self.pattern_offers.get_or_create(&label).inc();
+    }
+
+    /// Offers of patterns that are kept.
+    pub fn patterns(&self, count: usize) {
+        self.patterns.set(gauge_value(count as u64));
+    }
+
+    /// A pattern that came from another node was adopted, so long after its envelope's time.
+    pub fn pattern_propagated(&self, age: Duration) {
+        let histogram = self.pattern_propagation_seconds.get_or_create(&END_TO_END);
+        histogram.observe(age.as_secs_f64());
+    }
+
+    /// A pattern that came from another node was passed on, so long after it had come.
+    pub fn pattern_passed_on(&self, delay: Duration) {
+        self.pattern_propagation_seconds.get_or_create(&HOP).observe(delay.as_secs_f64());
+    }
+
     fn set_signed(&self, seen: &Seen, height: Height, signer: ValidatorIndex) {
         let Some(name) = seen.names.get(usize::from(signer.get())) else { return };
         let label = ValidatorLabel { validator: name.clone() };
@@ -389,6 +456,19 @@ impl Metrics {
             "bizra_api_event_streams",
             "Event streams open now",
             self.event_streams.clone(),
+        );
+        registry.register("bizra_patterns", "Patterns that are kept", self.patterns.clone());
+        registry.register(
+            "bizra_pattern_offers",
+            "Offers of patterns by what became of them",
+            self.pattern_offers.clone(),
+        );
+        registry.register(
+            "bizra_pattern_propagation_seconds",
+            "Of patterns that other nodes sent: end_to_end from the timestamp in the envelope, by \
+             its source's clock, to the adoption here, by this node's; hop from arrival here until \
+             passed on",
+            self.pattern_propagation_seconds.clone(),
         );
         self.register_consensus(registry.sub_registry_with_prefix("bizra_consensus"));
     }
@@ -454,6 +534,22 @@ impl RecordOutcome {
             Self::Final => "final",
             Self::Rejected => "rejected",
             Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl OfferOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::New, Self::Better, Self::Known, Self::Refused];
+
+    /// The value of the label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Better => "better",
+            Self::Known => "known",
+            Self::Refused => "refused",
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{Config, LogFormat};
 use crate::driver::{Driver, DriverParts};
 use crate::key_use;
 use crate::metrics::Metrics;
+use crate::patterns::ASKS_MAX;
 use crate::shared::{NodeStatus, SUBMISSIONS_MAX, Shared};
 use crate::storage::Store;
 use anyhow::{Context as _, bail};
@@ -73,6 +74,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let metrics = Arc::new(Metrics::with_registry(registry));
 
     let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
+    let (patterns, pattern_asks) = mpsc::channel(ASKS_MAX);
     let (status_sender, status) = watch::channel(NodeStatus::new(committee, me));
     let (committed, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
     let (ordered, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
@@ -80,6 +82,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         genesis: Arc::clone(&genesis),
         store: store.clone(),
         submissions,
+        patterns,
         status,
         committed: committed.clone(),
         ordered: ordered.clone(),
@@ -101,6 +104,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         network: network.clone(),
         events,
         submissions: submitted,
+        pattern_asks,
         status: status_sender,
         committed,
         ordered,

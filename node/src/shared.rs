@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
+use crate::patterns;
 use crate::storage::Store;
 
 /// Submissions that may wait for the driver; beyond it the API answers 429.
@@ -25,6 +26,8 @@ pub struct Shared {
     pub store: Store,
     /// To the driver.
     pub submissions: mpsc::Sender<Submission>,
+    /// To the pool of patterns.
+    pub patterns: mpsc::Sender<patterns::Ask>,
     /// The driver's state, republished when it changes.
     pub status: watch::Receiver<NodeStatus>,
     /// Each committed block, ascending; the executor sends it after its write batch.

@@ -25,6 +25,7 @@ import time
 import urllib.request
 
 from network import Testnet, binary, verdict
+from patterns import offer
 from records import Signer, keygen
 
 CASES = []
@@ -435,6 +436,60 @@ def http_bad_signatures(net):
         expect(status == 422, f"{status}: {answer[:200]}")
     expect(len(codes) == 1 and "accepted" not in codes, str(codes))
     return f"{codes}, then 300 times 422, in {time.monotonic() - began:.1f} s"
+
+
+@case
+def pattern_refusals(net):
+    """Patterns that are forged, contradictory, old, known or no better: none goes further."""
+    signer = Signer(net, "pattern-source")
+
+    def signed(timestamp=None, **metrics):
+        pattern = offer(0, signer.public_key)
+        pattern["payload"]["data"]["metrics"] |= metrics
+        if timestamp:
+            pattern["timestamp"] = timestamp
+        return signer.sign(json.dumps(pattern))
+
+    def offered(envelope):
+        status, answer = post(net, envelope, path="/v1/patterns")
+        return status, json.loads(answer)
+
+    def judged():
+        return [sum(value for name, value in net.metrics(k).items()
+                    if name.startswith("bizra_pattern_offers_total")) for k in range(1, net.count)]
+
+    good = signed()
+    unsigned = json.loads(good)
+    del unsigned["signature"]
+    before = judged()
+    status, answer = offered(good)
+    expect(status == 202, f"a good one: {status} {answer}")
+    wait_for(lambda: all(now > then for now, then in zip(judged(), before)), 10, "it does not spread")
+    before = judged()
+    named = re.search(rb"sape_[0-9a-f]{16}", good)[0]
+    for what, envelope, wanted in [
+        ("unsigned", json.dumps(unsigned).encode(), "SCHEMA"),
+        ("changed", good.replace(b"smaller", b"larger"), "SIGNATURE"),
+        ("another id", good.replace(named, b"sape_0123456789abcdef"), "SCHEMA"),
+        ("too many uses", good.replace(b'"uses":10', b'"uses":9007199254740991'), "SCHEMA"),
+        ("no metrics", re.sub(rb'"metrics":\{[^}]*\}', b'"metrics":{}', good), "SCHEMA"),
+        ("a record", net.signer.sign(), "SCHEMA"),
+        ("old", signed("2026-01-01T00:00:00Z"), "STALE"),
+        ("future", signed("2126-01-01T00:00:00Z"), "FUTURE"),
+        ("more successes than uses", signed(successes=11), "INVARIANT"),
+        ("used after now", signed(last_used="2126-01-01T00:00:00Z"), "INVARIANT"),
+        ("no better", signed(), "STATE"),
+        ("worse", signed(successes=8), "STATE"),
+    ]:
+        status, answer = offered(envelope)
+        expect((status, answer.get("name")) == (422, wanted), f"{what}: {status} {answer}")
+    for _ in range(100):
+        status, answer = offered(good)
+        expect(status == 202, f"known: {status} {answer}")
+    status, answer = offered(good + b" " * (64 << 10))
+    expect(status == 413, f"64 KiB and more: {status} {answer}")
+    expect(judged() == before, f"others have judged {before} and then {judged()}")
+    return "12 refused, 100 copies taken as known, none of them passed on"
 
 
 # --- Nodes that are set up wrongly ------------------------------------------

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::{Swarm, SwarmBuilder, tcp, tls, yamux};
+use libp2p::{Swarm, SwarmBuilder, gossipsub, tcp, tls, yamux};
 use libp2p_stream::Control;
 use prometheus_client::registry::Registry;
 use std::collections::{BTreeSet, HashSet};
@@ -285,6 +285,30 @@ fn hostile_swarm(key: &Keypair) -> Swarm<libp2p_stream::Behaviour> {
         .unwrap()
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(PATIENCE))
         .build()
+}
+
+/// A peer that gossips whatever it likes, on its way to the target by TCP.
+pub(crate) fn hostile_gossip(key: &Keypair, target: &PeerAddress) -> Swarm<gossipsub::Behaviour> {
+    let config = gossipsub::ConfigBuilder::default()
+        .max_transmit_size(8 << 20)
+        .validation_mode(gossipsub::ValidationMode::Anonymous)
+        // Without an author the usual ids of all messages are one.
+        .message_id_fn(|message| gossipsub::MessageId::new(blake3::hash(&message.data).as_bytes()))
+        .build()
+        .unwrap();
+    let gossip =
+        gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config).unwrap();
+    let mut swarm = SwarmBuilder::with_existing_identity(key.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), tls::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| gossip)
+        .unwrap()
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(PATIENCE))
+        .build();
+    let options = DialOpts::peer_id(target.peer).addresses(vec![target.address.clone()]);
+    swarm.dial(options.build()).unwrap();
+    swarm
 }
 
 /// One frame of a direct stream.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::policy::{DEFAULT_POLICY, PolicyHash};
-use crate::testing::{edit, json, key, public, sign, signed, text, unsigned, with_signature};
+use crate::testing::{
+    edit, json, key, offer, public, sign, signed, text, unsigned, with_signature,
+};
 use bizra_types::hash::hex;
 use ed25519_dalek::{Signer as _, SigningKey};
 use proptest::prelude::*;
@@ -125,7 +127,7 @@ fn every_member_has_one_form() {
         ("payload.action", Some("\"market/\""), "is not an action of this protocol"),
         ("payload.action", Some(long_key.as_str()), "at most 256 bytes, but has 257"),
         ("payload.action", Some("\"session/close\""), "`metadata.chain_id` is missing"),
-        ("payload.action", Some("\"pattern/propagate\""), "version does not execute"),
+        ("payload.action", Some("\"pattern/propagate\""), "`payload.data.trigger_condition` is"),
         ("payload.data", None, "`payload.data` is missing"),
         ("payload.data", Some("1"), "`payload.data` must be an object"),
         ("payload.policy_hash", None, "`payload.policy_hash` is missing"),
@@ -279,10 +281,16 @@ fn known_actions_have_their_sender() {
         r#"{{"release":"1.0.0","artefacts_root":"{0}","rego_hash":"{0}","infrastructure_hash":"{0}"}}"#,
         "ab".repeat(32)
     );
+    let elevate = format!(r#"{{"digest":"{}"}}"#, "ab".repeat(32));
+    let offer = match offer(7, 1).get("payload") {
+        Some(Value::Object(payload)) => payload.get("data").map(canonical),
+        _ => None,
+    };
+    let offer = String::from_utf8(offer.expect("an offer has data")).expect("UTF-8");
     for (name, sender, is_for_any_chain, data) in [
         ("inference/commit", Pat, true, None),
         ("session/close", Pat, false, Some(close)),
-        ("pattern/propagate", Pat, true, None),
+        ("pattern/propagate", Pat, true, Some(&offer)),
         ("identity/register", Pat, false, Some("{}")),
         ("identity/rotate", Pat, false, Some(&rotate)),
         ("identity/revoke", Either, false, Some(&revoke)),
@@ -290,7 +298,7 @@ fn known_actions_have_their_sender() {
         ("market/acquire", Pat, false, None),
         ("governance/propose", Sat, false, Some(&propose)),
         ("governance/vote", Sat, false, Some(&vote)),
-        ("pattern/elevate", Sat, false, None),
+        ("pattern/elevate", Sat, false, Some(&elevate)),
         ("release/attest", Sat, false, Some(&attest)),
         ("evidence/file", Either, false, None),
     ] {

@@ -138,6 +138,10 @@ impl Draft<'_> {
             Content::Identity(action) => self.identify(envelope, action, block),
             Content::Governance(action) => self.govern(envelope, action, block),
             Content::Release(attest) => self.attest(envelope.sender.public_key, attest, block),
+            Content::Pattern(_) => unreachable!("check_content refuses what is no record"),
+            Content::Elevation(elevation) => {
+                self.elevate(envelope.sender.public_key, elevation, block)
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::governance::{
 use crate::identity::KeyEntry;
 use crate::log::StorageError;
 use crate::outcomes::OutcomeFlags;
+use crate::pattern::Elevation;
 use crate::plain::Family;
 use crate::policy::{PolicyHash, PolicyInForce, PolicyText};
 use crate::reputation::Reputation;
@@ -92,6 +93,30 @@ impl Draft<'_> {
     ) -> Result<OutcomeFlags, Failure> {
         self.check_say(&sender)?;
         self.write(Family::Release, &attest.key(&sender), &attest.at(block.height));
+        Ok(OutcomeFlags::default())
+    }
+
+    /// Takes a validator's vote for an offer of a pattern. Like a ballot it counts while its
+    /// validator has a seat and is not in quarantine, and as many as an amendment needs are enough.
+    pub(super) fn elevate(
+        &mut self,
+        sender: PublicKey,
+        elevation: &Elevation,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        self.check_say(&sender)?;
+        let key = elevation.digest.as_bytes();
+        let known = self.read(Family::Pattern, key)?.unwrap_or_default();
+        let mut votes = elevation.vote(sender, known, block.committee)?;
+        let mut approvals = 0;
+        for voter in &votes.voters {
+            approvals += u16::from(self.quarantine(voter)?.is_none());
+        }
+        let thresholds = Thresholds::of(block.committee, &self.parameters);
+        if thresholds.is_approved(Procedure::Amendment, Tally { approvals, vetoes: 0 }) {
+            votes.validated_at = Some(block.height);
+        }
+        self.write(Family::Pattern, key, &votes);
         Ok(OutcomeFlags::default())
     }
 
@@ -322,19 +347,23 @@ impl Draft<'_> {
 
     /// That a validator is not in quarantine.
     fn check_say(&self, validator: &PublicKey) -> Result<(), Failure> {
-        let reputation: Option<Reputation> = self.read(Family::Reputation, &validator.0)?;
-        match reputation.filter(Reputation::is_in_quarantine) {
+        match self.quarantine(validator)? {
             Some(reputation) => Err(reputation.refusal().into()),
             None => Ok(()),
         }
+    }
+
+    /// The reputation of a validator that is in quarantine.
+    fn quarantine(&self, validator: &PublicKey) -> Result<Option<Reputation>, StorageError> {
+        let reputation: Option<Reputation> = self.read(Family::Reputation, &validator.0)?;
+        Ok(reputation.filter(Reputation::is_in_quarantine))
     }
 
     /// The ballots that count: all but those of validators in quarantine.
     fn tally(&self, ballots: &Ballots) -> Result<Tally, StorageError> {
         let mut choices = Vec::with_capacity(ballots.0.len());
         for (validator, choice) in &ballots.0 {
-            let reputation: Option<Reputation> = self.read(Family::Reputation, &validator.0)?;
-            if !reputation.is_some_and(|reputation| reputation.is_in_quarantine()) {
+            if self.quarantine(validator)?.is_none() {
                 choices.push(*choice);
             }
         }

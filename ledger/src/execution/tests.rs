@@ -10,10 +10,12 @@ use crate::identity::rotation_message;
 use crate::market::{Account, Market};
 use crate::memory::MemoryLedger;
 use crate::ntu::Unit;
+use crate::pattern::PatternVotes;
 use crate::policy::{DEFAULT_POLICY, PolicyHash};
+use crate::reputation::Reputation;
 use crate::session::{ClosedSession, SessionNode};
 use crate::testing::{
-    CHAIN, TIMESTAMP_MS, committee, edit, json, key, public, unsigned, with_signature,
+    CHAIN, TIMESTAMP_MS, committee, edit, json, key, offer, public, unsigned, with_signature,
 };
 
 use bizra_types::encoding::Decode as _;
@@ -558,6 +560,116 @@ fn a_validator_revokes_through_governance_alone() {
     assert_eq!(policies.errors().count(), 0);
     let overlay = execute(&parent, &input, &mut policies).expect("memory does not fail");
     assert_eq!(codes(&overlay), [Code::Role]);
+}
+
+/// A vote for the offer with this digest.
+fn elevating_as(agent_type: &str, seed: u8, nonce: u64, offer: [u8; 32]) -> BlockRecord {
+    let mut envelope = unsigned(seed, nonce);
+    edit(&mut envelope, "sender.agent_type", Some(agent_type.into()));
+    edit(&mut envelope, "payload.action", Some("pattern/elevate".into()));
+    let data = format!(r#"{{"digest":"{}"}}"#, hex(&offer));
+    edit(&mut envelope, "payload.data", Some(json(&data)));
+    edit(&mut envelope, "metadata.chain_id", Some(CHAIN.to_string().as_str().into()));
+    judged(with_signature(&envelope, 0))
+}
+
+fn elevating(seed: u8, nonce: u64, offer: [u8; 32]) -> BlockRecord {
+    elevating_as("SAT", seed, nonce, offer)
+}
+
+#[test]
+fn validators_elevate_a_pattern_over_blocks() {
+    let committee = committee(1..=7);
+    let base = MemoryLedger::genesis();
+    let run = |pending: &[Arc<Overlay>], height, records: &[BlockRecord]| {
+        let parent = Parent::new(&base, pending.to_vec()).expect("memory does not fail");
+        let input = BlockInput { committee: &committee, ..block(height, records) };
+        Arc::new(execute(&parent, &input, &mut policies()).expect("memory does not fail"))
+    };
+    let votes = |pending: &[Arc<Overlay>], offer: [u8; 32]| {
+        let parent = Parent::new(&base, pending.to_vec()).expect("memory does not fail");
+        let entry = parent.plain(Family::Pattern, &offer).expect("readable");
+        entry.map(|bytes| PatternVotes::from_bytes(&bytes).expect("undamaged"))
+    };
+    let (offer, other) = ([5; 32], [6; 32]);
+    use Code::{Role, State, Success};
+    let first = run(
+        &[],
+        1,
+        &[
+            elevating(7, 1, offer),
+            elevating(7, 2, offer),
+            elevating_as("PAT", 2, 9, offer),
+            elevating(8, 1, offer),
+            elevating(1, 1, offer),
+            elevating(1, 2, other),
+        ],
+    );
+    assert_eq!(codes(&first), [Success, State, Role, Role, Success, Success]);
+    let pending = [first];
+    let expected = PatternVotes {
+        voters: {
+            let mut voters = vec![public(1), public(7)];
+            voters.sort_unstable();
+            voters
+        },
+        validated_at: None,
+    };
+    assert_eq!(votes(&pending, offer), Some(expected));
+    let second = run(
+        &pending,
+        2,
+        &[
+            elevating(2, 1, offer),
+            elevating(3, 1, offer),
+            elevating(4, 1, offer),
+            elevating(5, 1, offer),
+            elevating(3, 2, other),
+        ],
+    );
+    assert_eq!(codes(&second), [Success, Success, Success, State, Success]);
+    let [first] = pending;
+    let pending = [first, second];
+    let validated = votes(&pending, offer).expect("it was voted for");
+    assert_eq!((validated.voters.len(), validated.validated_at), (5, Some(Height::new(2))));
+    let waiting = votes(&pending, other).expect("it was voted for");
+    assert_eq!((waiting.voters.len(), waiting.validated_at), (2, None));
+}
+
+#[test]
+fn a_vote_for_a_pattern_does_not_count_in_quarantine() {
+    let committee = committee(1..=4);
+    let mut base = MemoryLedger::genesis();
+    let offer = [5; 32];
+    let run = |base: &MemoryLedger, height, records: &[BlockRecord]| {
+        let parent = Parent::new(base, vec![]).expect("memory does not fail");
+        let input = BlockInput { committee: &committee, ..block(height, records) };
+        execute(&parent, &input, &mut policies()).expect("memory does not fail")
+    };
+    let validated_at = |base: &MemoryLedger| {
+        let entry = base.plain(Family::Pattern, &offer).expect("memory does not fail");
+        PatternVotes::from_bytes(&entry.expect("it was voted for")).expect("whole").validated_at
+    };
+    base.commit(&run(&base, 1, &[elevating(1, 1, offer), elevating(2, 1, offer)]));
+    let caught = Reputation::default().after_equivocation();
+    base.seed(Family::Reputation, &public(1).0, &caught);
+    base.seed(Family::Reputation, &public(3).0, &caught);
+    let overlay = run(&base, 2, &[elevating(3, 1, offer), elevating(4, 1, offer)]);
+    assert_eq!(codes(&overlay), [Code::State, Code::Success]);
+    base.commit(&overlay);
+    // Of those who have voted, 1 is not heard: two of four are not enough.
+    assert_eq!(validated_at(&base), None);
+    base.seed(Family::Reputation, &public(3).0, &Reputation::default());
+    base.commit(&run(&base, 3, &[elevating(3, 2, offer)]));
+    assert_eq!(validated_at(&base), Some(Height::new(3)));
+}
+
+#[test]
+fn an_offer_is_refused_whatever_its_receipt_said() {
+    let base = MemoryLedger::genesis();
+    let overlay = run(&base, &[], 1, &[judged(with_signature(&offer(7, 1), 0))]);
+    assert_eq!(codes(&overlay), [Code::Schema]);
+    assert_eq!(overlay.fields().log_size, 0);
 }
 
 #[test]

@@ -74,6 +74,8 @@ fn others() -> Vec<Projection> {
         "governance/propose",
         "governance/vote",
         "release/attest",
+        "pattern/propagate",
+        "pattern/elevate",
     ];
     let of = |action| {
         [AgentType::Pat, AgentType::Sat].map(|agent_type| Projection::of_action(action, agent_type))

@@ -2,6 +2,7 @@
 //! does as it is told.
 
 mod admin;
+mod patterns;
 mod reading;
 mod streams;
 mod submitting;
@@ -38,6 +39,7 @@ struct Node {
     client: Client,
     shared: Shared,
     submissions: mpsc::Receiver<Submission>,
+    pattern_asks: mpsc::Receiver<crate::patterns::Ask>,
     status: watch::Sender<NodeStatus>,
     shutdown: watch::Sender<bool>,
     chain: TestChain,
@@ -91,6 +93,7 @@ impl Node {
         change: impl FnOnce(&mut Options),
     ) -> Self {
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
+        let (patterns, pattern_asks) = mpsc::channel(1);
         let (status, status_seen) = watch::channel(NodeStatus {
             mode: Mode::Federated,
             synced: true,
@@ -103,6 +106,7 @@ impl Node {
             genesis: Arc::clone(&chain.genesis),
             store,
             submissions,
+            patterns,
             status: status_seen,
             committed,
             ordered,
@@ -132,6 +136,7 @@ impl Node {
             client: Client::builder().no_proxy().build().expect("a client"),
             shared,
             submissions: submitted,
+            pattern_asks,
             status,
             shutdown,
             lane: (LaneSeq::ZERO, BatchDigest::ZERO),

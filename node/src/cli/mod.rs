@@ -17,6 +17,7 @@
 //! | `load` | `load` |
 //! | `demo` | `demo` |
 //! | `asking` | `status` and `events` |
+//! | `patterns` | `patterns` |
 
 mod asking;
 mod demo;
@@ -27,6 +28,7 @@ mod http;
 mod load;
 mod node;
 mod output;
+mod patterns;
 mod ports;
 mod progress;
 mod proofs;
@@ -76,6 +78,8 @@ enum Verb {
     Status(asking::Status),
     /// Follow the blocks of a node.
     Events(asking::Events),
+    /// Print the patterns that a node knows, the best first.
+    Patterns(patterns::Patterns),
     /// Look at configuration files.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -158,6 +162,7 @@ fn run(verb: Verb) -> Result<Answer> {
         Verb::Load(arguments) => wait_for(load::run(&arguments)),
         Verb::Status(arguments) => wait_for(asking::status(&arguments)),
         Verb::Events(arguments) => wait_for(asking::events(&arguments)),
+        Verb::Patterns(arguments) => wait_for(patterns::patterns(&arguments)),
         Verb::Config(ConfigVerb::Check(arguments)) => node::check(&arguments),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bizra", &mut std::io::stdout());

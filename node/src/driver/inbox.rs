@@ -5,6 +5,7 @@
 //! answered here, without the engine.
 
 use super::{Context, sleep_until, spawn};
+use crate::patterns::Heard as HeardPattern;
 use bizra_consensus::Input;
 use bizra_gossip::wire::{ChainPart, Message, Request, Response};
 use bizra_gossip::{
@@ -37,6 +38,7 @@ pub(super) fn start(
     context: &Arc<Context>,
     mut events: EventReceiver,
     heads: mpsc::Sender<(GossipId, Bytes)>,
+    patterns: mpsc::Sender<HeardPattern>,
 ) {
     let (urgent, urgent_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
     let (bulk, bulk_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
@@ -95,6 +97,14 @@ pub(super) fn start(
                         heads.try_send((id, bytes))
                     {
                         context.network.report(id, Verdict::Ignore);
+                    }
+                }
+                Event::Gossip { id, topic: Topic::Patterns, bytes } => {
+                    let heard = HeardPattern { id, bytes, at: Instant::now() };
+                    if let Err(NoRoom::Full(heard) | NoRoom::Closed(heard)) =
+                        patterns.try_send(heard)
+                    {
+                        context.network.report(heard.id, Verdict::Ignore);
                     }
                 }
                 Event::Gossip { id, .. } => context.network.report(id, Verdict::Ignore),

@@ -329,7 +329,9 @@ fn index_keys(envelope: &Envelope, index: LogIndex) -> Vec<Vec<u8>> {
         Content::Market(_)
         | Content::Identity(_)
         | Content::Governance(_)
-        | Content::Release(_) => {}
+        | Content::Release(_)
+        | Content::Pattern(_)
+        | Content::Elevation(_) => {}
     }
     keys.into_iter().map(|key| key.at(index)).collect()
 }
