@@ -14,6 +14,7 @@ use bizra_ledger::execution::{Base, Head};
 use bizra_ledger::forms::Uuid;
 use bizra_ledger::governance::Governance;
 use bizra_ledger::log::{self, LogError, LogHashes, StorageError as LedgerError};
+use bizra_ledger::parameters::LedgerParameters;
 use bizra_ledger::plain::Family;
 use bizra_ledger::policy::{PolicyInForce, PolicyText};
 use bizra_ledger::state::{self, StateNodes};
@@ -553,17 +554,32 @@ impl Store {
         Ok((commit, filler))
     }
 
+    /// An entry of the ledger as the last final block has left it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or the entry is damaged.
+    pub fn entry<T: Decode>(&self, family: Family, key: &[u8]) -> Result<Option<T>, StorageError> {
+        self.get_decoded(PLAIN, &plain_key(family, key))
+    }
+
+    /// The governed numbers that judge the next block's records.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn ledger_parameters(&self) -> Result<LedgerParameters, StorageError> {
+        LedgerParameters::read(|family, key| Base::plain(self, family, key))
+            .map_err(|error| self.damaged(error.0))
+    }
+
     /// The policies that governance has in force, the latest last, with the names
     /// that it gave them; none while those of the genesis file are.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
     pub fn governed_policies(&self) -> Result<Vec<(PolicyInForce, Option<String>)>, StorageError> {
-        let governance = Governance::read(|family, key| Base::plain(self, family, key));
-        let policies = governance.map_err(|error| self.damaged(error.0))?.policies;
-        let named = policies.into_iter().map(|policy| {
-            let place = plain_key(Family::Policy, &policy.hash.0);
-            let text = self.get_decoded::<PolicyText>(PLAIN, &place)?;
+        let governance: Governance = self.entry(Family::Governance, &[])?.unwrap_or_default();
+        let named = governance.policies.into_iter().map(|policy| {
+            let text = self.entry::<PolicyText>(Family::Policy, &policy.hash.0)?;
             Ok((policy, text.map(|text| text.name)))
         });
         named.collect()
