@@ -18,6 +18,7 @@
 //!   because it could never be executed later.
 
 use crate::codes::{Code, Rejection};
+use crate::evidence::EvidenceFile;
 use crate::forms::{Score, Uuid, read_timestamp};
 use crate::governance::{GovernanceAction, ReleaseAttest};
 use crate::identity::IdentityAction;
@@ -172,6 +173,8 @@ pub enum Content {
     Governance(GovernanceAction),
     /// `release/attest`
     Release(ReleaseAttest),
+    /// `evidence/file`
+    Evidence(Box<EvidenceFile>),
 }
 
 impl Content {
@@ -187,6 +190,7 @@ impl Content {
             Self::Identity(IdentityAction::Revoke { .. }) => "identity/revoke",
             Self::Governance(action) => action.name(),
             Self::Release(_) => "release/attest",
+            Self::Evidence(_) => "evidence/file",
         }
     }
 }
@@ -240,6 +244,7 @@ impl Envelope {
             Content::Governance(GovernanceAction::Propose { .. }) => Action::GovernancePropose,
             Content::Governance(GovernanceAction::Vote { .. }) => Action::GovernanceVote,
             Content::Release(_) => Action::ReleaseAttest,
+            Content::Evidence(_) => Action::EvidenceFile,
         }
     }
 
@@ -400,7 +405,8 @@ impl Form {
                 Some(Content::Governance(GovernanceAction::read_vote(&data)?))
             }
             Action::ReleaseAttest => Some(Content::Release(ReleaseAttest::read(&data)?)),
-            Action::PatternPropagate | Action::PatternElevate | Action::EvidenceFile => None,
+            Action::EvidenceFile => Some(Content::Evidence(Box::new(EvidenceFile::read(&data)?))),
+            Action::PatternPropagate | Action::PatternElevate => None,
         };
         let content = content.ok_or_else(|| {
             action_member.error("is an action that this protocol version does not execute")

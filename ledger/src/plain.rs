@@ -98,6 +98,10 @@ families! {
     Release = 20 in Tree,
     /// The [`Reputation`](crate::reputation::Reputation) of a validator by its key.
     Reputation = 21 in Tree,
+    /// [`FiledEvidence`](crate::evidence::FiledEvidence) by what it has proven: the key of the
+    /// accused, the number of its [`Kind`](crate::evidence::Kind), and the place that an honest
+    /// validator signs once.
+    Evidence = 22 in Tree,
 }
 
 /// What binds the entries of a family.
@@ -308,10 +312,10 @@ mod tests {
         };
         let mut bytes = entry.to_bytes();
         assert_eq!(OutcomeEntry::from_bytes(&bytes), Ok(entry));
-        bytes[0] = 16;
+        bytes[0] = 17;
         assert_eq!(
             OutcomeEntry::from_bytes(&bytes),
-            Err(DecodeError::Invalid { what: "outcome code", value: 16 })
+            Err(DecodeError::Invalid { what: "outcome code", value: 17 })
         );
     }
 

@@ -279,6 +279,12 @@ fn known_actions_have_their_sender() {
         r#"{{"release":"1.0.0","artefacts_root":"{0}","rego_hash":"{0}","infrastructure_hash":"{0}"}}"#,
         "ab".repeat(32)
     );
+    let evidence = format!(
+        r#"{{"accused":"{}","kind":"ticket","ticket":{{"statement":"{}","signature":"{}"}}}}"#,
+        "ab".repeat(32),
+        "00".repeat(56),
+        "ab".repeat(64)
+    );
     for (name, sender, is_for_any_chain, data) in [
         ("inference/commit", Pat, true, None),
         ("session/close", Pat, false, Some(close)),
@@ -292,7 +298,7 @@ fn known_actions_have_their_sender() {
         ("governance/vote", Sat, false, Some(&vote)),
         ("pattern/elevate", Sat, false, None),
         ("release/attest", Sat, false, Some(&attest)),
-        ("evidence/file", Either, false, None),
+        ("evidence/file", Either, false, Some(&evidence)),
     ] {
         let action = Action::from_name(name).expect(name);
         assert_eq!(

@@ -125,6 +125,7 @@ impl Draft<'_> {
             Content::Identity(action) => self.identify(envelope, action, block),
             Content::Governance(action) => self.govern(envelope, action, block),
             Content::Release(attest) => self.attest(envelope.sender.public_key, attest, block),
+            Content::Evidence(evidence) => self.punish(envelope.digest, evidence, block),
         }
     }
 

@@ -326,7 +326,8 @@ fn index_keys(envelope: &Envelope, index: LogIndex) -> Vec<Vec<u8>> {
         Content::Market(_)
         | Content::Identity(_)
         | Content::Governance(_)
-        | Content::Release(_) => {}
+        | Content::Release(_)
+        | Content::Evidence(_) => {}
     }
     keys.into_iter().map(|key| key.at(index)).collect()
 }
