@@ -36,8 +36,8 @@ use bizra_types::block::proposal_bytes;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
-use bizra_types::hash::{ChainId, Context, RecordDigest, unhex};
-use bizra_types::json::{Member, Object, SchemaError};
+use bizra_types::hash::{ChainId, Context, RecordDigest, hex, unhex};
+use bizra_types::json::{Member, Members, Object, SchemaError, Value};
 use bizra_types::message::{CommitVote, Timeout, Vote};
 use bizra_types::numbers::{Era, Height, TimestampMs};
 
@@ -217,6 +217,34 @@ impl EvidenceFile {
         Ok(Self { accused, kind, first, second, records })
     }
 
+    /// `payload.data` that is read as this.
+    #[must_use]
+    pub fn to_data(&self) -> Value {
+        let object = |members: Vec<(&str, Value)>| {
+            let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
+            Value::Object(Members::new(members.collect()).expect("the names differ"))
+        };
+        let text = |text: &str| Value::from(text);
+        let signed = |signed: &Signed| {
+            object(vec![
+                ("statement", text(&hex(&signed.statement.to_bytes()))),
+                ("signature", text(&signed.signature.to_string())),
+            ])
+        };
+        let mut members = vec![
+            ("accused", text(&self.accused.to_string())),
+            ("kind", text(self.kind.name())),
+            (self.kind.first(), signed(&self.first)),
+        ];
+        members.extend(self.second.as_ref().map(|second| ("second", signed(second))));
+        if self.kind == Kind::InvalidRecord {
+            let mut bytes = Vec::new();
+            encode_list(&self.records, &mut bytes);
+            members.push(("records", text(&hex(&bytes))));
+        }
+        object(members)
+    }
+
     /// What can be said without the state: that the accused signed what is shown, and that no
     /// honest validator does.
     ///
@@ -307,6 +335,13 @@ impl EvidenceFile {
 }
 
 impl Kind {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, kind)| *kind == self);
+        named.expect("every kind has a name").0
+    }
+
     /// The member with the first statement.
     const fn first(self) -> &'static str {
         match self {

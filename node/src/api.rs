@@ -10,7 +10,7 @@
 //! | `records` | submitting and reading records |
 //! | `receipt` | the receipt of a final record |
 //! | `chain` | parameters, blocks, status, log proofs |
-//! | `governance` | proposals, governed parameters, reputation |
+//! | `governance` | proposals, governed parameters, reputation, evidence |
 //! | `events` | committed blocks as a stream |
 //! | `admin` | probes, metrics, log level |
 
@@ -308,6 +308,7 @@ fn router(api: Api) -> Router {
         .route("/v1/gov/proposals", get(governance::proposals))
         .route("/v1/gov/proposals/{id}", get(governance::proposal))
         .route("/v1/gov/parameters", get(governance::parameters))
+        .route("/v1/gov/evidence", get(governance::evidence))
         .route("/v1/gov/reputation", get(governance::reputation))
         .route("/v1/log/checkpoint", get(chain::checkpoint))
         .route("/v1/log/consistency", get(chain::consistency))

@@ -5,16 +5,22 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use bizra_consensus::Evidence;
+use bizra_ledger::evidence::{EvidenceFile, FiledEvidence, Kind, Signed, Statement};
 use bizra_ledger::governance::{
     Ballots, Choice, ClosedProposal, Ending, Governance, Proposal, Tally, Thresholds,
 };
 use bizra_ledger::parameters::LedgerParameters;
 use bizra_ledger::plain::Family;
 use bizra_ledger::reputation::Reputation;
+use bizra_types::batch::SignedBatch;
+use bizra_types::block::{Header, SignedProposal};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::RecordDigest;
-use bizra_types::numbers::Height;
+use bizra_types::json::canonical;
+use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote, Vote};
+use bizra_types::numbers::{Era, Height, ValidatorIndex};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -23,6 +29,9 @@ use super::error::Refusal;
 use super::records::read_digest;
 use super::request::{Parameters, PathText};
 use crate::storage::{StorageError, Store};
+
+/// Pieces of evidence of one answer, at most.
+const EVIDENCE_MAX: usize = 100;
 
 /// `GET /v1/gov/proposals`: the open proposals, in the order in which they were
 /// opened, and how many ballots decide.
@@ -114,6 +123,81 @@ pub(crate) async fn reputation(State(api): State<Api>, uri: Uri) -> Result<Json<
         Ok(json!({ "epoch": governance.epoch, "validators": validators }))
     });
     read.await.map(Json)
+}
+
+/// `GET /v1/gov/evidence`: what this node has caught others at, in the form of
+/// `payload.data` of `evidence/file`, and which record has proven it already.
+/// At most a hundred pieces; what execution cannot judge is left out.
+pub(crate) async fn evidence(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let read = api.read(|store| {
+        let mut told = Vec::new();
+        for evidence in store.evidence(EVIDENCE_MAX)? {
+            let Some(file) = fileable(store, &evidence)? else { continue };
+            let filed: Option<FiledEvidence> = store.entry(Family::Evidence, &file.offence())?;
+            let data = canonical(&file.to_data());
+            let data: Value = serde_json::from_slice(&data).expect("canonical JSON is JSON");
+            told.push(json!({
+                "data": data,
+                "filed": filed.map(|filed| json!({
+                    "record": filed.record.to_string(),
+                    "height": filed.height.get(),
+                })),
+            }));
+        }
+        Ok(json!({ "evidence": told }))
+    });
+    read.await.map(Json)
+}
+
+/// Evidence as a record files it. None for what needs more than the two
+/// statements, or an era that is not known here.
+fn fileable(store: &Store, evidence: &Evidence) -> Result<Option<EvidenceFile>, StorageError> {
+    let vote = |it: &SignedVote| (Statement::Vote(it.vote), it.signature);
+    let commit_vote = |it: &SignedCommitVote| (Statement::CommitVote(it.vote), it.signature);
+    let timeout = |it: &SignedTimeout| (Statement::Timeout(it.timeout), it.signature);
+    let proposal = |it: &SignedProposal| {
+        let Header { era, view, .. } = *it.block.header();
+        (Statement::Proposal(Vote { era, view, block: it.block.id() }), it.signature)
+    };
+    let batch = |it: &SignedBatch| (Statement::Batch(*it.header()), it.signature());
+    let key_of = |era: Era, signer: ValidatorIndex| {
+        Ok::<_, StorageError>(store.committee_of(era)?.and_then(|it| it.key(signer)))
+    };
+    let (kind, accused, first, second) = match evidence {
+        Evidence::Votes(one, other) => {
+            (Kind::Votes, key_of(one.vote.era, one.signer)?, vote(one), vote(other))
+        }
+        Evidence::CommitVotes(one, other) => {
+            let key = key_of(one.vote.era, one.signer)?;
+            (Kind::CommitVotes, key, commit_vote(one), commit_vote(other))
+        }
+        Evidence::Timeouts(one, other) => {
+            let key = key_of(one.timeout.era, one.signer)?;
+            (Kind::Timeouts, key, timeout(one), timeout(other))
+        }
+        Evidence::Proposals(one, other) => {
+            let header = one.block.header();
+            let key = key_of(header.era, header.proposer)?;
+            (Kind::Proposals, key, proposal(one), proposal(other))
+        }
+        Evidence::Batches(one, other) => {
+            (Kind::Batches, Some(one.header().author), batch(one), batch(other))
+        }
+        Evidence::HiddenQc(one, other) => {
+            let key = key_of(one.vote.era, one.signer)?;
+            (Kind::HiddenQc, key, commit_vote(one), timeout(other))
+        }
+        Evidence::OtherExec(..) => return Ok(None),
+    };
+    let signed = |(statement, signature)| Signed { statement, signature };
+    Ok(accused.map(|accused| EvidenceFile {
+        accused,
+        kind,
+        first: signed(first),
+        second: Some(signed(second)),
+        records: Vec::new(),
+    }))
 }
 
 /// What every proposal is held against.

@@ -1,15 +1,18 @@
-//! `gov`: what is proposed to the validators, proposing and voting.
+//! `gov`: what is proposed to the validators, proposing, voting, and filing evidence.
 
 use super::http::{DEFAULT_ENDPOINT, Endpoint, client, first_policy, get_json, refusal};
 use super::output::{Answer, WrongUse, count, line, print};
 use super::proofs::{parse_digest, parse_key};
 use super::records::{Wait, hand_in, has_come_so_far, read_text};
-use super::sender::Sender;
+use super::sender::{Sender, SigningKey};
 use anyhow::{Context as _, Result, bail};
 use bizra_keys::{ConsensusKey, KeyRing};
-use bizra_types::crypto::PublicKey;
+use bizra_ledger::evidence::{EvidenceFile, Kind, Signed, Statement};
+use bizra_types::batch::Ticket;
+use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::hash::{RecordDigest, hex};
-use bizra_types::json::{Limits, Value as JsonValue, parse};
+use bizra_types::json::{Limits, Value as JsonValue, canonical, parse};
+use bizra_types::numbers::{Era, TimestampMs};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -33,6 +36,10 @@ pub(crate) enum Governance {
     Vote(Vote),
     /// Print what a committee says of the owner of these keys.
     Entry(Entry),
+    /// Show what a node has caught validators at, and which of it was filed.
+    Evidence(Ask),
+    /// File what a node has caught validators at and nobody has filed, or promises not kept.
+    File(File),
 }
 
 #[derive(Args)]
@@ -141,10 +148,23 @@ struct Proposing {
     speaking: Speaking,
 }
 
+#[derive(Args)]
+pub(crate) struct File {
+    /// The answer to a submission, with the ticket for a record that got no outcome; what the node
+    /// has caught others at if none is given.
+    #[arg(long = "ticket", value_name = "FILE")]
+    tickets: Vec<PathBuf>,
+    /// Who signed the tickets, if the committee has changed since: 64 hex digits.
+    #[arg(long, value_name = "KEY", value_parser = parse_key, requires = "tickets")]
+    accused: Option<PublicKey>,
+    #[command(flatten)]
+    speaking: Speaking,
+}
+
 /// Who speaks, and to whom.
 #[derive(Args)]
 struct Speaking {
-    /// The validator's consensus key.
+    /// The validator's consensus key; evidence may have that of any sender.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The node.
@@ -205,6 +225,8 @@ pub(crate) async fn run(governance: &Governance) -> Result<Answer> {
         Governance::Propose(propose) => propose.run().await,
         Governance::Vote(arguments) => vote(arguments).await,
         Governance::Entry(arguments) => entry(arguments),
+        Governance::Evidence(ask) => evidence(ask).await,
+        Governance::File(arguments) => file(arguments).await,
     }
 }
 
@@ -248,6 +270,82 @@ async fn reputation(ask: &Ask) -> Result<Answer> {
     });
     print(ask.json, &facts, &told.collect::<Vec<_>>().join("\n"))?;
     Ok(Answer::True)
+}
+
+async fn evidence(ask: &Ask) -> Result<Answer> {
+    let facts = ask.get("/v1/gov/evidence").await?;
+    let told = facts["evidence"].as_array().into_iter().flatten().map(|it| {
+        let word = |name: &str| it["data"][name].as_str().unwrap_or_default().to_owned();
+        let filed = match it["filed"]["record"].as_str() {
+            Some(record) => format!("filed as {record} at height {}", it["filed"]["height"]),
+            None => "not filed".to_owned(),
+        };
+        format!("{} of {}: {filed}", word("kind"), word("accused"))
+    });
+    print(ask.json, &facts, &told.collect::<Vec<_>>().join("\n"))?;
+    Ok(Answer::True)
+}
+
+async fn file(arguments: &File) -> Result<Answer> {
+    let File { tickets, accused, speaking } = arguments;
+    let client = client()?;
+    let get =
+        async |path: &str| get_json(&client, &speaking.endpoint.url(path), ANSWER_TIMEOUT).await;
+    let mut filings = Vec::new();
+    if tickets.is_empty() {
+        let known = get("/v1/gov/evidence").await?;
+        let open = known["evidence"].as_array().into_iter().flatten();
+        filings.extend(open.filter(|it| it["filed"].is_null()).map(|it| it["data"].clone()));
+    } else {
+        let committee = get("/v1/committee").await?;
+        for path in tickets {
+            let place = || path.display().to_string();
+            let data = broken_promise(&read_json(path)?, *accused, &committee);
+            filings.push(data.with_context(place)?);
+        }
+    }
+    let mut answer = Answer::True;
+    for data in filings {
+        if speaking.say(SigningKey::load(&speaking.key)?, "evidence/file", &data).await?
+            == Answer::False
+        {
+            answer = Answer::False;
+        }
+    }
+    Ok(answer)
+}
+
+/// `payload.data` of evidence for a ticket, as an answer to a submission holds it.
+fn broken_promise(answer: &Value, accused: Option<PublicKey>, committee: &Value) -> Result<Value> {
+    // `bizra submit --json` puts the node's answer beside its own facts.
+    let answer = if answer["answer"].is_object() { &answer["answer"] } else { answer };
+    let ticket = &answer["ticket"];
+    let number = |name: &str| ticket[name].as_u64().with_context(|| format!("no `ticket.{name}`"));
+    let word = |name: &str| ticket[name].as_str().with_context(|| format!("no `ticket.{name}`"));
+    let accused = match accused {
+        Some(accused) => accused,
+        None if committee["era"].as_u64() != Some(number("era")?) => {
+            bail!("the ticket is of era {}: say with --accused who signed it", number("era")?)
+        }
+        None => {
+            let signer = usize::try_from(number("signer")?)?;
+            let key = committee["validators"][signer]["consensus_key"].as_str();
+            key.and_then(PublicKey::from_hex).context("the committee has no such place")?
+        }
+    };
+    let promise = Ticket {
+        digest: RecordDigest::from_hex(word("digest")?).context("`ticket.digest` is no digest")?,
+        admitted_at_ms: TimestampMs::new(number("admitted_at_ms")?),
+        deadline_ms: TimestampMs::new(number("deadline_ms")?),
+    };
+    let signature = Signature::from_hex(word("signature")?);
+    let first = Signed {
+        statement: Statement::Ticket(Era::new(number("era")?), promise),
+        signature: signature.context("`ticket.signature` is no signature")?,
+    };
+    let kind = Kind::Ticket;
+    let file = EvidenceFile { accused, kind, first, second: None, records: Vec::new() };
+    Ok(serde_json::from_slice(&canonical(&file.to_data()))?)
 }
 
 /// What a node says of a proposal, for people.
@@ -359,7 +457,8 @@ impl Propose {
             Procedure::Emergency => "emergency",
         };
         let data = json!({ "procedure": procedure, "change": change });
-        proposing.speaking.say("governance/propose", &data).await
+        let speaking = &proposing.speaking;
+        speaking.say(speaking.validator()?, "governance/propose", &data).await
     }
 
     const fn proposing(&self) -> &Proposing {
@@ -457,7 +556,8 @@ async fn vote(arguments: &Vote) -> Result<Answer> {
         Choice::Veto => "veto",
     };
     let data = json!({ "proposal": arguments.proposal.to_string(), "choice": choice });
-    arguments.speaking.say("governance/vote", &data).await
+    let speaking = &arguments.speaking;
+    speaking.say(speaking.validator()?, "governance/vote", &data).await
 }
 
 fn entry(arguments: &Entry) -> Result<Answer> {
@@ -484,9 +584,12 @@ impl Ask {
 }
 
 impl Speaking {
-    /// Signs an action as the validator and submits it.
-    async fn say(&self, action: &str, data: &Value) -> Result<Answer> {
-        let key = ConsensusKey::load(&self.key)?;
+    fn validator(&self) -> Result<SigningKey> {
+        Ok(SigningKey::Validator(ConsensusKey::load(&self.key)?))
+    }
+
+    /// Signs an action and submits it.
+    async fn say(&self, key: SigningKey, action: &str, data: &Value) -> Result<Answer> {
         let client = client()?;
         let url = self.endpoint.url("/v1/params");
         let params = get_json(&client, &url, ANSWER_TIMEOUT).await?;
@@ -496,7 +599,7 @@ impl Speaking {
         });
         let read = parse(record.to_string().as_bytes(), Limits::ENVELOPE)?;
         let JsonValue::Object(record) = read else { unreachable!("it is an object") };
-        let signed = Sender::validator(key, &first_policy(&params)).sign(record)?;
+        let signed = Sender::of(key, &first_policy(&params)).sign(record)?;
         let digest = signed.digest.to_string();
         let bytes = signed.bytes.to_vec();
         let (status, body) = hand_in(&client, &self.endpoint, bytes, self.wait).await?;
@@ -653,6 +756,41 @@ mod tests {
         assert_eq!(told(&proposal), format!("{text}\n  it holds from height 21 on"));
         proposal["holds_from"] = Value::Null;
         assert_eq!(told(&proposal), text);
+    }
+
+    #[test]
+    fn a_ticket_becomes_evidence_against_its_signer() {
+        let ring = KeyRing::generate();
+        let key = ring.consensus.public();
+        let digest = RecordDigest([7; 32]);
+        let (admitted_at_ms, deadline_ms) = (TimestampMs::new(1), TimestampMs::new(2));
+        let promise = Ticket { digest, admitted_at_ms, deadline_ms };
+        let chain = bizra_types::hash::ChainId([9; 32]);
+        let signature = ring.consensus.sign(&promise.signed_bytes(&chain, Era::new(3)));
+        let ticket = json!({
+            "digest": digest.to_string(), "admitted_at_ms": 1, "deadline_ms": 2, "era": 3,
+            "signer": 1, "signature": signature.to_string(),
+        });
+        let answer =
+            json!({ "digest": digest.to_string(), "status": "accepted", "ticket": ticket });
+        let committee = |era: u64| {
+            let key = key.to_string();
+            json!({ "era": era, "validators": [{}, { "consensus_key": key }] })
+        };
+        for (answer, accused, committee) in [
+            (answer.clone(), None, committee(3)),
+            (json!({ "line": 1, "answer": answer.clone() }), None, committee(3)),
+            (answer.clone(), Some(key), committee(4)),
+        ] {
+            let data = broken_promise(&answer, accused, &committee).expect("evidence");
+            let data = parse(data.to_string().as_bytes(), Limits::ENVELOPE).expect("strict");
+            let file = EvidenceFile::read(&data.root()).expect("the form is right");
+            assert_eq!((file.accused, file.promise()), (key, Some(&promise)));
+            assert_eq!(file.check(&chain), Ok(()));
+        }
+        let error = broken_promise(&answer, None, &committee(4)).expect_err("of another era");
+        assert!(error.to_string().contains("--accused"), "{error}");
+        assert!(broken_promise(&json!({}), None, &committee(3)).is_err());
     }
 
     #[test]

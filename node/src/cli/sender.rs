@@ -78,12 +78,16 @@ impl Sender {
         }
     }
 
-    /// A validator, as a system agent.
-    pub(crate) fn validator(key: ConsensusKey, policy_hash: &str) -> Self {
+    /// Whose key it is: a validator as a system agent, anybody else as a personal one.
+    pub(crate) fn of(key: SigningKey, policy_hash: &str) -> Self {
+        let agent_type = match key {
+            SigningKey::Sender(_) => "PAT",
+            SigningKey::Validator(_) => "SAT",
+        };
         Self {
-            key: SigningKey::Validator(key),
-            agent_type: "SAT".to_owned(),
-            agent_id: "validator".to_owned(),
+            key,
+            agent_type: agent_type.to_owned(),
+            agent_id: "bizra".to_owned(),
             policy_hash: policy_hash.to_owned(),
         }
     }

@@ -615,6 +615,19 @@ impl Store {
         log::consistency_proof(from, to, self)
     }
 
+    /// Who ordered an era; none of one that has not begun here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn committee_of(&self, era: Era) -> Result<Option<Arc<Committee>>, StorageError> {
+        match era.previous() {
+            Some(before) if before >= Era::new(1) => {
+                Ok(self.closed(before)?.map(|closed| closed.next))
+            }
+            _ => Ok(Some(Arc::clone(&self.0.genesis.committee))),
+        }
+    }
+
     /// All evidence, in no particular order; at most `limit` pieces.
     ///
     /// # Errors

@@ -162,6 +162,7 @@ fn each_lie_has_an_entry_of_its_own() {
         let filed: FiledEvidence =
             world.entry(Family::Evidence, &file.offence()).expect("it is kept");
         assert_eq!(filed, FiledEvidence { record: digest, height: Height::new(world.height) });
+        assert_eq!(canonical(&file.to_data()), canonical(&json(&evidence)));
         offences.push(file.offence());
     }
     offences.sort();

@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::storage::testing::{put_entry, said_by};
+use bizra_consensus::Evidence;
 use bizra_ledger::plain::Family;
 use bizra_ledger::reputation::Reputation;
+use bizra_types::hash::BlockId;
+use bizra_types::message::{SignedVote, Vote};
+use bizra_types::numbers::View;
 
 /// A change that can be enacted.
 const CHANGE: &str = r#"{"kind":"parameter","name":"snr_min_ppm","value":900000}"#;
@@ -160,4 +164,32 @@ async fn what_is_no_proposal_is_told() {
         let answer = node.get(&path).await;
         assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (status, name), "{path}");
     }
+}
+
+#[tokio::test]
+async fn evidence_is_told_as_it_is_filed() {
+    let mut node = Node::start().await;
+    let none = node.get("/v1/gov/evidence").await.json();
+    assert_eq!(none, serde_json::json!({ "evidence": [] }));
+    let chain = node.chain.genesis.chain_id();
+    let vote = |block: u8| {
+        let (era, view) = (Era::new(1), View::new(5));
+        let vote = Vote { era, view, block: BlockId([block; 32]) };
+        let signature = validator_key(2).sign(&vote.signed_bytes(&chain));
+        SignedVote { vote, signer: ValidatorIndex::new(2), signature }
+    };
+    let caught = Evidence::Votes(vote(1), vote(2));
+    node.shared.store.store_evidence(&caught).expect("the store can be written");
+    let told = node.get("/v1/gov/evidence").await.json();
+    let told = &told["evidence"][0];
+    let liar = validator_key(2).public();
+    assert_eq!(told["data"]["accused"], liar.to_string());
+    assert!(told["filed"].is_null());
+
+    let digest = node.say(0, "evidence/file", &told["data"].to_string());
+    let told = node.get("/v1/gov/evidence").await.json();
+    let filed = serde_json::json!({ "record": digest.to_string(), "height": 1 });
+    assert_eq!(told["evidence"][0]["filed"], filed);
+    let told = node.get("/v1/gov/reputation").await.json();
+    assert_eq!(told["validators"][2]["quarantine_epochs"], 4);
 }
