@@ -27,6 +27,7 @@ finish() {
         kill -TERM "$network" 2>/dev/null || true
         wait "$network" || { echo "live-governance: testnet up ended with $?" >&2; status=1; }
     fi
+    if grep "ended: signal" "$folder/up.log" >&2; then status=1; fi
     # Those that were started one by one.
     "$bizra" testnet down --dir "$folder/net" 2>/dev/null || true
     if [ "$status" -ne 0 ]; then
