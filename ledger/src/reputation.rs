@@ -8,10 +8,10 @@
 //! committee.
 //!
 //! A promise that was not kept costs [`BROKEN_PROMISE_COST`] and nothing else: a sender whose room
-//! is used up before the record's turn comes can bring it about. A proven equivocation costs [`EQUIVOCATION_COST`] and brings quarantine until four more epochs
-//! have begun. In quarantine a validator has no say in governance and is given nothing for being
-//! there. It goes on ordering records: the committee counts on its seat, and what it signs is
-//! checked like before.
+//! is used up before the record's turn comes can bring it about. A proven equivocation costs
+//! [`EQUIVOCATION_COST`] and brings quarantine until four more epochs have begun. In quarantine a
+//! validator has no say in governance and is given nothing for being there. It goes on ordering
+//! records: the committee counts on its seat, and what it signs is checked like before.
 
 use crate::codes::{Code, Rejection};
 use crate::parameters::LedgerParameters;
