@@ -101,7 +101,7 @@ families! {
     /// [`FiledEvidence`](crate::evidence::FiledEvidence) by what it has proven: the key of the
     /// accused, the number of its [`Kind`](crate::evidence::Kind), and the place that an honest
     /// validator signs once.
-    Evidence = 22 in Tree,
+    Evidence = 23 in Tree,
 }
 
 /// What binds the entries of a family.
