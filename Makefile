@@ -119,6 +119,8 @@ test-sim:
 test-live:
 	$(say) 'Python client against four real validators'
 	@scripts/live-python.sh 4
+	$(say) 'governance on a running network: parameters, a policy, a joiner, a leaver'
+	@scripts/live-governance.sh
 
 # The programs are built again with points at which they die, and then without.
 test-crash:

@@ -86,6 +86,8 @@ codes! {
     Invariant = 14 "INVARIANT" in "admission, execution",
     /// Too many bytes of one sender, or through one validator, in a governance epoch.
     Rate = 15 "RATE" in "admission",
+    /// The evidence does not prove what it says.
+    Evidence = 16 "EVIDENCE" in "admission, execution",
     /// A fault of the validator.
     Internal = 99 "INTERNAL" in "admission",
     /// Holdings would become too unequal.
@@ -172,7 +174,7 @@ mod tests {
                 None => assert!(Code::ALL.iter().all(|code| code.number() != number)),
             }
         }
-        assert_eq!(Code::ALL.len(), 23);
+        assert_eq!(Code::ALL.len(), 24);
         assert!(Code::ALL.is_sorted());
     }
 

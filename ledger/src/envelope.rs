@@ -19,6 +19,7 @@
 //!   because it could never be executed later.
 
 use crate::codes::{Code, Rejection};
+use crate::evidence::EvidenceFile;
 use crate::forms::{Score, Uuid, read_timestamp};
 use crate::governance::{GovernanceAction, ReleaseAttest};
 use crate::identity::IdentityAction;
@@ -185,6 +186,8 @@ pub enum Content {
     Pattern(Box<Pattern>),
     /// `pattern/elevate`
     Elevation(Elevation),
+    /// `evidence/file`
+    Evidence(Box<EvidenceFile>),
 }
 
 impl Content {
@@ -202,6 +205,7 @@ impl Content {
             Self::Release(_) => "release/attest",
             Self::Pattern(_) => "pattern/propagate",
             Self::Elevation(_) => "pattern/elevate",
+            Self::Evidence(_) => "evidence/file",
         }
     }
 }
@@ -279,6 +283,7 @@ impl Envelope {
             Content::Release(_) => Action::ReleaseAttest,
             Content::Pattern(_) => Action::PatternPropagate,
             Content::Elevation(_) => Action::PatternElevate,
+            Content::Evidence(_) => Action::EvidenceFile,
         }
     }
 
@@ -443,7 +448,7 @@ impl Form {
                 Some(Content::Pattern(Box::new(Pattern::read(&data, sender.public_key)?)))
             }
             Action::PatternElevate => Some(Content::Elevation(Elevation::read(&data)?)),
-            Action::EvidenceFile => None,
+            Action::EvidenceFile => Some(Content::Evidence(Box::new(EvidenceFile::read(&data)?))),
         };
         let content = content.ok_or_else(|| {
             action_member.error("is an action that this protocol version does not execute")

@@ -234,11 +234,12 @@ fn check_sender(
 }
 
 /// The gates after IHSAN as far as they need no state: FATE and the order of
-/// times of an inference, who may revoke, and what may be proposed. Returns the
-/// dimensions on which FATE decided.
+/// times of an inference, who may revoke, what may be proposed, and what evidence
+/// proves. Returns the dimensions on which FATE decided.
 ///
 /// # Errors
-/// As [`check_fate`], [`check_times`] and [`Change::check`]; [`Code::Role`] when somebody
+/// As [`check_fate`], [`check_times`], [`Change::check`] and
+/// [`EvidenceFile::check`](crate::evidence::EvidenceFile::check); [`Code::Role`] when somebody
 /// else's key would be revoked, or a validator would revoke without governance; [`Code::Schema`]
 /// when it is no record of the log.
 pub fn check_content(
@@ -262,6 +263,11 @@ pub fn check_content(
         }
         Content::Governance(action) => {
             action.change().map_or(Ok(()), Change::check)?;
+            Ok(None)
+        }
+        Content::Evidence(evidence) => {
+            let chain = envelope.metadata.chain_id;
+            evidence.check(&chain.expect("the schema of evidence asks for a chain"))?;
             Ok(None)
         }
         Content::Pattern(_) => check_logged(envelope).map(|()| None),

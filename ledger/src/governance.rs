@@ -795,14 +795,19 @@ impl Thresholds {
         usize::from(tally.vetoes) >= self.veto
     }
 
+    /// How many approvals are enough.
+    #[must_use]
+    pub const fn approvals(&self, procedure: Procedure) -> usize {
+        match procedure {
+            Procedure::Amendment => self.amendment,
+            Procedure::Emergency => self.emergency,
+        }
+    }
+
     /// Whether so many approvals are enough.
     #[must_use]
     pub fn is_approved(&self, procedure: Procedure, tally: Tally) -> bool {
-        let least = match procedure {
-            Procedure::Amendment => self.amendment,
-            Procedure::Emergency => self.emergency,
-        };
-        usize::from(tally.approvals) >= least
+        usize::from(tally.approvals) >= self.approvals(procedure)
     }
 }
 

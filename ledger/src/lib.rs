@@ -41,6 +41,7 @@ extern crate alloc;
 pub mod budget;
 pub mod codes;
 pub mod envelope;
+pub mod evidence;
 pub mod execution;
 pub mod fate;
 pub mod forms;

@@ -102,6 +102,10 @@ families! {
     /// The [`PatternVotes`](crate::pattern::PatternVotes) for an offer by the digest of its
     /// envelope.
     Pattern = 22 in Tree,
+    /// [`FiledEvidence`](crate::evidence::FiledEvidence) by what it has proven: the key of the
+    /// accused, the number of its [`Kind`](crate::evidence::Kind), and the place that an honest
+    /// validator signs once.
+    Evidence = 23 in Tree,
 }
 
 /// Something of each entry, by family and key.
@@ -364,10 +368,10 @@ mod tests {
         };
         let mut bytes = entry.to_bytes();
         assert_eq!(OutcomeEntry::from_bytes(&bytes), Ok(entry));
-        bytes[0] = 16;
+        bytes[0] = 17;
         assert_eq!(
             OutcomeEntry::from_bytes(&bytes),
-            Err(DecodeError::Invalid { what: "outcome code", value: 16 })
+            Err(DecodeError::Invalid { what: "outcome code", value: 17 })
         );
     }
 

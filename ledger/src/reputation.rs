@@ -7,10 +7,11 @@
 //! to a seat: a member whose key is rotated keeps it, and it rests while a validator is in no
 //! committee.
 //!
-//! A proven equivocation costs [`EQUIVOCATION_COST`] and brings quarantine until four more epochs
-//! have begun. In quarantine a validator has no say in governance and is given nothing for being
-//! there. It goes on ordering records: the committee counts on its seat, and what it signs is
-//! checked like before.
+//! A promise that was not kept costs [`BROKEN_PROMISE_COST`] and nothing else: a sender whose room
+//! is used up before the record's turn comes can bring it about. A proven equivocation costs
+//! [`EQUIVOCATION_COST`] and brings quarantine until four more epochs have begun. In quarantine a
+//! validator has no say in governance and is given nothing for being there. It goes on ordering
+//! records: the committee counts on its seat, and what it signs is checked like before.
 
 use crate::codes::{Code, Rejection};
 use crate::parameters::LedgerParameters;
@@ -24,6 +25,9 @@ pub const SCORE_START: u64 = 500;
 
 /// What one equivocation costs.
 pub const EQUIVOCATION_COST: u64 = 5_000;
+
+/// What one broken promise costs.
+pub const BROKEN_PROMISE_COST: u64 = 1_000;
 
 /// Beginnings of epochs that end a quarantine.
 pub const QUARANTINE_EPOCHS: u8 = 4;
@@ -66,6 +70,13 @@ impl Reputation {
             quarantine_epochs: self.quarantine_epochs.saturating_sub(1),
             ..self
         }
+    }
+
+    /// What is left of it after a proof that a record which the validator has promised an outcome
+    /// got none in time.
+    #[must_use]
+    pub const fn after_broken_promise(self) -> Self {
+        Self { score: self.score.saturating_sub(BROKEN_PROMISE_COST), ..self }
     }
 
     /// What is left of it after a proof that the validator signed two things that exclude each

@@ -11,6 +11,7 @@
 //! | `receipt` | the receipt of a final record |
 //! | `patterns` | patterns offered and asked for |
 //! | `chain` | parameters, blocks, status, log proofs |
+//! | `governance` | proposals, governed parameters, reputation, evidence |
 //! | `events` | committed blocks as a stream |
 //! | `admin` | probes, metrics, log level |
 
@@ -19,6 +20,7 @@ mod admission;
 mod chain;
 mod error;
 mod events;
+mod governance;
 mod patterns;
 mod pending;
 mod receipt;
@@ -35,7 +37,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bizra_types::batch::RECORD_BYTES_MAX;
-use bizra_types::numbers::Era;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -287,10 +288,10 @@ impl Inner {
         self.shared.status.borrow().mode
     }
 
-    /// The era of the committed head.
+    /// The era that the node is in. The committed head may be the last block of
+    /// the one before.
     pub(crate) fn era(&self) -> u64 {
-        let era: Era = self.shared.store.head().root.header.era;
-        era.get()
+        self.shared.status.borrow().era.get()
     }
 }
 
@@ -306,6 +307,11 @@ fn router(api: Api) -> Router {
         .route("/v1/committee", get(chain::committee))
         .route("/v1/certificates", get(chain::certificates))
         .route("/v1/state/{key}", get(chain::state))
+        .route("/v1/gov/proposals", get(governance::proposals))
+        .route("/v1/gov/proposals/{id}", get(governance::proposal))
+        .route("/v1/gov/parameters", get(governance::parameters))
+        .route("/v1/gov/evidence", get(governance::evidence))
+        .route("/v1/gov/reputation", get(governance::reputation))
         .route("/v1/log/checkpoint", get(chain::checkpoint))
         .route("/v1/log/consistency", get(chain::consistency))
         .route("/v1/events", get(events::stream))

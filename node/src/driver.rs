@@ -20,6 +20,7 @@ mod heads;
 mod inbox;
 mod outbox;
 mod seats;
+mod waiters;
 
 use crate::executor::{Executor, Job, Report, VERDICTS_SIZE_MAX, Verdicts};
 use crate::metrics::Metrics;
@@ -34,7 +35,7 @@ use bizra_consensus::{
 };
 use bizra_gossip::{EventReceiver, Hello, Network, PeerId};
 use bizra_keys::KeyRing;
-use bizra_types::batch::{BatchRecord, SignedTicket};
+use bizra_types::batch::BatchRecord;
 use bizra_types::block::FinalHeader;
 use bizra_types::committee::Committee;
 use bizra_types::crypto::SignatureMemo;
@@ -44,11 +45,12 @@ use bizra_types::numbers::{Height, TimestampMs, ValidatorIndex};
 use bizra_types::verify::Verifier;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use seats::{Eras, Seats};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
+use waiters::{Waiter, Waiters};
 
 /// Inputs that may wait for the engine.
 const INPUTS_MAX: usize = 16_384;
@@ -60,6 +62,9 @@ const SIGNATURE_MEMO_SIZE: usize = 65_536;
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// Inputs handled between two looks at the clock for timers and status.
 const INPUTS_PER_TURN_MAX: usize = 256;
+
+/// Why a node takes no records while it has no seat.
+const NO_SEAT: NotAccepted = NotAccepted::NotAValidator("it is not in the committee");
 
 /// What a node is made of before it runs.
 pub struct DriverParts {
@@ -96,6 +101,7 @@ pub struct Driver {
     thread: std::thread::JoinHandle<()>,
     outbox: std::thread::JoinHandle<()>,
     patterns: std::thread::JoinHandle<()>,
+    inbox: [std::thread::JoinHandle<()>; 2],
 }
 
 /// What reaches the driver's thread.
@@ -136,13 +142,6 @@ struct Context {
 struct Decided {
     vote: Option<Vote>,
     commit_vote: Option<CommitVote>,
-}
-
-/// A submitter that waits for its ticket.
-struct Waiter {
-    digest: bizra_types::hash::RecordDigest,
-    admitted_at_ms: TimestampMs,
-    reply: oneshot::Sender<Result<SignedTicket, NotAccepted>>,
 }
 
 impl Driver {
@@ -195,7 +194,7 @@ impl Driver {
         );
         let (heard_patterns, patterns) =
             patterns::start(pool, context.network.clone(), parts.pattern_asks);
-        inbox::start(&context, parts.events, heads.heard, heard_patterns);
+        let inbox = inbox::start(&context, parts.events, heads.heard, heard_patterns);
         forward(&context, parts.submissions);
         let executor = Executor::start(
             context.store.clone(),
@@ -226,24 +225,28 @@ impl Driver {
                 heads: heads.committed,
                 status: parts.status,
                 published: Instant::now(),
-                waiters: VecDeque::new(),
+                waiters: Waiters::default(),
             };
             turn.carry_out(effects);
             turn.run(&answer_queue, &queue);
         });
-        Ok(Self { context: own_context, events, thread, outbox, patterns })
+        Ok(Self { context: own_context, events, thread, outbox, patterns, inbox })
     }
 
-    /// Stops the engine and writes out what is queued, if the disk has room. The network has been
-    /// shut down before.
+    /// Stops the engine and writes out what is queued, if the disk has room. The
+    /// network must have been shut down: it is what the inbox and the patterns wait
+    /// for. No thread of the driver has the database open afterwards; one that closed
+    /// it while the process ends would find the locks of RocksDB gone, and abort.
     pub fn stop(self) {
         self.context.is_stopping.store(true, Ordering::Relaxed);
         // A full queue means that it is busy; the stop waits its turn.
         let _ = self.events.send(Event::Stop);
         let _ = self.thread.join();
         let _ = self.outbox.join();
-        // It reads the database, and has ended with the network.
         let _ = self.patterns.join();
+        for thread in self.inbox {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -259,8 +262,7 @@ struct Loop {
     heads: watch::Sender<Option<Arc<FinalHeader>>>,
     status: watch::Sender<NodeStatus>,
     published: Instant,
-    /// Submitters whose record waits for its batch, in the order of the lane.
-    waiters: VecDeque<Waiter>,
+    waiters: Waiters,
 }
 
 impl Loop {
@@ -331,7 +333,7 @@ impl Loop {
     fn submit(&mut self, submission: Submission) {
         let Submission { bytes, digest, admitted_at_ms, reply } = submission;
         let refusal = if self.seats.me.is_none() {
-            Some(NotAccepted::NotAValidator("it is not in the committee"))
+            Some(NO_SEAT)
         } else if self.context.disk_unwritable.load(Ordering::Relaxed) {
             Some(NotAccepted::DiskUnwritable)
         } else if self.replica.status().is_stopped {
@@ -345,7 +347,7 @@ impl Loop {
             let _ = reply.send(Err(refusal));
             return;
         }
-        self.waiters.push_back(Waiter { digest, admitted_at_ms, reply });
+        self.waiters.push(Waiter { digest, admitted_at_ms, reply });
         self.step(Input::Record(BatchRecord { admitted_at_ms, bytes }));
     }
 
@@ -361,7 +363,10 @@ impl Loop {
         }
         let in_batches = persist.own_batches.iter().map(|(_, records)| records.len()).sum();
         // After a restart a batch can hold records that nobody waits for.
-        let waiters = self.waiters.drain(..self.waiters.len().min(in_batches)).collect();
+        let waiters = self.waiters.take(in_batches);
+        if self.seats.me.is_none() {
+            self.waiters.refuse(NO_SEAT);
+        }
         let seats = Arc::clone(&self.seats);
         let job = outbox::Job { seats, persist, send, waiters };
         if !job.is_empty() && self.jobs.send(job).is_err() {

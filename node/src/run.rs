@@ -64,7 +64,8 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     store.keep_free(config.storage.reserve_bytes());
     let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
     let chain = restored.chain(&genesis).context("the data folder cannot be started from")?;
-    let committee = Arc::clone(&chain.era(chain.newest())?.committee);
+    let era = chain.newest();
+    let committee = Arc::clone(&chain.era(era)?.committee);
     let me = place_in_committee(&committee, &keys)?;
     ensure_safety_record(config, &genesis, &chain, &keys, &store, &mut restored)?;
 
@@ -75,7 +76,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
 
     let (submissions, submitted) = mpsc::channel(SUBMISSIONS_MAX);
     let (patterns, pattern_asks) = mpsc::channel(ASKS_MAX);
-    let (status_sender, status) = watch::channel(NodeStatus::new(committee, me));
+    let (status_sender, status) = watch::channel(NodeStatus::new(era, committee, me));
     let (committed, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
     let (ordered, _) = broadcast::channel(COMMITTED_BEHIND_MAX);
     let shared = Shared {

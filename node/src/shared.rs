@@ -134,11 +134,11 @@ pub struct NodeStatus {
 impl NodeStatus {
     /// The state of a node that has heard nothing yet.
     #[must_use]
-    pub fn new(committee: Arc<Committee>, me: Option<ValidatorIndex>) -> Self {
+    pub fn new(era: Era, committee: Arc<Committee>, me: Option<ValidatorIndex>) -> Self {
         Self {
             committee,
             me,
-            era: Era::default(),
+            era,
             view: View::default(),
             leader: None,
             height: Height::default(),

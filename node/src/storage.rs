@@ -404,7 +404,7 @@ impl Store {
         StorageError::of_use(self.0.dir.clone(), error)
     }
 
-    fn damaged(&self, what: String) -> StorageError {
+    pub(crate) fn damaged(&self, what: String) -> StorageError {
         StorageError::Damaged { dir: self.0.dir.clone(), what }
     }
 

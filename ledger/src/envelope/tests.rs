@@ -287,6 +287,12 @@ fn known_actions_have_their_sender() {
         _ => None,
     };
     let offer = String::from_utf8(offer.expect("an offer has data")).expect("UTF-8");
+    let evidence = format!(
+        r#"{{"accused":"{}","kind":"ticket","ticket":{{"statement":"{}","signature":"{}"}}}}"#,
+        "ab".repeat(32),
+        "00".repeat(56),
+        "ab".repeat(64)
+    );
     for (name, sender, is_for_any_chain, data) in [
         ("inference/commit", Pat, true, None),
         ("session/close", Pat, false, Some(close)),
@@ -300,7 +306,7 @@ fn known_actions_have_their_sender() {
         ("governance/vote", Sat, false, Some(&vote)),
         ("pattern/elevate", Sat, false, Some(&elevate)),
         ("release/attest", Sat, false, Some(&attest)),
-        ("evidence/file", Either, false, None),
+        ("evidence/file", Either, false, Some(&evidence)),
     ] {
         let action = Action::from_name(name).expect(name);
         assert_eq!(

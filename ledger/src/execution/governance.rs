@@ -1,10 +1,11 @@
-//! Governance in the draft of a block: epochs at its beginning, proposals and ballots among its
-//! records, decisions at its end.
+//! Governance in the draft of a block: epochs at its beginning, proposals, ballots and evidence
+//! among its records, decisions at its end.
 
 use super::actions::Failure;
 use super::{BlockInput, Draft};
 use crate::codes::{Code, Rejection};
 use crate::envelope::Envelope;
+use crate::evidence::{EvidenceFile, FiledEvidence, check_broken, filed_before, not_a_validator};
 use crate::governance::{
     Ballots, Change, Choice, ClosedProposal, Ending, GovernanceAction, OpenProposal, POLICIES_MAX,
     Procedure, Proposal, ReleaseAttest, Tally, Thresholds, changed_committee, check_activation,
@@ -14,7 +15,7 @@ use crate::identity::KeyEntry;
 use crate::log::StorageError;
 use crate::outcomes::OutcomeFlags;
 use crate::pattern::Elevation;
-use crate::plain::Family;
+use crate::plain::{Family, OutcomeEntry};
 use crate::policy::{PolicyHash, PolicyInForce, PolicyText};
 use crate::reputation::Reputation;
 use alloc::sync::Arc;
@@ -117,6 +118,38 @@ impl Draft<'_> {
             votes.validated_at = Some(block.height);
         }
         self.write(Family::Pattern, key, &votes);
+        Ok(OutcomeFlags::default())
+    }
+
+    /// Punishes what evidence proves, once.
+    pub(super) fn punish(
+        &mut self,
+        record: RecordDigest,
+        evidence: &EvidenceFile,
+        block: &BlockInput<'_>,
+    ) -> Result<OutcomeFlags, Failure> {
+        let accused = evidence.accused;
+        let standing: Option<Reputation> = self.read(Family::Reputation, &accused.0)?;
+        if standing.is_none() && block.committee.index_of(&accused).is_none() {
+            return Err(not_a_validator().into());
+        }
+        let offence = evidence.offence();
+        if let Some(filed) = self.read(Family::Evidence, &offence)? {
+            return Err(filed_before(&filed).into());
+        }
+        let standing = standing.unwrap_or_default();
+        let standing = match evidence.promise() {
+            Some(promise) => {
+                let key = OutcomeEntry::key(&promise.digest);
+                let outcome: Option<OutcomeEntry> = self.read(Family::Outcome, key)?;
+                check_broken(promise, outcome.is_some(), block.timestamp)?;
+                standing.after_broken_promise()
+            }
+            None => standing.after_equivocation(),
+        };
+        self.write(Family::Reputation, &accused.0, &standing);
+        let filed = FiledEvidence { record, height: block.height };
+        self.write(Family::Evidence, &offence, &filed);
         Ok(OutcomeFlags::default())
     }
 

@@ -884,7 +884,7 @@ impl Base for Broken {
 
     fn plain(&self, _family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         let is_known = key == digest(&good(1, 0)).as_bytes();
-        Ok(is_known.then(|| vec![16]))
+        Ok(is_known.then(|| vec![17]))
     }
 }
 
@@ -898,7 +898,7 @@ fn a_failing_store_is_no_outcome() {
         execute(&parent, &block(1, &[good(1, 0)]), &mut policies())
             .expect_err("a damaged entry")
             .to_string(),
-        "the ledger's storage failed: an entry of the Outcome family outcome code is not valid: 16"
+        "the ledger's storage failed: an entry of the Outcome family outcome code is not valid: 17"
     );
 }
 

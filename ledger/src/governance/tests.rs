@@ -1,5 +1,6 @@
 //! A chain of blocks governs itself here; [`model`] says the same in other words.
 
+mod evidence;
 mod model;
 
 use super::*;

@@ -404,7 +404,7 @@ fn read_wait(uri: &Uri) -> Result<Wait, Refusal> {
     }
 }
 
-fn read_digest(path: &PathText) -> Result<RecordDigest, Refusal> {
+pub(crate) fn read_digest(path: &PathText) -> Result<RecordDigest, Refusal> {
     RecordDigest::from_hex(&path.0).ok_or_else(|| {
         let detail = "a digest is 64 lower-case hex digits; take it from the answer to the submit";
         Refusal::bad_request("BAD_DIGEST", detail)

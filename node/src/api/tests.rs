@@ -2,6 +2,7 @@
 //! does as it is told.
 
 mod admin;
+mod governance;
 mod patterns;
 mod reading;
 mod streams;
@@ -18,7 +19,7 @@ use bizra_ledger::envelope::Unsigned;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch, SignedTicket, Ticket};
 use bizra_types::hash::{BatchDigest, RecordDigest, hex};
 use bizra_types::json::{Limits as JsonLimits, Members, Value as JsonValue, canonical, parse};
-use bizra_types::numbers::{Height, LaneSeq, TimestampMs, ValidatorIndex};
+use bizra_types::numbers::{Era, Height, LaneSeq, TimestampMs, ValidatorIndex};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -98,7 +99,11 @@ impl Node {
             mode: Mode::Federated,
             synced: true,
             heard: (0..4).map(ValidatorIndex::new).collect(),
-            ..NodeStatus::new(Arc::clone(&chain.genesis.committee), Some(ValidatorIndex::ZERO))
+            ..NodeStatus::new(
+                Era::new(1),
+                Arc::clone(&chain.genesis.committee),
+                Some(ValidatorIndex::ZERO),
+            )
         });
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
         let (ordered, _) = broadcast::channel(COMMITTED_MAX);

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -396,7 +397,11 @@ impl Fleet {
 
 impl Node {
     pub(crate) fn api(&self) -> Endpoint {
-        Endpoint::of(self.config.api.listen)
+        Endpoint::of(self.api_address())
+    }
+
+    pub(crate) const fn api_address(&self) -> SocketAddr {
+        self.config.api.listen
     }
 
     pub(crate) fn admin(&self) -> Endpoint {

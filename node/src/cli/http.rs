@@ -98,7 +98,8 @@ pub(crate) async fn policy_in_force(client: &Client, endpoints: &[Endpoint]) -> 
     Err(last.context("cannot ask for the policy in force"))
 }
 
-fn first_policy(params: &Value) -> String {
+/// The policy to name, by an answer to `GET /v1/params`.
+pub(crate) fn first_policy(params: &Value) -> String {
     params["policies"][0]["policy_hash"].as_str().map_or_else(|| "0".repeat(64), str::to_owned)
 }
 

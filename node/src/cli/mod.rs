@@ -6,12 +6,13 @@
 //! | `suggest` | the nearest flag to a misspelt one |
 //! | `http`, `events` | asking a node; following its events |
 //! | `node` | `run` and `config check` |
-//! | `testnet` | `testnet init` |
+//! | `testnet` | `testnet init`, `testnet add` |
 //! | `fleet` | `testnet up`, `status` and `down`: one process per node |
 //! | `ports` | who holds a port |
 //! | `sender` | building and signing records |
 //! | `records` | `submit`, `record sign`, `record open` |
 //! | `proofs` | `proof get`, `proof verify`, `proof compare` |
+//! | `governance` | `gov` |
 //! | `flow` | the open-loop flow of records that `load` and `demo` measure |
 //! | `progress` | how far a flow is, on a terminal or in lines |
 //! | `load` | `load` |
@@ -24,6 +25,7 @@ mod demo;
 mod events;
 mod fleet;
 mod flow;
+mod governance;
 mod http;
 mod load;
 mod node;
@@ -72,6 +74,9 @@ enum Verb {
     /// Fetch a finality proof, or verify one offline.
     #[command(subcommand)]
     Proof(Proof),
+    /// Governance: what is proposed, proposing and voting.
+    #[command(subcommand)]
+    Gov(governance::Governance),
     /// Submit records at a fixed rate and measure the time to finality.
     Load(load::Arguments),
     /// Print what a node says of itself.
@@ -94,6 +99,8 @@ enum Verb {
 enum Testnet {
     /// Write genesis, peers, and per node its configuration and keys.
     Init(testnet::Init),
+    /// Add a node without a seat, and what to propose to give it one.
+    Add(testnet::Add),
     /// Start the nodes; print `ready` once every one is, and stay until SIGINT or SIGTERM.
     Up(fleet::Up),
     /// Show which nodes run, and how far each is.
@@ -146,6 +153,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<Answer> {
     match verb {
         Verb::Testnet(Testnet::Init(arguments)) => testnet::init(&arguments),
+        Verb::Testnet(Testnet::Add(arguments)) => testnet::add(&arguments),
         Verb::Testnet(Testnet::Up(arguments)) => wait_for(fleet::up(&arguments)),
         Verb::Testnet(Testnet::Status(arguments)) => wait_for(fleet::status(&arguments)),
         Verb::Testnet(Testnet::Down(arguments)) => wait_for(fleet::down(&arguments)),
@@ -159,6 +167,7 @@ fn run(verb: Verb) -> Result<Answer> {
         Verb::Proof(Proof::Session(arguments)) => wait_for(proofs::session(&arguments)),
         Verb::Proof(Proof::Verify(arguments)) => proofs::verify(&arguments),
         Verb::Proof(Proof::Compare(arguments)) => proofs::compare(&arguments),
+        Verb::Gov(governance) => wait_for(governance::run(&governance)),
         Verb::Load(arguments) => wait_for(load::run(&arguments)),
         Verb::Status(arguments) => wait_for(asking::status(&arguments)),
         Verb::Events(arguments) => wait_for(asking::events(&arguments)),

@@ -323,12 +323,12 @@ fn parse_session(text: &str) -> Result<Uuid, String> {
     Uuid::parse(text).ok_or_else(|| "a session is a UUID in lower case".to_owned())
 }
 
-fn parse_key(text: &str) -> Result<PublicKey, String> {
+pub(crate) fn parse_key(text: &str) -> Result<PublicKey, String> {
     let key = hex_array(text).map(PublicKey);
     key.ok_or_else(|| "a key is 64 lower-case hex digits".to_owned())
 }
 
-fn parse_digest(text: &str) -> Result<RecordDigest, String> {
+pub(crate) fn parse_digest(text: &str) -> Result<RecordDigest, String> {
     RecordDigest::from_hex(text).ok_or_else(|| "a digest is 64 lower-case hex digits".to_owned())
 }
 

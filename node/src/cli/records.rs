@@ -2,15 +2,14 @@
 
 use super::http::{DEFAULT_ENDPOINT, Endpoint, client, policy_in_force, refusal, send};
 use super::output::{Answer, WrongUse, line, print};
-use super::sender::{Sender, object, random};
+use super::sender::{Sender, SigningKey, object, random};
 use anyhow::{Context as _, Result, bail};
-use bizra_keys::SenderKey;
 use bizra_keys::file::write_new_file;
 use bizra_ledger::envelope::Envelope;
 use bizra_types::hash::{hex, hex_array};
 use bizra_types::json::{Limits, Member, Members, Object, SchemaError, Value, canonical, parse};
 use clap::{Args, ValueEnum};
-use reqwest::StatusCode;
+use reqwest::{Client, StatusCode};
 use serde_json::json;
 use std::fs;
 use std::io::Read as _;
@@ -46,7 +45,7 @@ pub(crate) struct Submit {
 
 /// How far a record has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Wait {
+pub(crate) enum Wait {
     /// On one validator's disk, with its signed promise.
     Accepted,
     /// In a block.
@@ -60,7 +59,8 @@ pub(crate) struct Sign {
     /// The record: `payload` with `action` and `data`, and `metadata`; whatever else an envelope
     /// has is filled in if it is not there.
     file: PathBuf,
-    /// The sender's key; `bizra-p2p keygen --kind sender` makes one.
+    /// The sender's key, which `bizra-p2p keygen --kind sender` makes; of a validator (`--agent-type
+    /// SAT`) its consensus key.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// Where to write the signed envelope; the file must not exist.
@@ -118,21 +118,11 @@ pub(crate) struct Open {
 
 pub(crate) async fn submit(arguments: &Submit) -> Result<Answer> {
     let client = client()?;
-    let wait = match arguments.wait {
-        Wait::Accepted => "accepted",
-        Wait::Ordered => "ordered",
-        Wait::Final => "final",
-    };
-    let url = arguments.endpoint.url(&format!("/v1/records?wait={wait}"));
     let mut answer = Answer::True;
     for file in &arguments.files {
         for (number, text) in texts(&read_text(file)?) {
-            let request = client
-                .post(&url)
-                .header("Content-Type", "application/json")
-                .body(text.to_owned())
-                .timeout(Duration::from_secs(120));
-            let (status, body) = send(request).await?;
+            let (status, body) =
+                hand_in(&client, &arguments.endpoint, text.to_owned(), arguments.wait).await?;
             if !has_come_so_far(status, &body, arguments.wait) {
                 answer = Answer::False;
             }
@@ -157,9 +147,29 @@ pub(crate) async fn submit(arguments: &Submit) -> Result<Answer> {
     Ok(answer)
 }
 
+/// Submits one signed record, and waits as long as is asked for.
+pub(crate) async fn hand_in(
+    client: &Client,
+    endpoint: &Endpoint,
+    record: impl Into<reqwest::Body>,
+    wait: Wait,
+) -> Result<(StatusCode, Vec<u8>)> {
+    let wait = match wait {
+        Wait::Accepted => "accepted",
+        Wait::Ordered => "ordered",
+        Wait::Final => "final",
+    };
+    let request = client
+        .post(endpoint.url(&format!("/v1/records?wait={wait}")))
+        .header("Content-Type", "application/json")
+        .body(record)
+        .timeout(Duration::from_secs(120));
+    send(request).await
+}
+
 /// Whether an answer to a submission says what was asked for. Under `wait=final`
 /// a node without a quorum answers 202: the record is safe, and not final.
-fn has_come_so_far(status: StatusCode, body: &[u8], wait: Wait) -> bool {
+pub(crate) fn has_come_so_far(status: StatusCode, body: &[u8], wait: Wait) -> bool {
     if wait == Wait::Accepted {
         return status.is_success();
     }
@@ -179,7 +189,7 @@ fn texts(text: &str) -> Vec<(usize, &str)> {
     lines.map(|(at, line)| (at + 1, line)).collect()
 }
 
-fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().take(TEXT_BYTES_MAX).read_to_string(&mut text)
@@ -222,7 +232,7 @@ pub(crate) async fn sign(arguments: &Sign) -> Result<Answer> {
         opened.push((name.to_owned(), opening));
     }
     let sender = Sender {
-        key: SenderKey::load(&arguments.key)?,
+        key: SigningKey::load(&arguments.key)?,
         agent_type: arguments.agent_type.clone(),
         agent_id: arguments.agent_id.clone(),
         policy_hash,
@@ -389,6 +399,7 @@ fn take_opening<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bizra_keys::SenderKey;
     use std::os::unix::fs::PermissionsExt as _;
 
     struct Bench(tempfile::TempDir);

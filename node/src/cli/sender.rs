@@ -1,11 +1,13 @@
 //! Building and signing records.
 
-use anyhow::{Context as _, Result};
-use bizra_keys::SenderKey;
+use anyhow::{Context as _, Result, bail};
+use bizra_keys::{ConsensusKey, Key, SenderKey};
 use bizra_ledger::envelope::Unsigned;
 use bizra_ledger::forms::Uuid;
+use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::hash::{RecordDigest, hex};
 use bizra_types::json::{Members, Value, canonical};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
@@ -18,22 +20,74 @@ pub(crate) struct Signed {
     pub(crate) bytes: Arc<[u8]>,
 }
 
+/// A key that signs records.
+pub(crate) enum SigningKey {
+    /// An application's.
+    Sender(SenderKey),
+    /// A validator's: what it sends as a system agent has the key of its votes.
+    Validator(ConsensusKey),
+}
+
 /// Who signs, and what every record of theirs has in common.
 pub(crate) struct Sender {
-    pub(crate) key: SenderKey,
+    pub(crate) key: SigningKey,
     pub(crate) agent_type: String,
     pub(crate) agent_id: String,
     /// 64 hex digits.
     pub(crate) policy_hash: String,
 }
 
+impl SigningKey {
+    /// Reads the key of an application or of a validator.
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        match Key::load(path)? {
+            Key::Sender(key) => Ok(Self::Sender(key)),
+            Key::Consensus(key) => Ok(Self::Validator(key)),
+            other => bail!(
+                "{}: a {} key signs no records: give one of kind sender, or the consensus key of \
+                 a validator",
+                path.display(),
+                other.kind()
+            ),
+        }
+    }
+
+    fn public(&self) -> PublicKey {
+        match self {
+            Self::Sender(key) => key.public(),
+            Self::Validator(key) => key.public(),
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        match self {
+            Self::Sender(key) => key.sign(message),
+            Self::Validator(key) => key.sign(message),
+        }
+    }
+}
+
 impl Sender {
     /// A personal agent.
     pub(crate) fn new(key: SenderKey, agent_id: &str, policy_hash: &str) -> Self {
         Self {
-            key,
+            key: SigningKey::Sender(key),
             agent_type: "PAT".to_owned(),
             agent_id: agent_id.to_owned(),
+            policy_hash: policy_hash.to_owned(),
+        }
+    }
+
+    /// Whose key it is: a validator as a system agent, anybody else as a personal one.
+    pub(crate) fn of(key: SigningKey, policy_hash: &str) -> Self {
+        let agent_type = match key {
+            SigningKey::Sender(_) => "PAT",
+            SigningKey::Validator(_) => "SAT",
+        };
+        Self {
+            key,
+            agent_type: agent_type.to_owned(),
+            agent_id: "bizra".to_owned(),
             policy_hash: policy_hash.to_owned(),
         }
     }

@@ -1,5 +1,7 @@
-//! `testnet init`: the files of a network of local processes.
+//! `testnet init` and `testnet add`: the files of a network of local processes.
 
+use super::fleet::Fleet;
+use super::governance::entry_of;
 use super::output::{Answer, WrongUse, count, print};
 use anyhow::{Context as _, Result, bail};
 use bizra_keys::KeyRing;
@@ -42,6 +44,16 @@ pub(crate) struct Init {
     pub(crate) json: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct Add {
+    /// The folder that `testnet init` wrote.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// The ports of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ports {
@@ -65,6 +77,44 @@ pub(crate) fn init(arguments: &Init) -> Result<Answer> {
         count(arguments.validators.into(), "validator"),
         genesis.chain_id(),
         arguments.dir.display(),
+    );
+    print(arguments.json, &facts, &text)?;
+    Ok(Answer::True)
+}
+
+/// Adds a node to the folder. The others let it in once they have read the list
+/// of peers again; it has no seat before governance gives it one.
+pub(crate) fn add(arguments: &Add) -> Result<Answer> {
+    let fleet = Fleet::open(&arguments.dir)?;
+    let number = u16::try_from(fleet.nodes.len()).context("too many nodes")?;
+    let first = fleet.nodes[0].api_address();
+    let base = first.port().checked_sub(2).context("node 0 has no ports of a testnet")?;
+    let Some(ports) = ports(base, number) else {
+        bail!("the ports of node {number} would lie beyond 65535");
+    };
+    let peers_file = fleet.dir.join("peers.json");
+    let text = fs::read_to_string(&peers_file)
+        .with_context(|| format!("{}: cannot read", peers_file.display()))?;
+    let mut peers: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| peers_file.display().to_string())?;
+    let bootnodes = peers["bootnodes"].as_array_mut();
+    let bootnodes = bootnodes.with_context(|| format!("{}: no list", peers_file.display()))?;
+    let (ring, addresses) = write_node(&fleet.dir, number, first.ip(), &ports)?;
+    bootnodes.extend(addresses.map(serde_json::Value::from));
+    write_file(&peers_file, &format!("{peers:#}\n"))?;
+    let folder = fleet.dir.join(format!("node-{number}"));
+    let entry = folder.join("entry.json");
+    write_file(&entry, &format!("{:#}\n", entry_of(&format!("node-{number}"), &ring)))?;
+    let facts = json!({
+        "node": number,
+        "config": folder.join("config.toml").display().to_string(),
+        "entry": entry.display().to_string(),
+    });
+    let text = format!(
+        "node {number}: {}\nlet the others read the list of peers again (SIGHUP), then propose it: \
+         bizra gov propose committee --add {}",
+        folder.display(),
+        entry.display(),
     );
     print(arguments.json, &facts, &text)?;
     Ok(Answer::True)
@@ -112,20 +162,12 @@ fn write_folder(arguments: &Init, ports: &[Ports]) -> Result<Genesis> {
     fs::create_dir_all(dir).with_context(|| format!("{}: cannot make it", dir.display()))?;
     let mut validators = Vec::new();
     let mut bootnodes = Vec::new();
-    for (number, ports) in ports.iter().enumerate() {
-        let folder = dir.join(format!("node-{number}"));
-        let ring = KeyRing::create(folder.join("keys"))?;
-        fs::create_dir(folder.join("data"))
-            .with_context(|| format!("{}: cannot make data/", folder.display()))?;
-        write_file(&folder.join("config.toml"), &config(arguments.ip, ports))?;
-        let peer_id = ring.network.peer_id().to_base58();
-        let family = if arguments.ip.is_ipv4() { "ip4" } else { "ip6" };
-        let host = format!("/{family}/{}", arguments.ip);
-        bootnodes.push(format!("{host}/tcp/{}/p2p/{peer_id}", ports.tcp));
-        bootnodes.push(format!("{host}/udp/{}/quic-v1/p2p/{peer_id}", ports.quic));
+    for (number, ports) in (0..).zip(ports) {
+        let (ring, addresses) = write_node(dir, number, arguments.ip, ports)?;
+        bootnodes.extend(addresses);
         validators.push(Validator {
             name: format!("node-{number}"),
-            peer_id,
+            peer_id: ring.network.peer_id().to_base58(),
             consensus_key: ring.consensus.public(),
             vrf_key: ring.vrf.public(),
             kem_key: ring.kem.public().as_bytes().to_vec(),
@@ -145,6 +187,28 @@ fn write_folder(arguments: &Init, ports: &[Ports]) -> Result<Genesis> {
     write_file(&dir.join("genesis.json"), &format!("{readable:#}\n"))?;
     write_file(&dir.join("peers.json"), &format!("{:#}\n", json!({ "bootnodes": bootnodes })))?;
     Ok(genesis)
+}
+
+/// Writes the folder of one node, and tells its addresses.
+fn write_node(
+    dir: &Path,
+    number: u16,
+    ip: IpAddr,
+    ports: &Ports,
+) -> Result<(KeyRing, [String; 2])> {
+    let folder = dir.join(format!("node-{number}"));
+    let ring = KeyRing::create(folder.join("keys"))?;
+    fs::create_dir(folder.join("data"))
+        .with_context(|| format!("{}: cannot make data/", folder.display()))?;
+    write_file(&folder.join("config.toml"), &config(ip, ports))?;
+    let peer_id = ring.network.peer_id().to_base58();
+    let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
+    let host = format!("/{family}/{ip}");
+    let addresses = [
+        format!("{host}/tcp/{}/p2p/{peer_id}", ports.tcp),
+        format!("{host}/udp/{}/quic-v1/p2p/{peer_id}", ports.quic),
+    ];
+    Ok((ring, addresses))
 }
 
 fn config(ip: IpAddr, ports: &Ports) -> String {
@@ -248,6 +312,32 @@ mod tests {
                 assert_eq!(mode & 0o777, 0o600);
             }
         }
+    }
+
+    #[test]
+    fn a_node_is_added_with_keys_ports_and_an_entry_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let arguments = arguments(folder.path());
+        write(&arguments).expect("written");
+        let adding = Add { dir: arguments.dir.clone(), json: false };
+        for number in 4..6 {
+            assert_eq!(add(&adding).expect("added"), Answer::True);
+            let node = arguments.dir.join(format!("node-{number}"));
+            let config = Config::load_file(&node.join("config.toml")).expect("valid");
+            let port = 9002 + 10 * number;
+            assert_eq!(config.api.listen.to_string(), format!("127.0.0.1:{port}"));
+            let ring = KeyRing::load(&config.keys_dir).expect("keys of mode 0600");
+            let text = fs::read_to_string(node.join("entry.json")).expect("an entry");
+            let entry: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(entry, entry_of(&format!("node-{number}"), &ring));
+            let text = fs::read_to_string(arguments.dir.join("peers.json")).expect("a list");
+            let peers = bizra_gossip::parse_peers(&text).expect("valid");
+            assert_eq!(peers.len(), 2 * (number + 1));
+            let peer_id = ring.network.peer_id().to_base58();
+            assert_eq!(peers.iter().filter(|it| it.peer.to_string() == peer_id).count(), 2);
+        }
+        let genesis = fs::read(arguments.dir.join("genesis.json")).expect("a genesis file");
+        assert_eq!(Genesis::parse(&genesis).expect("valid").committee.size(), 4);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError as NoRoom;
@@ -33,19 +35,20 @@ const BATCHES_ANSWER_BYTES_MAX: usize = RESPONSE_SIZE_MAX / 2;
 /// parts.
 const CHAIN_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// Starts the inbox's task and threads.
+/// Starts the inbox's task and threads, which end once the network has stopped.
 pub(super) fn start(
     context: &Arc<Context>,
     mut events: EventReceiver,
     heads: mpsc::Sender<(GossipId, Bytes)>,
     patterns: mpsc::Sender<HeardPattern>,
-) {
+) -> [JoinHandle<()>; 2] {
     let (urgent, urgent_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
     let (bulk, bulk_queue) = crossbeam_channel::bounded(MESSAGES_MAX);
-    for (name, queue) in [("verify", urgent_queue), ("verify-bulk", bulk_queue)] {
+    let queues = [("verify", urgent_queue), ("verify-bulk", bulk_queue)];
+    let threads = queues.map(|(name, queue)| {
         let context = Arc::clone(context);
-        spawn(name, move || verify_messages(&context, &queue));
-    }
+        spawn(name, move || verify_messages(&context, &queue))
+    });
     let context = Arc::clone(context);
     tokio::spawn(async move {
         let mut tell_heard_at: Option<Instant> = None;
@@ -112,6 +115,7 @@ pub(super) fn start(
             }
         }
     });
+    threads
 }
 
 fn enqueue(context: &Context, queue: &Sender<(PeerId, Bytes)>, message: (PeerId, Bytes)) {
@@ -123,6 +127,9 @@ fn enqueue(context: &Context, queue: &Sender<(PeerId, Bytes)>, message: (PeerId,
 fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
     let mut heard: BTreeMap<PeerId, Instant> = BTreeMap::new();
     for (peer, bytes) in queue {
+        if context.is_stopping.load(Ordering::Relaxed) {
+            return;
+        }
         let now = context.eras.now();
         let is_member = now.place(&peer).is_some();
         if is_member && heard.get(&peer).is_none_or(|last| last.elapsed() >= HEARD_INTERVAL) {
@@ -139,7 +146,8 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
             }
         };
         // A peer has the place that it has in the era of which it speaks.
-        let seats = match message.era() {
+        let said_in = message.era();
+        let seats = match said_in {
             None => now,
             Some(era) if era == now.era => now,
             Some(era) => {
@@ -164,12 +172,19 @@ fn verify_messages(context: &Context, queue: &Receiver<(PeerId, Bytes)>) {
             }
             Err(fault) => {
                 tracing::debug!(%peer, %fault, "a message was refused");
-                if fault.is_misbehaviour() {
+                if proves_misbehaviour(said_in, &fault) {
                     context.network.report_fault(peer, "a message that does not verify");
                 }
             }
         }
     }
+}
+
+/// Whether a refused message can only come from a faulty peer. One that says no
+/// era may be of another one than ours, in which its sender has another place,
+/// or none: around a change of the committee honest peers send such.
+const fn proves_misbehaviour(said_in: Option<Era>, fault: &Fault) -> bool {
+    said_in.is_some() && fault.is_misbehaviour()
 }
 
 impl Context {
@@ -261,5 +276,40 @@ fn serve(context: &Context, bytes: &Bytes, reply: Reply) {
             context.metrics.error("storage_read");
             tracing::error!(%error, "a peer's question could not be answered from disk");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bizra_types::block::Reveal;
+    use bizra_types::crypto::{PublicKey, Signature};
+    use bizra_types::hash::{BatchDigest, BlockId};
+    use bizra_types::message::{BatchAck, SignedVote, Vote};
+    use bizra_types::numbers::{LaneSeq, View};
+
+    /// A validator whose place has changed, or that has left, says what it said
+    /// in its era to a peer that is in the next one already.
+    #[test]
+    fn who_speaks_from_another_era_is_not_at_fault() {
+        let place = ValidatorIndex::new(3);
+        let reveal =
+            Reveal { validator: place, epoch: Default::default(), output: [0; 32], proof: [0; 64] };
+        let ack = BatchAck {
+            author: PublicKey([1; 32]),
+            lane_seq: LaneSeq::new(1),
+            digest: BatchDigest([2; 32]),
+        };
+        let vote = Vote { era: Era::new(1), view: View::new(1), block: BlockId([3; 32]) };
+        let vote = SignedVote { vote, signer: place, signature: Signature([0; 64]) };
+        let fault = Fault::Inconsistent("a message that another validator signed");
+        for (message, is_proof) in [
+            (Message::Reveal(reveal), false),
+            (Message::BatchAck(ack), false),
+            (Message::Vote(vote), true),
+        ] {
+            assert_eq!(proves_misbehaviour(message.era(), &fault), is_proof, "{message:?}");
+        }
+        assert!(!proves_misbehaviour(Some(Era::new(2)), &Fault::Era(Era::new(2))));
     }
 }

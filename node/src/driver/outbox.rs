@@ -6,9 +6,9 @@
 //! nobody knows what is on the disk then.
 
 use super::seats::Seats;
-use super::{Context, Waiter};
+use super::waiters::Waiter;
+use super::{Context, NO_SEAT};
 use crate::fail::{self, Point};
-use crate::shared::NotAccepted;
 use crate::storage::StorageError;
 use bizra_consensus::{Input, Outgoing, Persist, Recipients, Send};
 use bizra_gossip::wire::Message;
@@ -191,7 +191,7 @@ fn own_input(context: &Context, era: Era, me: ValidatorIndex, message: Message) 
 
 fn answer(context: &Context, seats: &Seats, waiter: Waiter) {
     let Some(signer) = seats.me else {
-        let _ = waiter.reply.send(Err(NotAccepted::NotAValidator("it is not in the committee")));
+        let _ = waiter.reply.send(Err(NO_SEAT));
         return;
     };
     let ticket = Ticket {

@@ -593,17 +593,32 @@ impl Store {
         Ok((commit, filler))
     }
 
+    /// An entry of the ledger as the last final block has left it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or the entry is damaged.
+    pub fn entry<T: Decode>(&self, family: Family, key: &[u8]) -> Result<Option<T>, StorageError> {
+        self.get_decoded(PLAIN, &plain_key(family, key))
+    }
+
+    /// The governed numbers that judge the next block's records.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn ledger_parameters(&self) -> Result<LedgerParameters, StorageError> {
+        LedgerParameters::read(|family, key| Base::plain(self, family, key))
+            .map_err(|error| self.damaged(error.0))
+    }
+
     /// The policies that governance has in force, the latest last, with the names
     /// that it gave them; none while those of the genesis file are.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
     pub fn governed_policies(&self) -> Result<Vec<(PolicyInForce, Option<String>)>, StorageError> {
-        let governance = Governance::read(|family, key| Base::plain(self, family, key));
-        let policies = governance.map_err(|error| self.damaged(error.0))?.policies;
-        let named = policies.into_iter().map(|policy| {
-            let place = plain_key(Family::Policy, &policy.hash.0);
-            let text = self.get_decoded::<PolicyText>(PLAIN, &place)?;
+        let governance: Governance = self.entry(Family::Governance, &[])?.unwrap_or_default();
+        let named = governance.policies.into_iter().map(|policy| {
+            let text = self.entry::<PolicyText>(Family::Policy, &policy.hash.0)?;
             Ok((policy, text.map(|text| text.name)))
         });
         named.collect()
@@ -656,6 +671,19 @@ impl Store {
             return Err(LogError::NotInLog { index: to.saturating_sub(1), size });
         }
         log::consistency_proof(from, to, self)
+    }
+
+    /// Who ordered an era; none of one that has not begun here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn committee_of(&self, era: Era) -> Result<Option<Arc<Committee>>, StorageError> {
+        match era.previous() {
+            Some(before) if before >= Era::new(1) => {
+                Ok(self.closed(before)?.map(|closed| closed.next))
+            }
+            _ => Ok(Some(Arc::clone(&self.0.genesis.committee))),
+        }
     }
 
     /// All evidence, in no particular order; at most `limit` pieces.

@@ -1,17 +1,20 @@
 //! A chain for tests: real keys, real certificates, real records.
 
-use super::{CommittedBlock, META, Store};
+use super::read::plain_key;
+use super::{CommittedBlock, META, PLAIN, Store};
 use bizra_consensus::{Commit, EpochState, Persist, Root, SafetyRecord, Versions};
 use bizra_keys::{ConsensusKey, SenderKey};
 use bizra_ledger::envelope::Unsigned;
 use bizra_ledger::execution::{Base, BlockInput, BlockRecord, Overlay, Parent, execute};
 use bizra_ledger::gates::{Verdict, check_records};
+use bizra_ledger::plain::Family;
 use bizra_ledger::policy::{DEFAULT_POLICY, Policies, PolicyHash};
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::{Block, BlockContent, Citation};
 use bizra_types::certificate::{CommitCert, Qc};
 use bizra_types::committee::{Committee, SignerSet, Validator};
 use bizra_types::crypto::PublicKey;
+use bizra_types::encoding::Encode;
 use bizra_types::genesis::{Genesis, Parameters, Policy};
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash, hex};
 use bizra_types::message::{CommitVote, Vote};
@@ -119,23 +122,51 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
         hash = hex(&[0xab; 32]),
     );
     let metadata = r#""ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME""#;
-    signed(&SenderKey::from_seed(&[99; 32]), number, "inference/commit", &data, metadata)
+    signed(&SenderKey::from_seed(&[99; 32]), "PAT", number, "inference/commit", &data, metadata)
 }
 
 /// The registration of a key on a chain: it gets an entry in the state tree.
 pub(crate) fn registration(key: &SenderKey, chain: &ChainId) -> Arc<[u8]> {
     let metadata = format!(r#""ihsan_score": 0.97, "chain_id": "{chain}""#);
-    signed(key, 1, "identity/register", "{}", &metadata)
+    signed(key, "PAT", 1, "identity/register", "{}", &metadata)
 }
 
-fn signed(key: &SenderKey, nonce: u64, action: &str, data: &str, metadata: &str) -> Arc<[u8]> {
+/// What a validator says on a chain as a system agent.
+pub(crate) fn said_by(
+    validator: u8,
+    nonce: u64,
+    action: &str,
+    data: &str,
+    chain: &ChainId,
+) -> Arc<[u8]> {
+    // Both kinds of keys are Ed25519, and the seed is that of `validator_key`.
+    let key = SenderKey::from_seed(&[validator + 1; 32]);
+    let metadata = format!(r#""ihsan_score": 0.97, "chain_id": "{chain}""#);
+    signed(&key, "SAT", nonce, action, data, &metadata)
+}
+
+/// Puts an entry into the ledger that no block has written.
+pub(crate) fn put_entry(store: &Store, family: Family, key: &[u8], value: &impl Encode) {
+    let mut batch = WriteBatch::default();
+    batch.put_cf(store.family(PLAIN), plain_key(family, key), value.to_bytes());
+    store.write(batch, true).expect("the store can be written");
+}
+
+fn signed(
+    key: &SenderKey,
+    role: &str,
+    nonce: u64,
+    action: &str,
+    data: &str,
+    metadata: &str,
+) -> Arc<[u8]> {
     let text = format!(
         r#"{{
             "version": "1.0.0",
             "envelope_id": "123e4567-e89b-42d3-a456-426614174000",
             "timestamp": "2026-11-22T01:46:03.123456789Z",
             "nonce": "{nonce:064x}",
-            "sender": {{"agent_type": "PAT", "agent_id": "agent", "public_key": "{key}"}},
+            "sender": {{"agent_type": "{role}", "agent_id": "agent", "public_key": "{key}"}},
             "payload": {{"action": "{action}", "policy_hash": "{policy}", "data": {data}}},
             "metadata": {{{metadata}}}
         }}"#,

@@ -331,7 +331,8 @@ fn index_keys(envelope: &Envelope, index: LogIndex) -> Vec<Vec<u8>> {
         | Content::Governance(_)
         | Content::Release(_)
         | Content::Pattern(_)
-        | Content::Elevation(_) => {}
+        | Content::Elevation(_)
+        | Content::Evidence(_) => {}
     }
     keys.into_iter().map(|key| key.at(index)).collect()
 }

@@ -5,6 +5,7 @@ use bizra_ledger::log;
 use bizra_ledger::policy::{DEFAULT_POLICY, PolicyHash};
 use bizra_light_client::{Client as LightClient, FinalHead};
 use bizra_types::certificate::{Certificate, Qc, Tc};
+use bizra_types::committee::Committee;
 use bizra_types::encoding::Encode as _;
 use bizra_types::hash::Hash;
 use bizra_types::message::Timeout;
@@ -193,6 +194,24 @@ async fn a_policy_is_listed_by_the_hash_that_records_name() {
     let params = node.get("/v1/params").await.json();
     let hash = hex(blake3::hash(b"package p").as_bytes());
     assert_eq!(params["policies"], serde_json::json!([{ "name": "p", "policy_hash": hash }]));
+}
+
+#[tokio::test]
+async fn a_committee_is_told_with_its_own_era() {
+    let mut node = Node::start().await;
+    node.commit(&[record(1)]);
+    let mut members: Vec<_> =
+        node.chain.genesis.committee.iter().map(|(_, member)| member.clone()).collect();
+    members.swap(0, 1);
+    let next = Committee::new(members).expect("a committee");
+    // The head is the last block of the first era, and the next has begun.
+    node.set_status(|status| {
+        status.era = Era::new(2);
+        status.committee = Arc::new(next.clone());
+    });
+    let told = node.get("/v1/committee").await.json();
+    assert_eq!((&told["era"], &told["hash"]), (&2.into(), &next.hash().to_string().into()));
+    assert_eq!(node.get("/v1/status").await.json()["era"], 2);
 }
 
 #[tokio::test]
