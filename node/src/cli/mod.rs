@@ -17,8 +17,10 @@
 //! | `load` | `load` |
 //! | `demo` | `demo` |
 //! | `asking` | `status` and `events` |
+//! | `audit` | `audit export`, `audit replay` |
 
 mod asking;
+mod audit;
 mod demo;
 mod events;
 mod fleet;
@@ -70,6 +72,9 @@ enum Verb {
     /// Fetch a finality proof, or verify one offline.
     #[command(subcommand)]
     Proof(Proof),
+    /// Take a whole chain away in a file, and judge it anew.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Submit records at a fixed rate and measure the time to finality.
     Load(load::Arguments),
     /// Print what a node says of itself.
@@ -121,6 +126,15 @@ enum Proof {
 }
 
 #[derive(Subcommand)]
+enum Audit {
+    /// Write the chain from genesis to a height to a file.
+    Export(audit::Export),
+    /// Verify every certificate and execute every record of an export, with nothing but the
+    /// genesis file.
+    Replay(audit::Replay),
+}
+
+#[derive(Subcommand)]
 enum ConfigVerb {
     /// Say what is wrong with a configuration, or what is in force.
     Check(node::Check),
@@ -155,6 +169,8 @@ fn run(verb: Verb) -> Result<Answer> {
         Verb::Proof(Proof::Session(arguments)) => wait_for(proofs::session(&arguments)),
         Verb::Proof(Proof::Verify(arguments)) => proofs::verify(&arguments),
         Verb::Proof(Proof::Compare(arguments)) => proofs::compare(&arguments),
+        Verb::Audit(Audit::Export(arguments)) => wait_for(audit::export(&arguments)),
+        Verb::Audit(Audit::Replay(arguments)) => audit::replay(&arguments),
         Verb::Load(arguments) => wait_for(load::run(&arguments)),
         Verb::Status(arguments) => wait_for(asking::status(&arguments)),
         Verb::Events(arguments) => wait_for(asking::events(&arguments)),
