@@ -7,7 +7,6 @@
 #                             all that this processor can run, if none is named
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=${CARGO_TARGET_DIR:-target}
 
 can_run() {
     case $1 in
@@ -21,10 +20,10 @@ execs() {
     case $1 in
     dev) ;;
     release) arguments+=(--release) ;;
-    # Folders of their own: other flags would make cargo build everything anew.
+    # With a target named, the flags are not for macros and build scripts, which stay.
     *)
         export RUSTFLAGS="-C target-cpu=$1"
-        arguments+=(--target-dir "$target/determinism/$1")
+        arguments+=(--target "$(rustc -vV | sed -n 's/^host: //p')")
         ;;
     esac
     cargo "${arguments[@]}" -- --nocapture

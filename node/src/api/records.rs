@@ -221,14 +221,13 @@ pub(crate) async fn search(State(api): State<Api>, uri: Uri) -> Result<Response,
             start = LogIndex::new(after.saturating_add(1));
         }
         let of_time = |time| store.first_height_from(TimestampMs::new(time));
-        for height in [heights.0.map(Height::new), times.0.map(of_time).transpose()?] {
-            let height = height.unwrap_or_default();
+        let first = [heights.0.map(Height::new), times.0.map(of_time).transpose()?];
+        for height in first.into_iter().flatten() {
             start = start.max(store.first_index_from(height)?);
         }
-        for height in [heights.1.map(Height::new), times.1.map(of_time).transpose()?] {
-            if let Some(height) = height {
-                end = end.min(store.first_index_from(height)?);
-            }
+        let over = [heights.1.map(Height::new), times.1.map(of_time).transpose()?];
+        for height in over.into_iter().flatten() {
+            end = end.min(store.first_index_from(height)?);
         }
         store.search(key, start..end, limit)
     });

@@ -142,10 +142,17 @@ pub(crate) fn registration(key: &SenderKey, chain: &ChainId) -> Arc<[u8]> {
     signed(key, "PAT", 1, "identity/register", "{}", &metadata)
 }
 
-/// What a validator says in its own name; `nonce` makes it differ from others.
-pub(crate) fn said_by(validator: u8, nonce: u64, action: &str, data: &str) -> Arc<[u8]> {
+/// What a validator says on a chain in its own name; `nonce` makes it differ from others.
+pub(crate) fn said_by(
+    validator: u8,
+    chain: &ChainId,
+    nonce: u64,
+    action: &str,
+    data: &str,
+) -> Arc<[u8]> {
     let key = SenderKey::from_seed(&validator_seed(validator));
-    signed(&key, "SAT", nonce, action, data, r#""ihsan_score": 0.97"#)
+    let metadata = format!(r#""ihsan_score": 0.97, "chain_id": "{chain}""#);
+    signed(&key, "SAT", nonce, action, data, &metadata)
 }
 
 fn signed(

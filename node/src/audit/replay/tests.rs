@@ -425,7 +425,8 @@ fn certificates_of_others_are_refused() {
 fn whatever_is_said_of_the_result_is_compared() {
     let other = Hash([7; 32]);
     let at = blocks()[1];
-    let rows: [(&str, fn(&mut ExecFields, Hash)); 7] = [
+    type ChangeOf = fn(&mut ExecFields, Hash);
+    let rows: [(_, ChangeOf); 7] = [
         ("parent", |exec, other| exec.parent = ExecHash(other.0)),
         ("log_root", |exec, other| exec.log_root = other),
         ("log_size", |exec, _| exec.log_size += 1),
@@ -517,14 +518,16 @@ fn eras_are_followed_from_committee_to_committee() {
         hex(&seat.vrf_key),
         hex(&seat.kem_key),
     );
-    let proposal = said_by(0, 1, "governance/propose", &change);
+    let chain_id = maker.chain.genesis.chain_id();
+    let proposal = said_by(0, &chain_id, 1, "governance/propose", &change);
     let digest = Envelope::parse(&proposal).expect("a good record").0.digest;
     maker.block(&[(0, vec![proposal])]);
     let vote = format!(r#"{{"proposal": "{digest}", "choice": "approve"}}"#);
     for _ in 0..10 {
         maker.block(&[]);
     }
-    maker.block(&[(1, (0..4).map(|it| said_by(it, 2, "governance/vote", &vote)).collect())]);
+    let votes = (0..4).map(|it| said_by(it, &chain_id, 2, "governance/vote", &vote));
+    maker.block(&[(1, votes.collect())]);
     let last = loop {
         let run = maker.block(&[]);
         if let Some(next) = &run.overlay.decisions().next_committee {
