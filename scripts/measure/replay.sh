@@ -13,9 +13,13 @@ milliseconds=$((($(date +%s%N) - begun) / 1000000))
 # Nothing else shall take the processor.
 kill -TERM "$supervisor" && wait "$supervisor"
 supervisor=
-replayed=$("$bizra" audit replay "$folder/chain.export" --genesis "$net/genesis.json" --json)
+TIMEFORMAT=%U
+{ time replayed=$("$bizra" audit replay "$folder/chain.export" --genesis "$net/genesis.json" \
+    --json); } 2>"$folder/processor_time"
 judge measure=replay "$exported" "$replayed" export_ms=$milliseconds panics="$(panics)" \
     'bytes_per_record:=round(bytes / records)' \
+    processor_seconds="$(tail -n 1 "$folder/processor_time")" \
     'records_per_second:=round(records_per_second)' \
+    'records_per_processor_second:=round(records / processor_seconds)' \
     'records_per_block:=round(records / blocks, 1)' \
     -- 'replayed' 'records >= 10000' 'panics == 0'
