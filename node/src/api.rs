@@ -60,6 +60,9 @@ const FILES_OF_OTHERS: usize = 768;
 /// Connections of the public port that are open at once however few files there are.
 const CONNECTIONS_MIN: usize = 64;
 
+/// Parts of the chain that are being read and sent at once; each is kept in memory.
+const EXPORTS_MAX: usize = 8;
+
 /// Where the two ports are, and how they are bounded.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -197,6 +200,7 @@ pub async fn start(
         requests: Semaphore::new(limits.requests_max),
         bodies: Arc::new(Semaphore::new(limits.bodies_bytes_max)),
         streams: Arc::new(Semaphore::new(limits.streams_max)),
+        exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
         shutdown: shutdown.clone(),
     }));
     let connections_max = limits.connections_max.min(connections_possible());
@@ -246,6 +250,7 @@ pub(crate) struct Inner {
     /// A permit per byte of a body.
     pub(crate) bodies: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) exports: Arc<Semaphore>,
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
@@ -303,6 +308,7 @@ fn router(api: Api) -> Router {
         .route("/v1/records/{digest}/proof", get(records::proof))
         .route("/v1/params", get(chain::params))
         .route("/v1/blocks/{height}", get(chain::block))
+        .route("/v1/chain", get(chain::chain))
         .route("/v1/status", get(chain::status))
         .route("/v1/committee", get(chain::committee))
         .route("/v1/certificates", get(chain::certificates))

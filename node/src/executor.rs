@@ -279,28 +279,11 @@ impl Worker {
         }
         let pending = self.ancestors(header.parent, head.root.header.id());
         let verdicts: Vec<_> = batches.iter().map(|it| self.verdicts.check_batch(it)).collect();
-        let records: Vec<BlockRecord> = batches
-            .iter()
-            .zip(&verdicts)
-            .flat_map(|(batch, verdicts)| {
-                let author = batch.header().author;
-                batch.records().iter().zip(verdicts.iter()).map(move |(record, verdict)| {
-                    let (bytes, verdict) = (Arc::clone(&record.bytes), verdict.clone());
-                    BlockRecord { author, bytes, verdict }
-                })
-            })
-            .collect();
-        let reveals: Vec<_> = block.reveals().iter().map(|reveal| reveal.validator).collect();
-        let input = BlockInput {
-            height: header.height,
-            timestamp: header.timestamp_ms,
-            protocol_version: header.protocol_version,
-            committee,
-            reveals: &reveals,
-            records: &records,
-        };
         let overlay = Parent::new(&self.store, pending)
-            .and_then(|parent| execute(&parent, &input, &mut self.policies))
+            .and_then(|parent| {
+                let policies = &mut self.policies;
+                run_block(&parent, &block, &batches, &verdicts, committee, policies)
+            })
             .map_err(|error| self.read_failure(error))?;
         let (exec, decisions) = (overlay.exec(), overlay.decisions().clone());
         let overlay = Arc::new(overlay);
@@ -448,6 +431,43 @@ impl Worker {
     fn read_failure(&self, error: LedgerError) -> End {
         End::Failed(StorageError::Io { dir: self.store.dir().to_path_buf(), detail: error.0 })
     }
+}
+
+/// Runs a block on its parent. `verdicts` are those on the records of its batches, `committee` is
+/// that of its era.
+///
+/// # Errors
+/// When the ledger under the parent cannot be read.
+pub(crate) fn run_block(
+    parent: &Parent<'_>,
+    block: &Block,
+    batches: &[Arc<SignedBatch>],
+    verdicts: &[Arc<[Verdict]>],
+    committee: &Committee,
+    policies: &mut Policies,
+) -> Result<Overlay, LedgerError> {
+    let records: Vec<BlockRecord> = batches
+        .iter()
+        .zip(verdicts)
+        .flat_map(|(batch, verdicts)| {
+            let author = batch.header().author;
+            batch.records().iter().zip(verdicts.iter()).map(move |(record, verdict)| {
+                let (bytes, verdict) = (Arc::clone(&record.bytes), verdict.clone());
+                BlockRecord { author, bytes, verdict }
+            })
+        })
+        .collect();
+    let reveals: Vec<_> = block.reveals().iter().map(|reveal| reveal.validator).collect();
+    let header = block.header();
+    let input = BlockInput {
+        height: header.height,
+        timestamp: header.timestamp_ms,
+        protocol_version: header.protocol_version,
+        committee,
+        reveals: &reveals,
+        records: &records,
+    };
+    execute(parent, &input, policies)
 }
 
 fn committed(committed: &CommittedBlock<'_>) -> Committed {

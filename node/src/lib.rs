@@ -3,6 +3,7 @@
 extern crate alloc;
 
 pub mod api;
+pub mod audit;
 pub mod config;
 pub mod driver;
 pub mod executor;

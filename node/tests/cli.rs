@@ -163,6 +163,36 @@ fn a_proof_that_cannot_be_read_is_not_verified() {
 }
 
 #[test]
+fn what_is_no_export_is_refused_and_says_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (net, file) = (folder.path().join("net"), folder.path().join("chain.export"));
+    let output = bizra(&["testnet", "init", "--validators", "1", "--dir", path(&net)]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let genesis = net.join("genesis.json");
+    let replay = |more: &[&str]| {
+        let arguments = ["audit", "replay", path(&file), "--genesis", path(&genesis)];
+        bizra(&[&arguments[..], more].concat())
+    };
+    let output = replay(&[]);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("chain.export"), "{}", text(&output.stderr));
+
+    std::fs::write(&file, "not an export at all").expect("written");
+    let output = replay(&["--json"]);
+    assert_eq!(code(&output), 1);
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&facts["replayed"], &facts["frame"]), (&false.into(), &0.into()), "{facts}");
+    let reason = facts["reason"].as_str().expect("text");
+    assert!(reason.starts_with("the head of the file, block 0 "), "{reason}");
+    assert!(reason.ends_with(": is not the beginning of an export"), "{reason}");
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    let output = replay(&[]);
+    assert_eq!(text(&output.stdout).trim_end(), format!("not as it should be: {reason}"));
+    assert_eq!(code(&bizra(&["audit", "replay", path(&file)])), 2);
+    assert_eq!(code(&bizra(&["audit", "export", "--out", path(&file), "--to", "0"])), 2);
+}
+
+#[test]
 fn completions_know_the_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let output = bizra(&["completions", shell]);

@@ -4,6 +4,7 @@
 #
 #   BIZRA_BIN or --bin FILE   the binary; ${CARGO_TARGET_DIR:-target}/debug/bizra if neither is given
 #   RATE, DURATION            of the load, records per second and seconds
+#   BASE_PORT                 the first of 70 ports; free ones if not given
 #   KEEP=1                    keep the folder whatever happens
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bizra=${BIZRA_BIN:-${CARGO_TARGET_DIR:-target}/debug/bizra}
@@ -41,7 +42,7 @@ trap stop_testnet EXIT
 trap 'exit 130' INT TERM
 
 make_testnet() {
-    base=$(python3 "$here/network.py" free-ports 70)
+    base=${BASE_PORT:-$(python3 "$here/network.py" free-ports 70)}
     "$bizra" testnet init --dir "$net" --base-port "$base" >/dev/null
 }
 

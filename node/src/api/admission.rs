@@ -273,10 +273,9 @@ fn known_nonces(
     let mut end = shared.store.head().fields.log_size;
     while end > 0 && texts.len() < NONCES_MAX {
         let start = end.saturating_sub(PAGE);
-        let after = start.checked_sub(1).map(LogIndex::new);
-        let count = usize::try_from(end - start).expect("a page is small");
+        let indices = LogIndex::new(start)..LogIndex::new(end);
         let mut is_recent = false;
-        for (_, digest) in shared.store.search(IndexKey::All, after, count)? {
+        for (_, digest) in shared.store.search(IndexKey::All, indices, usize::MAX)? {
             let Some(record) = shared.store.record(&digest)? else { continue };
             let admitted = Envelope::parse(&record.bytes)
                 .is_ok_and(|(envelope, _)| seen_at(&envelope, now).is_some());

@@ -1,9 +1,10 @@
 //! What the chain is, and how far it is.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
 use bizra_ledger::gates::TIMESTAMP_TOLERANCE_MS;
 use bizra_ledger::log::LogError;
 use bizra_ledger::plain::Family;
@@ -14,8 +15,11 @@ use bizra_types::hash::{BlockId, ExecHash, hex, unhex};
 use bizra_types::json::Limits as JsonLimits;
 use bizra_types::numbers::{Era, Height, View};
 use bizra_types::proof::state::STATE_KEY_BYTES_MAX;
+use bytes::Bytes;
+use futures::stream;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::Api;
@@ -27,6 +31,11 @@ use crate::storage::Store;
 
 /// Views of which one answer holds the certificates, at most.
 const CERTIFICATE_VIEWS_MAX: u64 = 1_000;
+
+/// Bytes of the chain in one answer, unless the first certified block takes more.
+const EXPORT_BYTES: usize = 1024 * 1024;
+/// Bytes of them that are handed to a connection at once.
+const EXPORT_CHUNK_BYTES: usize = 64 * 1024;
 
 /// What is read of a block at once.
 type BlockPart = (Header, BlockId, ExecHash, Vec<Value>);
@@ -203,6 +212,47 @@ pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Jso
     Ok(Json(json!({
         "era": era, "from": from, "to": to, "certificates": certificates, "headers": headers,
     })))
+}
+
+/// `GET /v1/chain?above=&to=`: final blocks from after height `above` on, with
+/// their batches and what makes them final, as the frames of an export: some of
+/// them, and none beyond the first certified block from `to` on. The next
+/// question goes on after the last block of this answer.
+pub(crate) async fn chain(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
+    let parameters = Parameters::read(&uri, &["above", "to"])?;
+    let Some(above) = parameters.unsigned("above")?.map(Height::new) else {
+        let detail = "`above` is missing: give the last height that you have, at first 0";
+        return Err(Refusal::bad_request("BAD_QUERY", detail));
+    };
+    let to = parameters.unsigned("to")?.map_or(Height::MAX, Height::new);
+    if to <= above {
+        let detail = format!("`to` is {to}, where a height above {above} is expected");
+        return Err(Refusal::bad_request("BAD_NUMBER", detail));
+    }
+    let Ok(permit) = Arc::clone(&api.exports).try_acquire_owned() else {
+        let detail = "too many parts of the chain are being read; try again";
+        return Err(Refusal::unavailable("OVERLOADED", detail));
+    };
+    let read = api.read(move |store| {
+        let mut bytes = Vec::new();
+        for frame in store.exported(above, to, EXPORT_BYTES)? {
+            frame.write_to(&mut bytes);
+        }
+        Ok(Bytes::from(bytes))
+    });
+    let frames = read.await?;
+    if frames.is_empty() {
+        let head = api.shared.store.head().height();
+        let detail = format!("nothing above {above} is final here; the head is at height {head}");
+        return Err(Refusal::not_found(detail));
+    }
+    // The place is free once all is written, not before.
+    let chunks = stream::unfold((frames, permit), |(mut rest, permit)| async move {
+        let chunk = rest.split_to(rest.len().min(EXPORT_CHUNK_BYTES));
+        (!chunk.is_empty()).then_some((Ok::<Bytes, Infallible>(chunk), (rest, permit)))
+    });
+    let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((content_type, Body::from_stream(chunks)).into_response())
 }
 
 /// `GET /v1/state/{key}`: what the state has for a key after the last final

@@ -8,7 +8,7 @@ use bizra_ledger::forms::Uuid;
 use bizra_types::batch::SignedTicket;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::{RecordDigest, hex, hex_array};
-use bizra_types::numbers::{Height, LogIndex};
+use bizra_types::numbers::{Height, LogIndex, TimestampMs};
 use bizra_types::proof::FormError;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -187,19 +187,51 @@ pub(crate) fn in_either_form<T: IntoResponse>(
 }
 
 /// `GET /v1/records`: records in the log, ascending, by at most one of
-/// `session`, `sender` and `model`. `after` is the last index of the page
-/// before, which that page tells as `next`.
+/// `session`, `sender` and `model`; of the blocks from `from_height` to before
+/// `to_height`, and of those whose time lies from `from_ms` to before `to_ms`.
+/// `after` is the last index of the page before, which that page tells as `next`.
 pub(crate) async fn search(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(&uri, &["session", "sender", "model", "after", "limit"])?;
+    let parameters = Parameters::read(
+        &uri,
+        &[
+            "session",
+            "sender",
+            "model",
+            "from_height",
+            "to_height",
+            "from_ms",
+            "to_ms",
+            "after",
+            "limit",
+        ],
+    )?;
     let key = index_key(&parameters)?;
-    let after = parameters.unsigned("after")?.map(LogIndex::new);
+    let heights = range(&parameters, "from_height", "to_height")?;
+    let times = range(&parameters, "from_ms", "to_ms")?;
+    let after = parameters.unsigned("after")?;
     let limit = parameters.unsigned("limit")?.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         let detail = format!("`limit` is {limit}, where 1 to {PAGE_MAX} is allowed");
         return Err(Refusal::bad_request("BAD_NUMBER", detail));
     }
     let limit = usize::try_from(limit).expect("checked to be small");
-    let found = api.read(move |store| store.search(key, after, limit)).await?;
+    let read = api.read(move |store| {
+        let (mut start, mut end) = (LogIndex::ZERO, LogIndex::MAX);
+        if let Some(after) = after {
+            start = LogIndex::new(after.saturating_add(1));
+        }
+        let of_time = |time| store.first_height_from(TimestampMs::new(time));
+        let first = [heights.0.map(Height::new), times.0.map(of_time).transpose()?];
+        for height in first.into_iter().flatten() {
+            start = start.max(store.first_index_from(height)?);
+        }
+        let over = [heights.1.map(Height::new), times.1.map(of_time).transpose()?];
+        for height in over.into_iter().flatten() {
+            end = end.min(store.first_index_from(height)?);
+        }
+        store.search(key, start..end, limit)
+    });
+    let found = read.await?;
     let next = (found.len() == limit).then(|| found.last().map(|(index, _)| index.get())).flatten();
     let records: Vec<Value> = found
         .iter()
@@ -210,6 +242,22 @@ pub(crate) async fn search(State(api): State<Api>, uri: Uri) -> Result<Response,
         body.insert("next".to_owned(), json!(next));
     }
     Ok(answer(StatusCode::OK, body))
+}
+
+/// The bounds of a range, each if it is given: from the first to before the second.
+fn range(
+    parameters: &Parameters,
+    from: &str,
+    to: &str,
+) -> Result<(Option<u64>, Option<u64>), Refusal> {
+    let bounds = (parameters.unsigned(from)?, parameters.unsigned(to)?);
+    match bounds {
+        (Some(first), Some(end)) if end < first => {
+            let detail = format!("`{to}` is {end}, where at least {first}, `{from}`, is expected");
+            Err(Refusal::bad_request("BAD_NUMBER", detail))
+        }
+        _ => Ok(bounds),
+    }
 }
 
 /// The ticket, once the driver has answered.

@@ -19,8 +19,10 @@
 //! | `demo` | `demo` |
 //! | `asking` | `status` and `events` |
 //! | `patterns` | `patterns` |
+//! | `audit` | `audit export`, `audit replay` |
 
 mod asking;
+mod audit;
 mod demo;
 mod events;
 mod fleet;
@@ -77,6 +79,9 @@ enum Verb {
     /// Governance: what is proposed, proposing and voting.
     #[command(subcommand)]
     Gov(governance::Governance),
+    /// Take a whole chain away in a file, and judge it anew.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Submit records at a fixed rate and measure the time to finality.
     Load(load::Arguments),
     /// Print what a node says of itself.
@@ -132,6 +137,15 @@ enum Proof {
 }
 
 #[derive(Subcommand)]
+enum Audit {
+    /// Write the chain from genesis to a height to a file.
+    Export(audit::Export),
+    /// Verify every certificate and execute every record of an export, with nothing but the
+    /// genesis file.
+    Replay(audit::Replay),
+}
+
+#[derive(Subcommand)]
 enum ConfigVerb {
     /// Say what is wrong with a configuration, or what is in force.
     Check(node::Check),
@@ -168,6 +182,8 @@ fn run(verb: Verb) -> Result<Answer> {
         Verb::Proof(Proof::Verify(arguments)) => proofs::verify(&arguments),
         Verb::Proof(Proof::Compare(arguments)) => proofs::compare(&arguments),
         Verb::Gov(governance) => wait_for(governance::run(&governance)),
+        Verb::Audit(Audit::Export(arguments)) => wait_for(audit::export(&arguments)),
+        Verb::Audit(Audit::Replay(arguments)) => audit::replay(&arguments),
         Verb::Load(arguments) => wait_for(load::run(&arguments)),
         Verb::Status(arguments) => wait_for(asking::status(&arguments)),
         Verb::Events(arguments) => wait_for(asking::events(&arguments)),

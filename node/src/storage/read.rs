@@ -27,12 +27,14 @@ use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::execution::ExecFields;
 use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
-use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, View};
+use bizra_types::numbers::{Era, Height, LaneSeq, LogIndex, TimestampMs, View};
 use bizra_types::proof::{EraChange, FinalHead, FinalityProof, StateProof};
 use rocksdb::{Direction, IteratorMode};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::audit::export::{ExportedBatch, ExportedBlock, ExportedOutcome, Frame};
 use crate::shared::Committed;
 
 /// Final blocks in a row, for a peer that is behind.
@@ -262,10 +264,7 @@ impl Store {
     /// When the folder cannot be read or is damaged.
     pub fn committed_at(&self, height: Height) -> Result<Option<Committed>, StorageError> {
         let Some(block) = self.block_at(height)? else { return Ok(None) };
-        let lines = self.get(OUTCOMES, &height.get().to_be_bytes())?;
-        let lines = lines
-            .ok_or_else(|| self.damaged(format!("the outcomes of block {height} are gone")))?;
-        let lines = formats::read_lines(&lines).map_err(|error| self.decoding(OUTCOMES, error))?;
+        let lines = self.outcome_lines(height)?;
         let header = block.header();
         Ok(Some(Committed {
             height,
@@ -372,15 +371,21 @@ impl Store {
     /// The first height whose block is justified by a QC of at least this era
     /// and view, or the one above the head: they only grow along the chain.
     fn first_justified(&self, rank: (Era, View)) -> Result<Height, StorageError> {
+        self.first_block(|block| block.justify().rank() >= rank)
+    }
+
+    /// The first height whose block is so, or the one above the head, where all
+    /// after the first are so too.
+    fn first_block(&self, is_so: impl Fn(&Block) -> bool) -> Result<Height, StorageError> {
         let (mut first, mut end) = (1, self.head().height().get() + 1);
         while first < end {
             let middle = first + (end - first) / 2;
             let block = self.block_at(Height::new(middle))?;
             let block = block.ok_or_else(|| self.damaged(format!("block {middle} is gone")))?;
-            if block.justify().rank() < rank {
-                first = middle + 1;
-            } else {
+            if is_so(&block) {
                 end = middle;
+            } else {
+                first = middle + 1;
             }
         }
         Ok(Height::new(first))
@@ -449,6 +454,46 @@ impl Store {
         Ok(part)
     }
 
+    /// The final blocks from after `above` up to the first certified one from `to`
+    /// on, as an export has them: as many as [`Store::chain_from`] gives at once.
+    /// Empty when nothing above is final here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn exported(
+        &self,
+        above: Height,
+        to: Height,
+        size_max: usize,
+    ) -> Result<Vec<Frame>, StorageError> {
+        // What is not final here stands for the head.
+        let target = self.block_entry(to)?.map_or(BlockId::ZERO, |entry| entry.id);
+        let Some(part) = self.chain_from(above, target, size_max)? else { return Ok(Vec::new()) };
+        let mut frames = Vec::new();
+        for (block, batches) in part.blocks {
+            let height = block.header().height;
+            let gone = || self.damaged(format!("the result of block {height} is gone"));
+            let exec = self.exec_at(height)?.ok_or_else(gone)?;
+            let lines = self.outcome_lines(height)?;
+            let mut lines = lines.iter();
+            frames.push(Frame::Block(Box::new(ExportedBlock { block, exec })));
+            for batch in batches {
+                let lines = lines.by_ref().take(batch.records().len());
+                let outcomes = lines.map(|line| {
+                    let code = self.code(line)?;
+                    Ok(ExportedOutcome { code, flags: line.flags })
+                });
+                let outcomes = outcomes.collect::<Result<Vec<_>, StorageError>>()?;
+                if outcomes.len() < batch.records().len() {
+                    return Err(gone());
+                }
+                frames.push(Frame::Batch(ExportedBatch { batch, outcomes }));
+            }
+        }
+        frames.push(Frame::Certificate(part.certificate));
+        Ok(frames)
+    }
+
     /// A record that a final block judged, by its digest: the one in the log,
     /// else the one that was judged last.
     ///
@@ -479,37 +524,54 @@ impl Store {
         entry.map(|entry| self.outcome(entry.height, &entry.line)).transpose()
     }
 
-    /// At most `limit` records in the log after index `after`, ascending.
+    /// At most `limit` records in the log with these indices, ascending.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
     pub fn search(
         &self,
         key: IndexKey,
-        after: Option<LogIndex>,
+        indices: Range<LogIndex>,
         limit: usize,
     ) -> Result<Vec<(LogIndex, RecordDigest)>, StorageError> {
-        let first = match after {
-            None => LogIndex::ZERO,
-            Some(LogIndex::MAX) => return Ok(Vec::new()),
-            Some(index) => index.next(),
-        };
-        let (prefix, start) = (key.prefix(), key.at(first));
+        let (prefix, start) = (key.prefix(), key.at(indices.start));
         let mode = IteratorMode::From(&start, Direction::Forward);
         let mut found = Vec::new();
         for item in self.0.db.iterator_cf(self.family(INDEX), mode) {
             let (key, value) = item.map_err(|error| self.failure(error))?;
             let Some(index) = key.strip_prefix(prefix.as_slice()) else { break };
-            if found.len() == limit {
-                break;
-            }
             let index = index
                 .try_into()
-                .map(u64::from_be_bytes)
+                .map(|index| LogIndex::new(u64::from_be_bytes(index)))
                 .map_err(|_| self.damaged(format!("a key of `{INDEX}` of {} bytes", key.len())))?;
-            found.push((LogIndex::new(index), self.decode(INDEX, &value)?));
+            if index >= indices.end || found.len() == limit {
+                break;
+            }
+            found.push((index, self.decode(INDEX, &value)?));
         }
         Ok(found)
+    }
+
+    /// The index of the first record that the block at `height`, or one after
+    /// it, puts into the log: the size of the log before it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn first_index_from(&self, height: Height) -> Result<LogIndex, StorageError> {
+        let Some(before) = height.previous().filter(|it| *it > Height::ZERO) else {
+            return Ok(LogIndex::ZERO);
+        };
+        let fields = self.exec_at(before)?.unwrap_or(self.head().fields);
+        Ok(LogIndex::new(fields.log_size))
+    }
+
+    /// The height of the first block whose time is `time` or later, or the one
+    /// above the head.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn first_height_from(&self, time: TimestampMs) -> Result<Height, StorageError> {
+        self.first_block(|block| block.header().timestamp_ms >= time)
     }
 
     /// The proof that a record is final, against the first certified block since
@@ -761,9 +823,21 @@ impl Store {
         Ok(Height::new(u64::from_be_bytes(bytes)))
     }
 
+    /// What became of each record of a final block.
+    fn outcome_lines(&self, height: Height) -> Result<Vec<OutcomeLine>, StorageError> {
+        let lines = self.get(OUTCOMES, &height.get().to_be_bytes())?;
+        let lines = lines
+            .ok_or_else(|| self.damaged(format!("the outcomes of block {height} are gone")))?;
+        formats::read_lines(&lines).map_err(|error| self.decoding(OUTCOMES, error))
+    }
+
+    fn code(&self, line: &OutcomeLine) -> Result<Code, StorageError> {
+        Code::from_number(line.code)
+            .ok_or_else(|| self.damaged(format!("an outcome code of {}", line.code)))
+    }
+
     fn outcome(&self, height: Height, line: &OutcomeLine) -> Result<StoredOutcome, StorageError> {
-        let code = Code::from_number(line.code)
-            .ok_or_else(|| self.damaged(format!("an outcome code of {}", line.code)))?;
+        let code = self.code(line)?;
         Ok(StoredOutcome { digest: line.digest, height, code, log_index: line.log_index })
     }
 }

@@ -2,10 +2,11 @@
 
 use super::read::plain_key;
 use super::{CommittedBlock, META, PLAIN, Store};
+use crate::executor::run_block;
 use bizra_consensus::{Commit, EpochState, Persist, Root, SafetyRecord, Versions};
 use bizra_keys::{ConsensusKey, SenderKey};
 use bizra_ledger::envelope::Unsigned;
-use bizra_ledger::execution::{Base, BlockInput, BlockRecord, Overlay, Parent, execute};
+use bizra_ledger::execution::{Base, Overlay, Parent};
 use bizra_ledger::gates::{Verdict, check_records};
 use bizra_ledger::plain::Family;
 use bizra_ledger::policy::{DEFAULT_POLICY, Policies, PolicyHash};
@@ -13,7 +14,7 @@ use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::{Block, BlockContent, Citation};
 use bizra_types::certificate::{CommitCert, Qc};
 use bizra_types::committee::{Committee, SignerSet, Validator};
-use bizra_types::crypto::PublicKey;
+use bizra_types::crypto::{PublicKey, Signature};
 use bizra_types::encoding::Encode;
 use bizra_types::genesis::{Genesis, Parameters, Policy};
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash, hex};
@@ -42,6 +43,10 @@ const ADMITTED_AT: TimestampMs = TimestampMs::new(1_795_311_963_123);
 #[derive(Clone)]
 pub(crate) struct TestChain {
     pub(crate) genesis: Arc<Genesis>,
+    pub(crate) committee: Arc<Committee>,
+    /// Which keys stand in the committee, as numbers of [`validator_key`].
+    seats: [u8; VALIDATORS as usize],
+    era: Era,
     height: Height,
     view: View,
     parent: BlockId,
@@ -70,22 +75,30 @@ impl RunBlock {
 
 /// The consensus key of a validator.
 pub(crate) fn validator_key(index: u8) -> ConsensusKey {
-    ConsensusKey::from_seed(&[index + 1; 32])
+    ConsensusKey::from_seed(&validator_seed(index))
 }
 
-/// The genesis of a chain with this name.
-pub(crate) fn genesis(name: &str) -> Genesis {
-    let validators = (0..VALIDATORS).map(|index| Validator {
+fn validator_seed(index: u8) -> [u8; 32] {
+    [index + 1; 32]
+}
+
+/// A validator with its key.
+pub(crate) fn validator(index: u8) -> Validator {
+    Validator {
         name: format!("validator-{index}"),
         peer_id: format!("peer-{index}"),
         consensus_key: validator_key(index).public(),
         vrf_key: [index; 32],
         kem_key: vec![index; 1216],
-    });
+    }
+}
+
+/// The genesis of a chain with this name.
+pub(crate) fn genesis(name: &str) -> Genesis {
     Genesis::new(
         name.to_string(),
         TimestampMs::new(ADMITTED_AT.get() - 1_000),
-        Committee::new(validators.collect()).expect("a committee"),
+        Committee::new((0..VALIDATORS).map(validator).collect()).expect("a committee"),
         ProtocolVersion::new(1),
         Parameters::default(),
         vec![Policy { name: "default".to_owned(), rego: DEFAULT_POLICY.to_owned() }],
@@ -122,7 +135,8 @@ pub(crate) fn record(number: u64) -> Arc<[u8]> {
         hash = hex(&[0xab; 32]),
     );
     let metadata = r#""ihsan_score": 0.97, "snr_score": 0.93, "urgency": "REAL_TIME""#;
-    signed(&SenderKey::from_seed(&[99; 32]), "PAT", number, "inference/commit", &data, metadata)
+    let key = SenderKey::from_seed(&[99; 32]);
+    signed(&key, "PAT", number, "inference/commit", &data, metadata)
 }
 
 /// The registration of a key on a chain: it gets an entry in the state tree.
@@ -131,16 +145,15 @@ pub(crate) fn registration(key: &SenderKey, chain: &ChainId) -> Arc<[u8]> {
     signed(key, "PAT", 1, "identity/register", "{}", &metadata)
 }
 
-/// What a validator says on a chain as a system agent.
+/// What a validator says on a chain in its own name; `nonce` makes it differ from others.
 pub(crate) fn said_by(
     validator: u8,
+    chain: &ChainId,
     nonce: u64,
     action: &str,
     data: &str,
-    chain: &ChainId,
 ) -> Arc<[u8]> {
-    // Both kinds of keys are Ed25519, and the seed is that of `validator_key`.
-    let key = SenderKey::from_seed(&[validator + 1; 32]);
+    let key = SenderKey::from_seed(&validator_seed(validator));
     let metadata = format!(r#""ihsan_score": 0.97, "chain_id": "{chain}""#);
     signed(&key, "SAT", nonce, action, data, &metadata)
 }
@@ -154,7 +167,7 @@ pub(crate) fn put_entry(store: &Store, family: Family, key: &[u8], value: &impl 
 
 fn signed(
     key: &SenderKey,
-    role: &str,
+    agent_type: &str,
     nonce: u64,
     action: &str,
     data: &str,
@@ -166,7 +179,9 @@ fn signed(
             "envelope_id": "123e4567-e89b-42d3-a456-426614174000",
             "timestamp": "2026-11-22T01:46:03.123456789Z",
             "nonce": "{nonce:064x}",
-            "sender": {{"agent_type": "{role}", "agent_id": "agent", "public_key": "{key}"}},
+            "sender": {{
+                "agent_type": "{agent_type}", "agent_id": "agent", "public_key": "{key}"
+            }},
             "payload": {{"action": "{action}", "policy_hash": "{policy}", "data": {data}}},
             "metadata": {{{metadata}}}
         }}"#,
@@ -278,14 +293,30 @@ fn traps(store: &Store) -> Vec<PathBuf> {
 impl TestChain {
     /// A chain that has its genesis block alone.
     pub(crate) fn new(name: &str) -> Self {
-        let genesis = Arc::new(genesis(name));
+        Self::of(genesis(name))
+    }
+
+    /// The chain of a genesis file with the committee of [`genesis`].
+    pub(crate) fn of(genesis: Genesis) -> Self {
         Self {
             parent: genesis.header().id(),
-            genesis,
+            committee: Arc::clone(&genesis.committee),
+            seats: core::array::from_fn(|index| u8::try_from(index).expect("few")),
+            genesis: Arc::new(genesis),
+            era: Era::new(1),
             height: Height::ZERO,
             view: View::ZERO,
             lanes: BTreeMap::new(),
         }
+    }
+
+    /// Ends the era with the block at the end: another committee takes over, in which the last
+    /// seat has the key of this number.
+    pub(crate) fn hand_over(&mut self, committee: Arc<Committee>, last_seat: u8) {
+        self.committee = committee;
+        self.seats[usize::from(VALIDATORS) - 1] = last_seat;
+        self.era = self.era.next();
+        self.view = View::ZERO;
     }
 
     /// The next batch of a validator's lane.
@@ -297,7 +328,7 @@ impl TestChain {
             .iter()
             .map(|bytes| BatchRecord { admitted_at_ms: ADMITTED_AT, bytes: Arc::clone(bytes) })
             .collect();
-        let header = BatchHeader::new(Era::new(1), key.public(), last.next(), previous, &records);
+        let header = BatchHeader::new(self.era, key.public(), last.next(), previous, &records);
         let chain_id = self.genesis.chain_id();
         self.lanes.insert(key.public(), (last.next(), header.digest(&chain_id)));
         let signature = key.sign(&header.signed_bytes(&chain_id));
@@ -328,7 +359,7 @@ impl TestChain {
             justify: self.qc(),
             citations: cited.into_values().collect(),
             reveals: Vec::new(),
-            timestamp_ms: TimestampMs::new(ADMITTED_AT.get() + view.get()),
+            timestamp_ms: TimestampMs::new(ADMITTED_AT.get() + self.height.next().get()),
             proposer: ValidatorIndex::ZERO,
             closes: None,
         });
@@ -342,32 +373,21 @@ impl TestChain {
     pub(crate) fn qc(&self) -> Qc {
         let size = usize::from(VALIDATORS);
         if self.view == View::ZERO {
-            return Qc::root(Era::new(1), self.parent, size);
+            return Qc::root(self.era, self.parent, size);
         }
-        let vote = Vote { era: Era::new(1), view: self.view, block: self.parent };
+        let vote = Vote { era: self.era, view: self.view, block: self.parent };
         let message = vote.signed_bytes(&self.genesis.chain_id());
-        Qc {
-            vote,
-            signers: everyone(),
-            signatures: (0..VALIDATORS).map(|it| validator_key(it).sign(&message)).collect(),
-        }
+        Qc { vote, signers: everyone(), signatures: self.signed_by_everyone(&message) }
     }
 
     /// The commit of these blocks by a certificate of the last one.
     pub(crate) fn commit(&self, blocks: &[(Block, ExecHash)]) -> Commit {
         let (last, exec) = blocks.last().expect("a commit has blocks");
-        let vote = CommitVote {
-            era: Era::new(1),
-            view: last.header().view,
-            block: last.id(),
-            exec: *exec,
-        };
+        let vote =
+            CommitVote { era: self.era, view: last.header().view, block: last.id(), exec: *exec };
         let message = vote.signed_bytes(&self.genesis.chain_id());
-        let cert = CommitCert {
-            vote,
-            signers: everyone(),
-            signatures: (0..VALIDATORS).map(|it| validator_key(it).sign(&message)).collect(),
-        };
+        let cert =
+            CommitCert { vote, signers: everyone(), signatures: self.signed_by_everyone(&message) };
         let root = Root {
             header: *last.header(),
             exec: *exec,
@@ -392,27 +412,10 @@ impl TestChain {
         let pending = ancestors.iter().map(|run| Arc::clone(&run.overlay)).collect();
         let verdicts: Vec<Arc<[Verdict]>> =
             batches.iter().map(|batch| self.verdicts(batch)).collect();
-        let records: Vec<BlockRecord> = batches
-            .iter()
-            .zip(&verdicts)
-            .flat_map(|(batch, verdicts)| {
-                let author = batch.header().author;
-                batch.records().iter().zip(verdicts.iter()).map(move |(record, verdict)| {
-                    let (bytes, verdict) = (Arc::clone(&record.bytes), verdict.clone());
-                    BlockRecord { author, bytes, verdict }
-                })
-            })
-            .collect();
-        let input = BlockInput {
-            height: block.header().height,
-            timestamp: block.header().timestamp_ms,
-            protocol_version: block.header().protocol_version,
-            committee: &self.genesis.committee,
-            reveals: &[],
-            records: &records,
-        };
         let parent = Parent::new(base, pending).expect("the store can be read");
-        let overlay = execute(&parent, &input, &mut Policies::new([DEFAULT_POLICY]))
+        let policies = &mut Policies::new([DEFAULT_POLICY]);
+        let committee = &self.committee;
+        let overlay = run_block(&parent, block, batches, &verdicts, committee, policies)
             .expect("the store can be read");
         RunBlock {
             block: block.clone(),
@@ -451,6 +454,10 @@ impl TestChain {
             batches: batches.to_vec(),
             ..Persist::default()
         }
+    }
+
+    fn signed_by_everyone(&self, message: &[u8]) -> Vec<Signature> {
+        self.seats.iter().map(|key| validator_key(*key).sign(message)).collect()
     }
 
     fn verdicts(&self, batch: &SignedBatch) -> Arc<[Verdict]> {

@@ -20,7 +20,9 @@ use bizra_types::hash::{BatchDigest, BlockId, ExecHash};
 use bizra_types::message::{
     CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
-use bizra_types::numbers::{Era, LaneSeq, LogIndex, ProtocolVersion, ValidatorIndex, View};
+use bizra_types::numbers::{
+    Era, LaneSeq, LogIndex, ProtocolVersion, TimestampMs, ValidatorIndex, View,
+};
 use rocksdb::IteratorMode;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -293,7 +295,8 @@ fn a_commit_is_found_by_every_key() {
     assert_eq!(committed.records[3], (Some(digests[0]), 255, Some(LogIndex::new(0))));
 
     let found = |key, after: Option<u64>, limit| {
-        let found = store.search(key, after.map(LogIndex::new), limit).expect("readable");
+        let start = after.map_or(LogIndex::ZERO, |after| LogIndex::new(after.saturating_add(1)));
+        let found = store.search(key, start..LogIndex::MAX, limit).expect("readable");
         found.into_iter().map(|(index, digest)| (index.get(), digest)).collect::<Vec<_>>()
     };
     let session = |number| {
@@ -313,6 +316,39 @@ fn a_commit_is_found_by_every_key() {
     assert_eq!(found(IndexKey::Model([0xab; 32]), None, 9), all);
     assert_eq!(found(IndexKey::Model([0xac; 32]), None, 9), []);
     assert_eq!(found(IndexKey::Sender(sender_of(1)), None, 9), all);
+}
+
+#[test]
+fn heights_and_times_lead_to_places_in_the_log() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let store = open(&dir, &chain.genesis);
+    let (index, height) = (LogIndex::new, Height::new);
+    for any in [0, 1, 7, u64::MAX] {
+        assert_eq!(store.first_index_from(height(any)), Ok(LogIndex::ZERO));
+        assert_eq!(store.first_height_from(TimestampMs::new(any)), Ok(height(1)));
+    }
+    let mut times = Vec::new();
+    for numbers in [&[1, 2][..], &[], &[3]] {
+        let records: Vec<_> = numbers.iter().map(|number| record(*number)).collect();
+        let batches = if records.is_empty() { Vec::new() } else { vec![chain.batch(0, &records)] };
+        times.push(chain.grow(&store, &batches).block.header().timestamp_ms);
+    }
+    for (from, first) in [(0, 0), (1, 0), (2, 2), (3, 2), (4, 3), (5, 3), (u64::MAX, 3)] {
+        assert_eq!(store.first_index_from(height(from)), Ok(index(first)), "from {from}");
+    }
+    for (at, time) in times.iter().enumerate() {
+        let at = at as u64 + 1;
+        assert_eq!(store.first_height_from(*time), Ok(height(at)));
+        let later = TimestampMs::new(time.get() + 1);
+        assert_eq!(store.first_height_from(later), Ok(height(at + 1)));
+    }
+    assert_eq!(store.first_height_from(TimestampMs::MAX), Ok(height(4)));
+    let found = |range| store.search(IndexKey::All, range, 9).expect("readable").len();
+    assert_eq!(found(index(0)..index(2)), 2);
+    assert_eq!(found(index(1)..index(3)), 2);
+    assert_eq!(found(index(2)..index(2)), 0);
+    assert_eq!(found(index(3)..index(1)), 0);
+    assert_eq!(found(index(3)..LogIndex::MAX), 0);
 }
 
 #[test]

@@ -17,7 +17,7 @@ impl Node {
     fn say(&mut self, validator: u8, action: &str, data: &str) -> RecordDigest {
         let nonce = u64::from(validator) + 1_000 * self.shared.store.head().height().get();
         let chain = self.chain.genesis.chain_id();
-        let record = said_by(validator, nonce, action, data, &chain);
+        let record = said_by(validator, &chain, nonce, action, data);
         let batch = self.chain.batch(validator, &[Arc::clone(&record)]);
         self.chain.grow(&self.shared.store, &[batch]);
         digest_of(&record)

@@ -73,6 +73,21 @@ async fn what_is_not_there_is_told() {
         ("/v1/records?limit=0".to_owned(), 400, "BAD_NUMBER"),
         ("/v1/records?limit=1001".to_owned(), 400, "BAD_NUMBER"),
         ("/v1/records?after=-1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?from_height=x".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?to_height=-1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?from_height=2&to_height=1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?from_ms=2026-11-22".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?to_ms=1.5".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?from_ms=2&to_ms=1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/records?from_ms=1&from_ms=1".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/records?from=1".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/chain".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/chain?above=0&from=1".to_owned(), 400, "BAD_QUERY"),
+        ("/v1/chain?above=x".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/chain?above=1&to=1".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/chain?above=18446744073709551615".to_owned(), 400, "BAD_NUMBER"),
+        ("/v1/chain?above=0".to_owned(), 404, "NOT_FOUND"),
+        ("/v1/chain?above=18446744073709551614".to_owned(), 404, "NOT_FOUND"),
         ("/v1/blocks/1".to_owned(), 404, "NOT_FOUND"),
         ("/v1/blocks/18446744073709551615".to_owned(), 404, "NOT_FOUND"),
         ("/v1/blocks/18446744073709551616".to_owned(), 400, "BAD_NUMBER"),
@@ -131,6 +146,119 @@ async fn records_are_found_by_session_sender_and_model_in_pages() {
         query = format!("?limit=2&after={}", answer.json()["next"]);
     }
     assert_eq!(paged, digests);
+}
+
+#[tokio::test]
+async fn records_are_found_by_height_and_time_in_pages() {
+    let mut node = Node::start().await;
+    // Blocks of two records, none, one, and three.
+    let records: Vec<_> = (0..6).map(record).collect();
+    let mut times = Vec::new();
+    for range in [0..2, 2..2, 2..3, 3..6] {
+        times.push(node.commit(&records[range]).timestamp_ms.get());
+    }
+    let digests: Vec<String> = records.iter().map(|it| digest_of(it).to_string()).collect();
+    let found = async |query: &str| -> (Vec<String>, Value) {
+        let answer = node.get(&format!("/v1/records?{query}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.text);
+        let body = answer.json();
+        let records = body["records"].as_array().expect("a list");
+        let digests = records.iter().map(|it| it["digest"].as_str().expect("text").to_owned());
+        (digests.collect(), body["next"].clone())
+    };
+    let sender = SenderKey::from_seed(&[99; 32]).public();
+    let rows = [
+        ("from_height=0".to_owned(), 0..6),
+        ("from_height=1".to_owned(), 0..6),
+        ("from_height=2".to_owned(), 2..6),
+        ("from_height=3".to_owned(), 2..6),
+        ("from_height=5".to_owned(), 6..6),
+        (format!("from_height={}", u64::MAX), 6..6),
+        ("to_height=0".to_owned(), 0..0),
+        ("to_height=1".to_owned(), 0..0),
+        ("to_height=2".to_owned(), 0..2),
+        ("from_height=2&to_height=3".to_owned(), 2..2),
+        ("from_height=1&to_height=4".to_owned(), 0..3),
+        ("from_height=3&to_height=3".to_owned(), 2..2),
+        (format!("to_height={}", u64::MAX), 0..6),
+        (format!("from_ms={}", times[0]), 0..6),
+        (format!("from_ms={}", times[0] + 1), 2..6),
+        (format!("from_ms={}&to_ms={}", times[2], times[3]), 2..3),
+        (format!("to_ms={}", times[3]), 0..3),
+        (format!("to_ms={}", times[3] + 1), 0..6),
+        ("to_ms=0".to_owned(), 0..0),
+        (format!("from_ms={}", u64::MAX), 6..6),
+        (format!("from_height=4&to_ms={}", times[3]), 3..3),
+        (format!("from_height=2&to_ms={}", times[3]), 2..3),
+        ("from_height=1&after=1".to_owned(), 2..6),
+        ("from_height=4&after=1".to_owned(), 3..6),
+        (format!("from_height=1&after={}", u64::MAX), 6..6),
+        (format!("sender={sender}&from_height=2&to_height=4"), 2..3),
+        (format!("model={}&from_height=4", hex(&[0xab; 32])), 3..6),
+        ("session=0189d3a0-0000-7000-8000-000000000002&from_height=3".to_owned(), 2..3),
+        ("session=0189d3a0-0000-7000-8000-000000000002&from_height=4".to_owned(), 3..3),
+        (format!("sender={}&from_height=1", hex(&[1; 32])), 0..0),
+    ];
+    for (query, expected) in rows {
+        let (found, next) = found(&query).await;
+        assert_eq!(found, digests[expected], "{query}");
+        assert!(next.is_null(), "{query}");
+    }
+    // Page by page it is the same, and a last page that is full has an empty one after it.
+    let range = format!("from_height=2&to_ms={}&limit=2", times[3] + 1);
+    let (mut paged, mut next) = found(&range).await;
+    let mut sizes = vec![paged.len()];
+    while !next.is_null() {
+        let page = found(&format!("{range}&after={next}")).await;
+        sizes.push(page.0.len());
+        paged.extend(page.0);
+        next = page.1;
+    }
+    assert_eq!((paged, sizes), (digests[2..].to_vec(), vec![2, 2, 0]));
+}
+
+#[tokio::test]
+async fn parts_of_the_chain_are_those_of_an_export() {
+    let mut node = Node::start().await;
+    for number in 0..3 {
+        node.commit(&[record(number)]);
+    }
+    let part = async |query: &str| {
+        let response = node.client.get(node.url(&format!("/v1/chain?{query}"))).send().await;
+        let response = response.expect("the API answers");
+        assert_eq!(response.status(), StatusCode::OK, "{query}");
+        assert_eq!(response.headers()["content-type"], "application/octet-stream");
+        response.bytes().await.expect("a body").to_vec()
+    };
+    let expected = |above, to| {
+        let (above, to) = (Height::new(above), Height::new(to));
+        let frames = node.shared.store.exported(above, to, usize::MAX).expect("readable");
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame.write_to(&mut bytes);
+        }
+        bytes
+    };
+    assert_eq!(part("above=0").await, expected(0, 3));
+    assert_eq!(part("above=1").await, expected(1, 3));
+    assert_eq!(part("above=0&to=2").await, expected(0, 2));
+    assert_eq!(part("above=2&to=9").await, expected(2, 3));
+    assert_eq!(part("above=0&to=1").await, expected(0, 1));
+    let answer = node.get("/v1/chain?above=3").await;
+    assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (404, "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_part_of_the_chain_that_was_sent_makes_room_for_the_next() {
+    let mut node = Node::start().await;
+    node.commit(&[record(1)]);
+    let url = node.url("/v1/chain?above=0");
+    // Each is sent whole before the next one begins, so all places are free again.
+    for _ in 0..=EXPORTS_MAX {
+        let response = node.client.get(&url).send().await.expect("the API answers");
+        assert_eq!(response.status(), StatusCode::OK);
+        response.bytes().await.expect("a body");
+    }
 }
 
 #[tokio::test]
