@@ -17,7 +17,8 @@ fn pool(name: &str) -> (Pool, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let chain = TestChain::new(name);
     let store = Store::open(folder.path(), &chain.genesis).expect("the folder opens");
-    let (_, status) = watch::channel(NodeStatus::new(Arc::clone(&chain.genesis.committee), None));
+    let committee = Arc::clone(&chain.genesis.committee);
+    let (_, status) = watch::channel(NodeStatus::new(Era::new(1), committee, None));
     (Pool::new(&chain.genesis, store, status, Arc::new(Metrics::new())), folder)
 }
 
@@ -235,7 +236,7 @@ async fn a_pattern_reaches_all_and_a_forged_one_counts_against_its_sender() {
     let offered = |bytes: &Arc<[u8]>| {
         let (reply, answer) = oneshot::channel();
         let text = Bytes::copy_from_slice(bytes);
-        asks.try_send(Ask::Offer { text, reply }).ok().expect("there is room");
+        asks.try_send(Ask::Offer { text, reply }).expect("there is room");
         answer
     };
     let good = offer(1, 1, 90, wall_clock());
