@@ -282,7 +282,11 @@ async fn evidence(ask: &Ask) -> Result<Answer> {
         };
         format!("{} of {}: {filed}", word("kind"), word("accused"))
     });
-    print(ask.json, &facts, &told.collect::<Vec<_>>().join("\n"))?;
+    let mut told: Vec<String> = told.collect();
+    if told.is_empty() {
+        told.push("this node has caught nobody".to_owned());
+    }
+    print(ask.json, &facts, &told.join("\n"))?;
     Ok(Answer::True)
 }
 
@@ -303,6 +307,9 @@ async fn file(arguments: &File) -> Result<Answer> {
             let data = broken_promise(&read_json(path)?, *accused, &committee);
             filings.push(data.with_context(place)?);
         }
+    }
+    if filings.is_empty() {
+        eprintln!("nothing is left to file");
     }
     let mut answer = Answer::True;
     for data in filings {
