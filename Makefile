@@ -21,9 +21,14 @@ SIM_SEEDS_LIES ?= 0..40
 SEEDS ?= 0..1000
 VALIDATORS ?= 7
 
+# `make fuzz` gives each target so long, and the engine longer.
+FUZZ_SECONDS ?= 60
+FUZZ_SECONDS_STEP ?= 900
+FUZZ_TARGETS := $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+
 say = @printf '\n== %s\n'
 
-.PHONY: help demo test lint fmt sim planted deny clean setup setup-tests build
+.PHONY: help demo test lint fmt sim planted mutants fuzz deny clean setup setup-tests build
 .PHONY: test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim
 .PHONY: test-live test-crash test-deny
 
@@ -53,6 +58,30 @@ planted: export CARGO_TARGET_DIR := $(CARGO_TARGET_DIR)/planted
 planted: ## plant known mistakes in the engine: simulator and traces must find each
 	$(say) 'planted bugs'
 	@cargo test --locked --package bizra-consensus --package bizra-sim --test traces --test eras --test planted
+
+# `.cargo/mutants.toml` says what is changed and which tests must notice. It is
+# compiled many hundred times, so not optimised.
+mutants: export CARGO_PROFILE_DEV_OPT_LEVEL := 0
+mutants: export CARGO_TARGET_DIR := $(CARGO_TARGET_DIR)/mutants
+mutants: ## change the rules in one place at a time: a test must fail (takes hours; installs cargo-mutants)
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	$(say) 'mutants'
+	@mkdir -p "$(CARGO_TARGET_DIR)"
+	@cargo mutants --output "$(CARGO_TARGET_DIR)"
+
+# Without a sanitizer: none of our code is unsafe, and overflows and assertions
+# are checked. What the fuzzer finds stays in fuzz/corpus.
+fuzz: export CARGO_TARGET_DIR := $(CARGO_TARGET_DIR)/fuzz
+fuzz: ## feed every decoder and the engine what nobody would send, FUZZ_SECONDS=60 each (needs nightly Rust; installs cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@fuzz/seeds.py
+	@for target in $(FUZZ_TARGETS); do \
+		printf '\n== fuzzing %s\n' "$$target"; \
+		seconds=$(FUZZ_SECONDS); \
+		if [ "$$target" = step ]; then seconds=$(FUZZ_SECONDS_STEP); fi; \
+		cargo +nightly fuzz run --fuzz-dir fuzz --sanitizer none "$$target" -- \
+			-max_total_time="$$seconds" -print_final_stats=1; \
+	done
 
 deny: ## licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny, needs the network)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -65,6 +65,7 @@ fn the_timer_starts_by_tc_or_by_hand_and_once() {
     assert!(!pacemaker.is_timer_running(), "an idle chain never times out");
     assert_eq!(pacemaker.entered(), at(3_000));
     pacemaker.enter(at(4_000), true);
+    assert!(pacemaker.is_timer_running());
     assert_eq!(pacemaker.timer_end(), Some(at(4_300)));
 }
 

@@ -93,14 +93,14 @@ fn only_equal_votes_count_together() {
 fn a_repeated_message_is_nothing_new() {
     let committee = committee(4);
     let mut votes = Votes::default();
-    for expected in [true, false, false] {
-        let is_new = |change: bool| assert_eq!(change, expected);
-        is_new(votes.add_vote(&committee, NOW, vote(0, 100, 1)) == Change::Counted);
-        let known = votes.is_known(&commit_vote(0, 99, 1));
-        assert_eq!(known, !expected, "the same commit vote again asks for an answer");
-        let change = votes.add_commit_vote(&committee, NOW, commit_vote(0, 99, 1));
-        is_new(change == Change::Counted);
-        is_new(votes.add_timeout(&committee, NOW, timeout(0, 100, 99)) == Change::Counted);
+    for is_new in [true, false, false] {
+        assert_eq!(votes.is_known(&commit_vote(0, 99, 1)), !is_new, "again: it asks for an answer");
+        let qc = votes.add_vote(&committee, NOW, vote(0, 100, 1));
+        let cert = votes.add_commit_vote(&committee, NOW, commit_vote(0, 99, 1));
+        let tc = votes.add_timeout(&committee, NOW, timeout(0, 100, 99));
+        assert_eq!(qc, if is_new { Change::Counted } else { Change::Nothing });
+        assert_eq!(cert, if is_new { Change::Counted } else { Change::Nothing });
+        assert_eq!(tc, if is_new { Change::Counted } else { Change::Nothing });
     }
     assert_eq!(votes.timeouts(View::new(100)).count(), 1);
     assert!(!votes.is_known(&commit_vote(0, 99, 2)), "another result is another vote");
