@@ -213,12 +213,26 @@ pub fn hex_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     if digits.len() != 2 * N {
         return None;
     }
-    let mut out = [0; N];
+    let (mut out, mut all) = ([0; N], 0);
     for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        let [high, low] = [pair[0], pair[1]].map(|digit| HEX_DIGITS[usize::from(digit)]);
+        all |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(out)
+    (all < 16).then_some(out)
 }
+
+/// The value of each hex digit, and 255 for what is none.
+const HEX_DIGITS: [u8; 256] = {
+    let (mut digits, mut at) = ([255; 256], 0_u8);
+    while at < 255 {
+        if let Some(value) = hex_digit(at) {
+            digits[at as usize] = value;
+        }
+        at += 1;
+    }
+    digits
+};
 
 /// Reads any number of bytes from lower-case hex.
 #[must_use]

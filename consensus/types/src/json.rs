@@ -747,7 +747,7 @@ struct Parser<'a> {
     range: Range<usize>,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -883,17 +883,8 @@ impl Parser<'_> {
 
     fn string(&mut self) -> Result<String, JsonError> {
         self.at += 1;
-        let mut out = String::new();
+        let mut out = self.plain_text().to_owned();
         loop {
-            let start = self.at;
-            while let Some(byte) = self.byte()
-                && byte >= 0x20
-                && byte != b'"'
-                && byte != b'\\'
-            {
-                self.at += 1;
-            }
-            out.push_str(&self.text[start..self.at]);
             match self.byte() {
                 Some(b'"') => {
                     self.at += 1;
@@ -911,7 +902,17 @@ impl Parser<'_> {
                 }
                 None => return self.unexpected("the end of a string"),
             }
+            out.push_str(self.plain_text());
         }
+    }
+
+    /// What stands here of a string before a quote, an escape or a control character.
+    fn plain_text(&mut self) -> &'a str {
+        let rest = &self.text[self.at..];
+        let end = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+        let end = end.unwrap_or(rest.len());
+        self.at += end;
+        &rest[..end]
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {

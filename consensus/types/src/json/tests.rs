@@ -371,8 +371,7 @@ fn unknown_and_missing_members_are_named() {
     );
     let rest = object.take_rest();
     assert_eq!(rest.len(), 1);
-    let (name, member) = &rest[0];
-    assert_eq!((*name, member.path().as_str(), member.unsigned()), ("z", "z", Ok(0)));
+    assert_eq!((rest[0].0, rest[0].1.path().as_str(), rest[0].1.unsigned()), ("z", "z", Ok(0)));
     object.finish().expect("all are taken");
 
     let number = parse(b"1", Limits::ENVELOPE).expect("strict");
