@@ -45,12 +45,12 @@ def binary(argument=None):
 class Testnet:
     """Seven validators; a context manager that stops what it started."""
 
-    def __init__(self, program, validators=7):
+    def __init__(self, program, validators=7, base=None):
         self.program = program
         self.count = validators
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.dir = self.folder / "net"
-        self.base = free_ports(10 * validators)
+        self.base = base or free_ports(10 * validators)
         self.supervisor = None
         self.bizra("testnet", "init", "--validators", str(validators), "--dir", self.dir,
                    "--base-port", str(self.base))

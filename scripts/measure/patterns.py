@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Patterns are offered to one of seven validators, until all seven hold each.
 
-    patterns.sh [--count N] [--rate R] [--bin FILE]
+    patterns.sh [--count N] [--rate R] [--base-port PORT] [--bin FILE]
 
 The time is that from the beginning of the POST to the first answer in which the
 last of the seven tells the pattern. They are asked one after the other, so that
@@ -30,9 +30,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=250)
     parser.add_argument("--rate", type=float, default=5, help="patterns per second")
+    parser.add_argument("--base-port", type=int, help="the first of 70, if not free ones")
     parser.add_argument("--bin")
     arguments = parser.parse_args()
-    with Testnet(binary(arguments.bin)) as net:
+    with Testnet(binary(arguments.bin), base=arguments.base_port) as net:
         figures = measure(net, arguments.count, arguments.rate)
         bounds = ["p95_ms < 100", "lost == 0", "passed_on > 0", "panics == 0"]
         if not verdict(figures, bounds):
