@@ -187,6 +187,13 @@ fn blocks() {
     }
 }
 
+#[test]
+#[should_panic(expected = "a proposer keeps its lists sorted")]
+fn a_validator_reveals_once_in_a_block() {
+    let reveals = vec![samples::reveal(5), samples::reveal(5)];
+    let _ = Block::new(BlockContent { reveals, ..content(43, qc(42)) });
+}
+
 fn propose(block: Block, tc: Option<Tc>) -> SignedProposal {
     let signature = sign(block.header().proposer.get(), &proposal_signed_bytes(block.header()));
     SignedProposal { block, tc, signature }
