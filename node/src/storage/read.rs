@@ -474,7 +474,9 @@ impl Store {
     ) -> Result<Vec<Frame>, StorageError> {
         // What is not final here stands for the head.
         let target = self.block_entry(to)?.map_or(BlockId::ZERO, |entry| entry.id);
-        let Some(part) = self.chain_from(above, target, size_max)? else { return Ok(Vec::new()) };
+        // An export has every batch.
+        let part = self.chain_from(above, target, size_max, usize::MAX)?;
+        let Some(part) = part else { return Ok(Vec::new()) };
         let mut frames = Vec::new();
         for (block, batches) in part.blocks {
             let height = block.header().height;
