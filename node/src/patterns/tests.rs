@@ -235,7 +235,7 @@ async fn a_pattern_reaches_all_and_a_forged_one_counts_against_its_sender() {
     let offered = |bytes: &Arc<[u8]>| {
         let (reply, answer) = oneshot::channel();
         let text = Bytes::copy_from_slice(bytes);
-        asks.try_send(Ask::Offer { text, reply }).ok().expect("there is room");
+        asks.try_send(Ask::Offer { text, reply }).expect("there is room");
         answer
     };
     let good = offer(1, 1, 90, wall_clock());

@@ -159,7 +159,7 @@ async fn more_than_the_pool_can_judge_is_turned_away() {
     let ask = node.pattern_asks.recv().await.expect("it is asked");
     let (reply, _) = tokio::sync::oneshot::channel();
     let filler = Ask::Offer { text: bytes::Bytes::new(), reply };
-    node.shared.patterns.try_send(filler).ok().expect("there is room for one");
+    node.shared.patterns.try_send(filler).expect("there is room for one");
     let answer = node.get("/v1/patterns").await;
     assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (429, "RATE"));
     assert_eq!(answer.headers["retry-after"], "1");
