@@ -14,6 +14,33 @@ pub struct Uuid(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Score(u32);
 
+/// Whether a text is the libp2p peer id of an Ed25519 key, in its one spelling:
+/// base58 (of Bitcoin) of the identity multihash of the encoded public key.
+#[must_use]
+pub fn is_peer_id(text: &str) -> bool {
+    const DIGITS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    // Identity hash, 36 bytes; a key of type Ed25519, 32 bytes.
+    const PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+    let mut number = [0_u8; PREFIX.len() + 32];
+    // Every number that begins like this has 51 digits, and a 1 stands for its byte 0.
+    if text.len() != 52 {
+        return false;
+    }
+    for letter in text.bytes() {
+        let Some(digit) = DIGITS.iter().position(|digit| *digit == letter) else { return false };
+        let mut carry = digit;
+        for byte in number.iter_mut().rev() {
+            let sum = usize::from(*byte) * DIGITS.len() + carry;
+            [*byte, ..] = sum.to_le_bytes();
+            carry = sum >> 8;
+        }
+        if carry != 0 {
+            return false;
+        }
+    }
+    number.starts_with(&PREFIX)
+}
+
 impl Uuid {
     /// Reads the one spelling of a UUID, of any version.
     #[must_use]
@@ -221,6 +248,43 @@ const fn days_before_year(year: u64) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn peer_ids_have_one_form() {
+        let of_zeros = "12D3KooW9pNAk8aiBuGVQtWRdbkLmo5qVL3e2h5UxbN2Nz9ttwiw";
+        for text in [
+            of_zeros,
+            // Of the key in RFC 8032, section 7.1, test 1.
+            "12D3KooWQK1wnefoLrcVHbbnf5tLzbopUd3K3bFAoJpA7YJgL5pV",
+            // The largest there is.
+            "12D3KooWT3gYEvLJyx1FyyHqrmvdy1tMjpgxmu9aSeKMEuafQtyC",
+        ] {
+            assert!(is_peer_id(text), "{text}");
+        }
+        let (shorter, longer) = (&of_zeros[..51], format!("{of_zeros}1"));
+        for text in [
+            "",
+            "peer-1",
+            shorter,
+            &longer,
+            &of_zeros.replace("12D", " 2D"),
+            &of_zeros.replace("12D", "22D"),
+            // What comes before the first and after the last.
+            "12D3KooW9pNAk8aiBuGVQtWRdbkLmo5qVL3e2h5UxbN2Nz9ttwiv",
+            "12D3KooWT3gYEvLJyx1FyyHqrmvdy1tMjpgxmu9aSeKMEuafQtyD",
+            // No digits of base58.
+            &of_zeros.replace('9', "0"),
+            &of_zeros.replace('9', "l"),
+            &of_zeros.replace("9p", "é"),
+            // No number of so few bytes.
+            &"z".repeat(52),
+            // Of a key of another type, and of the hash of a long one.
+            "16L9GT7or8p86pt8SLohtKkYjMypwh8Hp4QaRTxgDggdQuyoNX6RV",
+            "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
+        ] {
+            assert!(!is_peer_id(text), "{text}");
+        }
+    }
 
     #[test]
     fn timestamps_have_one_form() {

@@ -38,16 +38,18 @@
 //!
 //! **What cannot be governed.** A change whose enactment would leave something impossible is
 //! refused with [`Code::Invariant`]: a parameter outside its range, which keeps the minimum of
-//! Ihsān and the thresholds above; a committee with an unusable or repeated key, with fewer than
-//! [`COMMITTEE_SIZE_MIN`] validators, or with more than f changed. What the state does not allow
-//! just now is [`Code::State`]. A text that is no policy, or one that would shut governance out, is
-//! refused by the admission of whatever honest validator; execution compiles a text only once it
-//! was approved, and then the proposal is void. Compiling takes a tenth of a second, and a liar
-//! could have every block of everybody filled with such texts. Who may send which action is no parameter, and the ROLE gate comes before the
-//! policy, so validators never propose inferences and nobody else ever votes.
+//! Ihsān and the thresholds above; a committee with an unusable or repeated key, with a peer id of
+//! no Ed25519 key, with fewer than [`COMMITTEE_SIZE_MIN`] validators, or with more than f changed.
+//! What the state does not allow just now is [`Code::State`]. A text that is no policy, or one that
+//! would shut governance out, is refused by the admission of whatever honest validator; execution
+//! compiles a text only once it was approved, and then the proposal is void. Compiling takes a tenth
+//! of a second, and a liar could have every block of everybody filled with such texts. Who may send
+//! which action is no parameter, and the ROLE gate comes before the policy, so validators never
+//! propose inferences and nobody else ever votes.
 
 use crate::codes::{Code, Rejection};
 use crate::envelope::AgentType;
+use crate::forms::is_peer_id;
 use crate::identity::{KeyEntry, KeyState};
 use crate::log::StorageError;
 use crate::parameters::LedgerParameters;
@@ -505,6 +507,12 @@ fn check_seats(put: &[Validator], remove: &[String]) -> Result<(), Rejection> {
         if !validator.consensus_key.is_usable() {
             let member = format!("payload.data.change.put[{at}].consensus_key");
             let detail = "must be a point of the curve that is not of small order";
+            return Err(impossible(member, detail));
+        }
+        // Nobody could connect to it: the seat would stand empty.
+        if !is_peer_id(&validator.peer_id) {
+            let member = format!("payload.data.change.put[{at}].peer_id");
+            let detail = "must be the libp2p peer id of an Ed25519 key, like 12D3KooW…";
             return Err(impossible(member, detail));
         }
     }

@@ -29,11 +29,30 @@ pub(crate) fn public(seed: u8) -> PublicKey {
 pub(crate) fn validator(seed: u8) -> Validator {
     Validator {
         name: format!("validator-{seed}"),
-        peer_id: format!("peer-{seed}"),
+        peer_id: peer_id(seed),
         consensus_key: public(seed),
         vrf_key: [seed; 32],
         kem_key: vec![seed; 1_216],
     }
+}
+
+/// The peer id of the network key whose public half repeats this byte.
+pub(crate) fn peer_id(byte: u8) -> String {
+    const DIGITS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let mut rest = [&[0x24, 0x08, 0x01, 0x12, 0x20][..], &[byte; 32]].concat();
+    let mut digits = Vec::new();
+    while rest.iter().any(|byte| *byte != 0) {
+        let mut remainder = 0;
+        for byte in &mut rest {
+            let sum = remainder * 256 + usize::from(*byte);
+            *byte = u8::try_from(sum / 58).expect("the remainder is below 58");
+            remainder = sum % 58;
+        }
+        digits.push(char::from(DIGITS[remainder]));
+    }
+    // For the byte 0 in front.
+    digits.push('1');
+    digits.into_iter().rev().collect()
 }
 
 /// The committee of the validators from these seeds.

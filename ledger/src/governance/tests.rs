@@ -444,6 +444,11 @@ fn what_cannot_be_governed_is_refused_in_words() {
              that is not of small order",
         ),
         (
+            seats(&[validator(8), Validator { peer_id: "peer-9".into(), ..validator(9) }], &[]),
+            "INVARIANT: `payload.data.change.put[1].peer_id` must be the libp2p peer id of an \
+             Ed25519 key, like 12D3KooW…",
+        ),
+        (
             seats(&[neutral], &[]),
             "INVARIANT: `payload.data.change.put[0].consensus_key` must be a point of the curve \
              that is not of small order",
@@ -533,7 +538,7 @@ fn a_committee_changes_by_a_few_at_a_time() {
     assert_eq!(change(&seven, &[validator(8), validator(9)], &[]), Ok(9));
     assert_eq!(change(&committee(1..=4), &[validator(8)], &["validator-1"]), Ok(4));
     let copy = |seed: u8| Validator { name: "other".into(), ..validator(seed) };
-    let same_peer = Validator { peer_id: "peer-1".into(), ..validator(9) };
+    let same_peer = Validator { peer_id: validator(1).peer_id, ..validator(9) };
     let same_vrf = Validator { vrf_key: [1; 32], ..validator(9) };
     for (current, put, remove, sentence) in [
         (
