@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`keys`] | one type per role, each made from a 32-byte seed of its own |
 //! | [`file`](mod@file) | the key file: strict text, mode 0600, written once, rotated safely |
-//! | [`ring`] | the four keys of a validator in one folder |
+//! | [`ring`] | the keys of a validator in one folder |
 //! | [`sealing`] | encryption to a KEM key, for backups and hand-overs |
 //!
 //! Every role has a key of its own, because one seed that serves both Ed25519

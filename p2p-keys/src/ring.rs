@@ -1,7 +1,8 @@
-//! The four keys of a validator in one folder.
+//! The keys of a validator in one folder.
 
 use crate::file::KeyFileError;
 use crate::keys::{ConsensusKey, KemKey, Key, NetworkKey, VrfKey};
+use bizra_types::crypto::PublicKey;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 pub const NETWORK_FILE: &str = "network.key";
 /// File name of the consensus key in a key folder.
 pub const CONSENSUS_FILE: &str = "consensus.key";
+/// File name of the consensus key that is to replace the one in
+/// [`CONSENSUS_FILE`], while there is one.
+pub const NEXT_CONSENSUS_FILE: &str = "next-consensus.key";
 /// File name of the VRF key in a key folder.
 pub const VRF_FILE: &str = "vrf.key";
 /// File name of the KEM key in a key folder.
@@ -23,6 +27,9 @@ pub struct KeyRing {
     pub network: NetworkKey,
     /// Its votes, in `consensus.key`.
     pub consensus: ConsensusKey,
+    /// What signs its votes from the era on whose committee lists it in place of
+    /// the other, in `next-consensus.key`, if that is there.
+    pub next_consensus: Option<ConsensusKey>,
     /// Its part in the leader schedule, in `vrf.key`.
     pub vrf: VrfKey,
     /// What backups are sealed to, in `kem.key`.
@@ -68,21 +75,31 @@ impl KeyRing {
         Self {
             network: NetworkKey::generate(),
             consensus: ConsensusKey::generate(),
+            next_consensus: None,
             vrf: VrfKey::generate(),
             kem: KemKey::generate(),
         }
     }
 
-    /// Reads the four files of a folder.
+    /// Reads the four files of a folder, and the next consensus key if it is
+    /// there.
     ///
     /// # Errors
-    /// When a file is missing, open to others, malformed or of the wrong kind,
+    /// When one of the four is missing, or a file is open to others, malformed or of the wrong kind,
     /// or two hold the same secret.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, RingError> {
         let folder = folder.as_ref();
+        let next_consensus = match ConsensusKey::load(folder.join(NEXT_CONSENSUS_FILE)) {
+            Ok(key) => Some(key),
+            Err(KeyFileError::Io { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
         let ring = Self {
             network: NetworkKey::load(folder.join(NETWORK_FILE))?,
             consensus: ConsensusKey::load(folder.join(CONSENSUS_FILE))?,
+            next_consensus,
             vrf: VrfKey::load(folder.join(VRF_FILE))?,
             kem: KemKey::load(folder.join(KEM_FILE))?,
         };
@@ -133,12 +150,25 @@ impl KeyRing {
         Ok(ring)
     }
 
-    fn files(&self) -> [(&'static str, Key); 4] {
-        [
+    /// The consensus keys: the one in use, then the next.
+    pub fn consensus_keys(&self) -> impl Iterator<Item = &ConsensusKey> {
+        core::iter::once(&self.consensus).chain(&self.next_consensus)
+    }
+
+    /// The consensus key with this public half, if it is one of ours.
+    #[must_use]
+    pub fn consensus_of(&self, public: &PublicKey) -> Option<&ConsensusKey> {
+        self.consensus_keys().find(|key| key.public() == *public)
+    }
+
+    fn files(&self) -> Vec<(&'static str, Key)> {
+        let mut files = vec![
             (NETWORK_FILE, self.network.clone().into()),
             (CONSENSUS_FILE, self.consensus.clone().into()),
             (VRF_FILE, self.vrf.clone().into()),
             (KEM_FILE, self.kem.clone().into()),
-        ]
+        ];
+        files.extend(self.next_consensus.clone().map(|key| (NEXT_CONSENSUS_FILE, key.into())));
+        files
     }
 }

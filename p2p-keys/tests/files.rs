@@ -429,6 +429,23 @@ fn a_ring_names_the_file_at_fault() {
 }
 
 #[test]
+fn a_ring_has_a_second_consensus_key_while_the_first_is_replaced() {
+    let folder = folder();
+    let made = KeyRing::create(folder.path()).expect("it is made");
+    let next = ConsensusKey::from_seed(&[6; 32]);
+    assert!(made.consensus_of(&next.public()).is_none());
+    next.write_new(folder.path().join("next-consensus.key")).expect("it is written");
+    let ring = KeyRing::load(folder.path()).expect("it is read");
+    let publics: Vec<_> = ring.consensus_keys().map(ConsensusKey::public).collect();
+    assert_eq!(publics, [made.consensus.public(), next.public()]);
+    for public in publics {
+        assert_eq!(ring.consensus_of(&public).map(ConsensusKey::public), Some(public));
+    }
+    set_mode(&folder.path().join("next-consensus.key"), 0o640);
+    KeyRing::load(folder.path()).expect_err("others can read it");
+}
+
+#[test]
 fn a_ring_refuses_keys_in_each_others_place() {
     let folder = folder();
     KeyRing::create(folder.path()).expect("it is made");

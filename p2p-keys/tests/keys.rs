@@ -153,6 +153,7 @@ fn debug_output_holds_no_secret() {
         KeyRing {
             network: NetworkKey::from_seed(&secret),
             consensus: ConsensusKey::from_seed(&secret),
+            next_consensus: Some(ConsensusKey::from_seed(&secret)),
             vrf: VrfKey::from_seed(&secret),
             kem: KemKey::from_seed(&secret),
         }
