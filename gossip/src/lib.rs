@@ -47,7 +47,7 @@ pub use libp2p::{Multiaddr, PeerId};
 pub use mailbox::{Event, EventReceiver};
 pub use network::{Network, PeerStatus, PublishError, StartError};
 pub use queue::SendError;
-pub use requests::{REQUEST_SIZE_MAX, RESPONSE_SIZE_MAX, Reply, RequestError};
+pub use requests::{AnswerTooLarge, REQUEST_SIZE_MAX, RESPONSE_SIZE_MAX, Reply, RequestError};
 pub use roster::Fault;
 pub use streams::Channel;
 pub use topics::{GOSSIP_SIZE_MAX, GossipId, Topic, Verdict};

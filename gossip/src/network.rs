@@ -194,6 +194,7 @@ impl Network {
             limits: config.limits.clone(),
             hello: RwLock::new(config.hello),
             peers: RwLock::default(),
+            connected: RwLock::default(),
             metrics: own_metrics,
             notices,
         });
@@ -356,6 +357,12 @@ impl Network {
     #[must_use]
     pub fn connected(&self) -> usize {
         usize::try_from(self.common.metrics.peers.get()).unwrap_or(0)
+    }
+
+    /// Every connected peer, followers included: whom a request can reach.
+    #[must_use]
+    pub fn connected_peers(&self) -> BTreeSet<PeerId> {
+        self.common.connected.read().expect("no holder panics").clone()
     }
 
     /// Whether peers are connected that are no validators, and so hear only
@@ -734,6 +741,14 @@ impl SwarmTask {
     fn on_connections_changed(&mut self, peer: PeerId) {
         let links = &self.swarm.behaviour().links;
         self.shared.metrics.peers.set(links.connected().count() as i64);
+        {
+            let mut connected = self.shared.connected.write().expect("no holder panics");
+            if links.newest(&peer).is_some() {
+                connected.insert(peer);
+            } else {
+                connected.remove(&peer);
+            }
+        }
         if let Some(stream_peer) = self.shared.peer(&peer) {
             stream_peer.connection.send_if_modified(|current| {
                 let newest = links.newest(&peer);

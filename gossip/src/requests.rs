@@ -65,6 +65,16 @@ pub enum RequestError {
     Connection(String),
 }
 
+/// An answer that does not fit into one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an answer of {size} bytes where at most {limit} are allowed")]
+pub struct AnswerTooLarge {
+    /// Bytes of the answer.
+    pub size: usize,
+    /// Bytes allowed.
+    pub limit: usize,
+}
+
 /// Takes the answer to one request. Dropped, it tells the peer that there is none.
 #[derive(Debug)]
 pub struct Reply(oneshot::Sender<Bytes>);
@@ -72,12 +82,17 @@ pub struct Reply(oneshot::Sender<Bytes>);
 impl Reply {
     /// Answers. The peer may have given up meanwhile; nobody needs to know.
     ///
-    /// # Panics
-    /// When the answer is above [`RESPONSE_SIZE_MAX`].
-    pub fn send(self, answer: Bytes) {
-        assert!(answer.len() <= RESPONSE_SIZE_MAX, "an answer of {} bytes", answer.len());
+    /// # Errors
+    /// When the answer is above [`RESPONSE_SIZE_MAX`]; the peer is told that
+    /// there is none.
+    pub fn send(self, answer: Bytes) -> Result<(), AnswerTooLarge> {
+        let size = answer.len();
+        if size > RESPONSE_SIZE_MAX {
+            return Err(AnswerTooLarge { size, limit: RESPONSE_SIZE_MAX });
+        }
         // Without a peer that waits, the answer is of no use.
         let _ = self.0.send(answer);
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::swarm::{ConnectionId, Stream, StreamProtocol};
 use prometheus_client::metrics::gauge::Gauge;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -150,6 +150,8 @@ pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) hello: RwLock<Hello>,
     pub(crate) peers: RwLock<HashMap<PeerId, Arc<StreamPeer>>>,
+    /// Peers with a connection.
+    pub(crate) connected: RwLock<BTreeSet<PeerId>>,
     pub(crate) metrics: Metrics,
     pub(crate) notices: mpsc::Sender<Notice>,
 }

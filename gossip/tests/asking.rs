@@ -3,8 +3,8 @@
 mod common;
 
 use bizra_gossip::{
-    Event, Fault, GOSSIP_SIZE_MAX, GossipId, Keypair, PublishError, REQUEST_SIZE_MAX,
-    RESPONSE_SIZE_MAX, Reply, RequestError, Topic, TransportKind, Verdict,
+    AnswerTooLarge, Event, Fault, GOSSIP_SIZE_MAX, GossipId, Keypair, PublishError,
+    REQUEST_SIZE_MAX, RESPONSE_SIZE_MAX, Reply, RequestError, Topic, TransportKind, Verdict,
 };
 use bizra_types::hash::ChainId;
 use bytes::Bytes;
@@ -35,12 +35,18 @@ fn requests_are_answered_up_to_their_limits() {
                 );
             let (bytes, reply) = next_request(&mut nodes[1]).await;
             assert_eq!(bytes, vec![1; request]);
-            reply.send(vec![2; response].into());
+            reply.send(vec![2; response].into()).unwrap();
             assert_eq!(answer.await.unwrap().unwrap(), vec![2; response]);
         }
         let size = REQUEST_SIZE_MAX + 1;
         let error = asker.request(peer, vec![0; size].into(), LONG).await.unwrap_err();
         assert_eq!(error, RequestError::TooLarge { size, limit: REQUEST_SIZE_MAX });
+
+        let answer = tokio::spawn(async move { asker.request(peer, Bytes::new(), LONG).await });
+        let size = RESPONSE_SIZE_MAX + 1;
+        let refused = next_request(&mut nodes[1]).await.1.send(vec![0; size].into());
+        assert_eq!(refused, Err(AnswerTooLarge { size, limit: RESPONSE_SIZE_MAX }));
+        assert_eq!(answer.await.unwrap().unwrap_err(), RequestError::NoAnswer);
     });
 }
 
@@ -56,6 +62,7 @@ fn a_request_without_an_answer_says_why() {
         let absent = common::peer_id(&keys[2]);
         let error = asker.request(absent, Bytes::new(), LONG).await.unwrap_err();
         assert_eq!(error, RequestError::NotConnected);
+        assert!(asker.connected_peers().into_iter().eq([peer]));
 
         let network = asker.clone();
         let answer = tokio::spawn(async move { network.request(peer, Bytes::new(), LONG).await });
@@ -88,7 +95,7 @@ fn requests_of_one_peer_are_bounded_at_both_ends() {
         let held = [next_request(&mut nodes[1]).await, next_request(&mut nodes[1]).await];
         assert_eq!(asked.join_next().await.unwrap().unwrap(), Err(RequestError::Busy));
         for (_, reply) in held {
-            reply.send(Bytes::from_static(b"done"));
+            reply.send(Bytes::from_static(b"done")).unwrap();
         }
         while let Some(answer) = asked.join_next().await {
             assert_eq!(answer.unwrap().unwrap(), "done");

@@ -26,7 +26,7 @@
 //! | `state` | version, path → node of the state tree |
 //! | `stale` | version → nodes that are no part of the state tree since |
 //! | `index` | session, sender, model or nothing, log index → digest |
-//! | `evidence` | hash → two messages of one signer that exclude each other |
+//! | `evidence` | kind, era, accused, hash → two messages of one signer that exclude each other, few of each kind |
 //!
 //! Batches are kept for ever: they are what peers catch up from, and a record's
 //! bytes are in its batch and nowhere else.
@@ -48,8 +48,8 @@ mod read;
 mod write;
 
 pub use error::StorageError;
-pub use read::{ChainPart, IndexKey, StoredOutcome, StoredRecord};
-pub use write::CommittedBlock;
+pub use read::{ChainPart, IndexKey, LANE_WALK_MAX, StoredOutcome, StoredRecord};
+pub use write::{CommittedBlock, EVIDENCE_MAX};
 
 use bizra_consensus::Root;
 use bizra_ledger::execution::{Head, genesis_fields};

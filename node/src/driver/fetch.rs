@@ -9,9 +9,10 @@ use bizra_consensus::{Ask, Input};
 use bizra_gossip::PeerId;
 use bizra_gossip::wire::{Request, Response};
 use bizra_types::batch::SignedBatch;
-use bizra_types::numbers::ValidatorIndex;
 use bizra_types::verify::Fault;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -27,6 +28,8 @@ pub(super) struct Fetcher {
     room: Arc<Semaphore>,
     /// One range of final blocks at a time: it is large, and the next depends on it.
     chain_room: Arc<Semaphore>,
+    /// Questions that somebody else was asked than the engine named.
+    astray: AtomicUsize,
 }
 
 impl Fetcher {
@@ -36,10 +39,13 @@ impl Fetcher {
             runtime: tokio::runtime::Handle::current(),
             room: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             chain_room: Arc::new(Semaphore::new(1)),
+            astray: AtomicUsize::new(0),
         }
     }
 
-    /// Asks a member of the era, unless too many questions are under way.
+    /// Asks a member of the era, unless too many questions are under way. If it
+    /// is not connected, another peer is asked: whoever was away for long may
+    /// know nobody of the committee that there is now. Answers prove themselves.
     pub(super) fn ask(&self, seats: &Seats, ask: Ask) {
         let room = if matches!(ask, Ask::Chain { .. }) { &self.chain_room } else { &self.room };
         let Ok(room) = Arc::clone(room).try_acquire_owned() else { return };
@@ -51,14 +57,17 @@ impl Fetcher {
             Ask::Chain { target, above, peer } => (peer, Request::Chain { target, above }),
             Ask::End { era, peer } => (peer, Request::End { era }),
         };
-        let Some(peer) = seats.peer(index) else { return };
         let context = Arc::clone(&self.context);
+        let connected = context.network.connected_peers();
+        let named = seats.peer(index).filter(|peer| connected.contains(peer));
+        let other = || any(&connected, self.astray.fetch_add(1, Ordering::Relaxed));
+        let Some(peer) = named.or_else(other) else { return };
         self.runtime.spawn(async move {
             let answer = context.network.request(peer, request.encode(), ANSWER_TIMEOUT).await;
             match answer {
                 Ok(bytes) => {
                     let taken = tokio::task::spawn_blocking(move || {
-                        take(&context, peer, index, request, &bytes);
+                        take(&context, peer, request, &bytes);
                     });
                     if taken.await.is_err() {
                         tracing::error!(%peer, "an answer could not be taken in");
@@ -71,7 +80,12 @@ impl Fetcher {
     }
 }
 
-fn take(context: &Context, peer: PeerId, index: ValidatorIndex, request: Request, bytes: &[u8]) {
+/// One of these peers, each in its turn.
+fn any(peers: &BTreeSet<PeerId>, turn: usize) -> Option<PeerId> {
+    peers.iter().copied().nth(turn.checked_rem(peers.len())?)
+}
+
+fn take(context: &Context, peer: PeerId, request: Request, bytes: &[u8]) {
     let response = match Response::decode(bytes) {
         Ok(response) => response,
         Err(error) => {
@@ -81,7 +95,7 @@ fn take(context: &Context, peer: PeerId, index: ValidatorIndex, request: Request
         }
     };
     if let Err(fault) = bring_in(context, request, response) {
-        tracing::warn!(%peer, validator = %index, %fault, "an answer that does not verify");
+        tracing::warn!(%peer, %fault, "an answer that does not verify");
         if fault.is_misbehaviour() {
             context.network.report_fault(peer, "an answer that does not verify");
         }
@@ -135,4 +149,18 @@ fn bring_batches(context: &Context, batches: Vec<SignedBatch>) -> Result<(), Fau
         context.input(Input::Batch(batch));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_is_asked_in_turn() {
+        assert_eq!(any(&BTreeSet::new(), 0), None);
+        let peers: BTreeSet<_> = (0..3).map(|_| PeerId::random()).collect();
+        let asked: Vec<_> = (0..3).filter_map(|turn| any(&peers, turn)).collect();
+        assert!(asked.iter().eq(&peers));
+        assert_eq!(any(&peers, 3), any(&peers, 0));
+    }
 }

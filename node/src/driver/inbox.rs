@@ -234,18 +234,26 @@ fn serve(context: &Context, bytes: &Bytes, reply: Reply) {
             context.store.block(block).map(|block| block.map(Response::Block))
         }
         Request::Chain { target, above } => {
-            context.store.chain_from(above, target, CHAIN_ANSWER_BYTES_MAX).map(|part| {
-                let part = part?;
-                let (blocks, certificate) = (part.blocks, part.certificate);
-                Some(Response::Chain(ChainPart { blocks, certificate }))
-            })
+            let batches_max = BATCHES_ANSWER_BYTES_MAX;
+            context.store.chain_from(above, target, CHAIN_ANSWER_BYTES_MAX, batches_max).map(
+                |part| {
+                    let part = part?;
+                    let (blocks, certificate) = (part.blocks, part.certificate);
+                    Some(Response::Chain(ChainPart { blocks, certificate }))
+                },
+            )
         }
         Request::End { era } => {
             context.store.closed(era).map(|it| it.map(|closed| Response::End(closed.certificate)))
         }
     };
     match response {
-        Ok(Some(response)) => reply.send(response.encode()),
+        Ok(Some(response)) => {
+            if let Err(error) = reply.send(response.encode()) {
+                context.metrics.error("answer_too_large");
+                tracing::error!(%error, "a peer's question has no answer that can be sent");
+            }
+        }
         Ok(None) => {}
         Err(error) => {
             context.metrics.error("storage_read");

@@ -391,6 +391,30 @@ pub(super) fn evidence_bytes(evidence: &Evidence) -> Vec<u8> {
     }
 }
 
+/// What evidence has in common that is of one kind and era and against one
+/// validator: the tag of [`evidence_bytes`], the era, and the place in its
+/// committee, for batches the key.
+pub(super) fn offence_key(evidence: &Evidence) -> Vec<u8> {
+    let of_place = |tag: u8, era: Era, place: ValidatorIndex| {
+        [&[tag][..], &era.get().to_be_bytes(), &place.get().to_be_bytes()].concat()
+    };
+    match evidence {
+        Evidence::Votes(vote, _) => of_place(1, vote.vote.era, vote.signer),
+        Evidence::CommitVotes(vote, _) => of_place(2, vote.vote.era, vote.signer),
+        Evidence::Timeouts(timeout, _) => of_place(3, timeout.timeout.era, timeout.signer),
+        Evidence::Proposals(proposal, _) => {
+            let header = proposal.block.header();
+            of_place(4, header.era, header.proposer)
+        }
+        Evidence::Batches(batch, _) => {
+            let header = batch.header();
+            [&[5][..], &header.era.get().to_be_bytes(), &header.author.0].concat()
+        }
+        Evidence::HiddenQc(vote, _) => of_place(6, vote.vote.era, vote.signer),
+        Evidence::OtherExec(vote, _) => of_place(7, vote.vote.era, vote.signer),
+    }
+}
+
 /// Reads [`evidence_bytes`].
 pub(super) fn read_evidence(bytes: &[u8]) -> Result<Evidence, DecodeError> {
     let mut reader = Reader::new(bytes);

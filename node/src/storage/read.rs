@@ -18,12 +18,12 @@ use bizra_ledger::parameters::LedgerParameters;
 use bizra_ledger::plain::Family;
 use bizra_ledger::policy::{PolicyInForce, PolicyText};
 use bizra_ledger::state::{self, StateNodes};
-use bizra_types::batch::{BatchHeader, SignedBatch};
+use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Block, Header};
 use bizra_types::certificate::{Certificate, CommitCert};
 use bizra_types::committee::{Committee, SignerSet};
 use bizra_types::crypto::PublicKey;
-use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
+use bizra_types::encoding::{Decode, DecodeError, Encode};
 use bizra_types::execution::ExecFields;
 use bizra_types::genesis::Parameters;
 use bizra_types::hash::{BatchDigest, BlockId, Hash, RecordDigest};
@@ -34,6 +34,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::shared::Committed;
+
+/// Most batches of a lane that are read at once for a peer.
+pub const LANE_WALK_MAX: usize = 4_096;
 
 /// Final blocks in a row, for a peer that is behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,12 +195,14 @@ impl Store {
         lane_seq: LaneSeq,
         digest: BatchDigest,
     ) -> Result<Option<SignedBatch>, StorageError> {
-        self.batch_at(&BatchRef { author, lane_seq, digest })
+        Ok(self.batch_at(&BatchRef { author, lane_seq, digest })?.map(|(batch, _)| batch))
     }
 
     /// The batches of a lane from after `after` up to the one with this
-    /// sequence and digest, ascending: the first ones that fit into `size_max`
-    /// bytes of records, and at least one. Empty when one of them is not here.
+    /// sequence and digest, ascending. Of those that are here the last ones:
+    /// at most [`LANE_WALK_MAX`], and what fits into `size_max` bytes, but at
+    /// least one. Whoever asks follows the lane backwards from its digest, so
+    /// each answer brings it on, however short.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
@@ -209,26 +214,21 @@ impl Store {
         digest: BatchDigest,
         size_max: usize,
     ) -> Result<Vec<SignedBatch>, StorageError> {
-        // Only the newest is known by its digest, so the lane is walked back
-        // by headers, and what would not fit falls off the newer end.
-        let mut fitting: VecDeque<(BatchRef, usize)> = VecDeque::new();
+        let mut found = VecDeque::new();
         let mut size = 0;
         let mut place = BatchRef { author, lane_seq: up_to, digest };
-        while place.lane_seq > after {
-            let Some(header) = self.batch_header(&place)? else { return Ok(Vec::new()) };
-            size += header.records_bytes as usize;
-            fitting.push_front((place, header.records_bytes as usize));
-            while size > size_max && fitting.len() > 1 {
-                size -= fitting.pop_back().map_or(0, |(_, size)| size);
+        while place.lane_seq > after && found.len() < LANE_WALK_MAX {
+            let Some((batch, batch_size)) = self.batch_at(&place)? else { break };
+            size += batch_size;
+            if size > size_max && !found.is_empty() {
+                break;
             }
+            let previous = batch.header().previous;
+            found.push_front(batch);
             let Some(before) = place.lane_seq.previous() else { break };
-            place = BatchRef { author, lane_seq: before, digest: header.previous };
+            place = BatchRef { author, lane_seq: before, digest: previous };
         }
-        let read = |(place, _)| {
-            let batch = self.batch_at(&place)?;
-            batch.ok_or_else(|| self.damaged(format!("batch {} is gone", place.digest)))
-        };
-        fitting.into_iter().map(read).collect()
+        Ok(found.into())
     }
 
     /// A block, final or not.
@@ -352,8 +352,10 @@ impl Store {
     /// batches, and what made the last one final: as many certified blocks
     /// as fit into `size_max` bytes, and at least those up to the first
     /// certificate, but none of another era than the first: whoever asks cannot
-    /// verify those before it knows how that era ended. A target that is not
-    /// final here stands for the head. None when nothing above is final here.
+    /// verify those before it knows how that era ended. Once all this has more
+    /// than `batches_size_max` bytes the other batches are left out, and are to
+    /// be asked for by themselves. A target that is not final here stands for
+    /// the head. None when nothing above is final here.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
@@ -362,6 +364,7 @@ impl Store {
         above: Height,
         target: BlockId,
         size_max: usize,
+        batches_size_max: usize,
     ) -> Result<Option<ChainPart>, StorageError> {
         let mut last = self.head().height();
         if let Some(block) = self.block(target)? {
@@ -381,12 +384,15 @@ impl Store {
                 let entry = self.block_entry(next)?;
                 let entry = entry.ok_or_else(|| self.damaged(format!("block {next} is gone")))?;
                 let block = self.final_block(&entry)?;
-                let mut batches = Vec::with_capacity(entry.batches.len());
+                let mut batches = Vec::new();
                 for place in &entry.batches {
-                    let batch = self.batch_at(place)?.ok_or_else(|| {
+                    if size > batches_size_max {
+                        break;
+                    }
+                    let (batch, batch_size) = self.batch_at(place)?.ok_or_else(|| {
                         self.damaged(format!("batch {} of block {next} is gone", place.digest))
                     })?;
-                    size += BATCH_HEADER_SIZE + batch.header().records_bytes as usize;
+                    size += batch_size;
                     batches.push(batch);
                 }
                 size += block.to_bytes().len();
@@ -643,9 +649,11 @@ impl Store {
         block.ok_or_else(|| self.damaged(format!("final block {} is gone", entry.id)))
     }
 
-    fn batch_at(&self, place: &BatchRef) -> Result<Option<SignedBatch>, StorageError> {
-        let bytes = self.get(BATCHES, &place.key())?;
-        bytes.map(|bytes| self.signed_batch(place, bytes)).transpose()
+    /// A batch, and its size in bytes.
+    fn batch_at(&self, place: &BatchRef) -> Result<Option<(SignedBatch, usize)>, StorageError> {
+        let Some(bytes) = self.get(BATCHES, &place.key())? else { return Ok(None) };
+        let size = bytes.len();
+        Ok(Some((self.signed_batch(place, bytes)?, size)))
     }
 
     /// Reads a batch, and its signature from where our own are kept.
@@ -664,17 +672,6 @@ impl Store {
             bytes[signature].copy_from_slice(&own);
         }
         self.decode(BATCHES, &bytes)
-    }
-
-    fn batch_header(&self, place: &BatchRef) -> Result<Option<BatchHeader>, StorageError> {
-        let bytes = self.0.db.get_pinned_cf(self.family(BATCHES), place.key());
-        let bytes = bytes.map_err(|error| self.failure(error))?;
-        bytes
-            .map(|bytes| {
-                BatchHeader::decode(&mut Reader::new(&bytes))
-                    .map_err(|error| self.decoding(BATCHES, error))
-            })
-            .transpose()
     }
 
     fn batch_key(&self, key: &[u8]) -> Result<BatchRef, StorageError> {

@@ -199,6 +199,32 @@ fn evidence_of_every_kind_is_kept_once_and_whole() {
 }
 
 #[test]
+fn evidence_does_not_fill_the_disk() {
+    let (dir, chain) = (folder(), TestChain::new("a"));
+    let store = open(&dir, &chain.genesis);
+    // A liar makes two batches at every place of its lane.
+    let keep = |author, count: usize| {
+        let (mut one, mut other) = (chain.clone(), chain.clone());
+        for number in (1..).take(count) {
+            let pair = (one.batch(author, &[record(number)]), other.batch(author, &[record(99)]));
+            store.store_evidence(&Evidence::Batches(pair.0, pair.1)).expect("writable");
+        }
+        store.evidence(usize::MAX).expect("readable").len()
+    };
+    assert_eq!(keep(1, EVIDENCE_MAX + 5), EVIDENCE_MAX);
+    assert_eq!(keep(2, 2), EVIDENCE_MAX + 2);
+    store.keep_free(u64::MAX);
+    let era = Era::new(1);
+    let vote = |byte| SignedVote {
+        vote: Vote { era, view: View::new(2), block: BlockId([byte; 32]) },
+        signer: ValidatorIndex::new(3),
+        signature: Signature([8; 64]),
+    };
+    let refused = store.store_evidence(&Evidence::Votes(vote(1), vote(2)));
+    assert!(matches!(refused, Err(StorageError::Full { .. })), "{refused:?}");
+}
+
+#[test]
 fn what_was_persisted_is_restored() {
     let (dir, mut chain) = (folder(), TestChain::new("a"));
     let store = open(&dir, &chain.genesis);
@@ -429,7 +455,7 @@ fn a_peer_that_is_behind_gets_whole_certified_parts() {
     }
     let head = expected[4].0.id();
     let part = |above, target, size_max| {
-        store.chain_from(Height::new(above), target, size_max).expect("readable")
+        store.chain_from(Height::new(above), target, size_max, usize::MAX).expect("readable")
     };
     let heights = |part: Option<ChainPart>| -> Vec<u64> {
         part.into_iter()
@@ -448,6 +474,14 @@ fn a_peer_that_is_behind_gets_whole_certified_parts() {
     assert_eq!(heights(part(0, expected[0].0.id(), usize::MAX)), [1, 2]);
     assert_eq!(heights(part(0, BlockId([9; 32]), usize::MAX)), [1, 2, 3, 4, 5]);
     assert_eq!(part(5, head, usize::MAX), None);
+    // Blocks up to a certificate belong together, and batches may come later.
+    let bare = store.chain_from(Height::ZERO, head, 0, 0).expect("readable").expect("some");
+    let ids = |blocks: &[(Block, Vec<SignedBatch>)]| -> Vec<_> {
+        blocks.iter().map(|(block, batches)| (block.id(), batches.len())).collect()
+    };
+    assert_eq!(ids(&expected[..2]).iter().map(|it| it.1).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(ids(&bare.blocks), [(expected[0].0.id(), 1), (expected[1].0.id(), 0)]);
+    assert_eq!(bare.certificate.made_final().map(|it| it.0), Some(expected[1].0.id()));
     let two = part(0, head, 9_000).expect("there is something above genesis");
     let last = two.blocks.last().expect("some").0.id();
     assert_eq!(two.certificate.made_final().map(|it| it.0), Some(last));
@@ -515,16 +549,42 @@ fn a_lane_is_walked_back_from_a_digest() {
         let found = found.expect("readable");
         found.iter().map(|batch| batch.header().lane_seq.get()).collect::<Vec<_>>()
     };
-    assert_eq!(walk(0, 5, usize::MAX), [0; 0], "batch 3 is missing");
+    assert_eq!(walk(0, 5, usize::MAX), [4, 5], "batch 3 is missing");
+    assert_eq!(walk(0, 3, usize::MAX), [0; 0]);
     assert_eq!(walk(3, 5, usize::MAX), [4, 5]);
     let all = Persist { batches: lane.clone(), ..Persist::default() };
     store.persist(&all).expect("the store can be written");
     assert_eq!(walk(0, 5, usize::MAX), [1, 2, 3, 4, 5]);
     assert_eq!(walk(1, 4, usize::MAX), [2, 3, 4]);
-    let size = lane[0].header().records_bytes as usize;
-    assert_eq!(walk(0, 5, 2 * size), [1, 2]);
-    assert_eq!(walk(0, 5, 0), [1]);
+    // Whoever follows the lane back has it all in the end.
+    let size = lane[0].to_bytes().len();
+    assert_eq!(walk(0, 5, 2 * size), [4, 5]);
+    assert_eq!(walk(0, 3, 2 * size), [2, 3]);
+    assert_eq!(walk(0, 1, 2 * size), [1]);
+    assert_eq!(walk(0, 5, 0), [5]);
     assert_eq!(walk(5, 5, usize::MAX), [0; 0]);
+}
+
+#[test]
+fn a_long_lane_is_walked_back_in_steps() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let store = open(&dir, &chain.genesis);
+    let record: Arc<[u8]> = [1].into();
+    let records = core::slice::from_ref(&record);
+    let lane: Vec<_> = (0..LANE_WALK_MAX + 3).map(|_| chain.batch(0, records)).collect();
+    let all = Persist { batches: lane.clone(), ..Persist::default() };
+    store.persist(&all).expect("the store can be written");
+    let last = lane.last().expect("some").header();
+    let digest = last.digest(&chain.genesis.chain_id());
+    let walk = |last: LaneSeq, digest| {
+        let author = validator_key(0).public();
+        store.batches(author, LaneSeq::ZERO, last, digest, usize::MAX).expect("readable")
+    };
+    let newer = walk(last.lane_seq, digest);
+    assert_eq!(newer.len(), LANE_WALK_MAX);
+    let next = newer[0].header();
+    let older = walk(next.lane_seq.previous().expect("one more"), next.previous);
+    assert_eq!(older.len(), 3);
 }
 
 #[test]

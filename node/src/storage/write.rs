@@ -21,9 +21,12 @@ use bizra_types::block::Block;
 use bizra_types::encoding::{Encode, encode_list};
 use bizra_types::hash::BlockId;
 use bizra_types::numbers::{Height, LogIndex, StateVersion};
-use rocksdb::WriteBatch;
+use rocksdb::{Direction, IteratorMode, WriteBatch};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
+
+/// Most pieces of evidence of one kind that are kept against a validator in an era.
+pub const EVIDENCE_MAX: usize = 16;
 
 /// A block with what executing it left, ready to be committed.
 #[derive(Clone, Copy, Debug)]
@@ -103,14 +106,32 @@ impl Store {
         self.write(batch, false)
     }
 
-    /// Keeps evidence against a validator. The same evidence is kept once. Not synced.
+    /// Keeps evidence against a validator, unless there are [`EVIDENCE_MAX`]
+    /// pieces of the same kind and era against it: one proves what it is, and a
+    /// liar can make as many as it likes. The same evidence is kept once. Not synced.
     ///
     /// # Errors
     /// As [`Store::persist`].
     pub fn store_evidence(&self, evidence: &Evidence) -> Result<(), StorageError> {
+        self.check_reserve()?;
         let bytes = formats::evidence_bytes(evidence);
+        let offence = formats::offence_key(evidence);
+        let mode = IteratorMode::From(&offence, Direction::Forward);
+        let kept = self.0.db.iterator_cf(self.family(EVIDENCE), mode).take(EVIDENCE_MAX);
+        let mut count = 0;
+        for item in kept {
+            let (key, _) = item.map_err(|error| self.failure(error))?;
+            if !key.starts_with(&offence) {
+                break;
+            }
+            count += 1;
+        }
+        if count == EVIDENCE_MAX {
+            return Ok(());
+        }
         let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(EVIDENCE), blake3::hash(&bytes).as_bytes(), bytes);
+        let key = [&offence[..], &blake3::hash(&bytes).as_bytes()[..]].concat();
+        batch.put_cf(self.family(EVIDENCE), key, bytes);
         self.write(batch, false)
     }
 
