@@ -28,8 +28,8 @@ use crate::shared::{
 };
 use crate::storage::{StorageError, Store};
 use bizra_consensus::{
-    Activation, Alarm, Commit, Effects, Input, Now, Replica, ReplicaConfig, Restored, StartError,
-    Time,
+    Activation, Alarm, Commit, Effects, Evidence, Input, Now, Replica, ReplicaConfig, Restored,
+    StartError, Time,
 };
 use bizra_gossip::{EventReceiver, Hello, Network, PeerId};
 use bizra_keys::KeyRing;
@@ -39,8 +39,8 @@ use bizra_types::committee::Committee;
 use bizra_types::crypto::SignatureMemo;
 use bizra_types::genesis::Genesis;
 use bizra_types::message::{CommitVote, Vote};
-use bizra_types::numbers::{Height, TimestampMs, ValidatorIndex};
-use bizra_types::verify::Verifier;
+use bizra_types::numbers::{Height, ProtocolVersion, TimestampMs, ValidatorIndex};
+use bizra_types::verify::{Chain, Verifier};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use seats::{Eras, Seats};
 use std::collections::{BTreeMap, VecDeque};
@@ -49,6 +49,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+pub(crate) use seats::seat;
+
+/// The oldest version of the protocol that this program knows.
+pub const PROTOCOL_VERSION_MIN: ProtocolVersion = ProtocolVersion::new(1);
+/// The newest version of the protocol that this program knows.
+pub const PROTOCOL_VERSION_MAX: ProtocolVersion = ProtocolVersion::new(1);
 /// Inputs that may wait for the engine.
 const INPUTS_MAX: usize = 16_384;
 /// Jobs that may wait for the disk.
@@ -154,10 +160,8 @@ impl Driver {
         let (events, queue) = crossbeam_channel::bounded(INPUTS_MAX);
         let (answers, answer_queue) = crossbeam_channel::unbounded();
         let chain = restored.chain(&genesis)?;
-        let key = keys.consensus.public();
-        let eras = Eras::new(
-            chain.eras().map(|(era, it)| Seats::new(era, Arc::clone(&it.committee), &key)),
-        );
+        let own_keys = keys.consensus_keys().map(|key| key.public()).collect();
+        let eras = Eras::of_chain(&chain, &keys);
         let verifier = Verifier::new(chain, SignatureMemo::new(SIGNATURE_MEMO_SIZE));
         let context = Arc::new(Context {
             genesis: Arc::clone(&genesis),
@@ -198,8 +202,8 @@ impl Driver {
         );
 
         let clock = Clock::start();
-        let config =
-            ReplicaConfig { keys: vec![key], version_max: genesis.protocol_version, genesis };
+        let version_max = PROTOCOL_VERSION_MAX;
+        let config = ReplicaConfig { keys: own_keys, version_max, genesis };
         let own_context = Arc::clone(&context);
         let (replica, effects) = Replica::new(&config, restored, clock.now())?;
         let thread = spawn("driver", move || {
@@ -230,6 +234,11 @@ impl Driver {
         let _ = self.thread.join();
         let _ = self.outbox.join();
     }
+}
+
+/// Who may have direct streams with a node that starts from this chain.
+pub(crate) fn stream_peers(chain: &Chain, keys: &KeyRing) -> std::collections::BTreeSet<PeerId> {
+    Eras::of_chain(chain, keys).stream_peers()
 }
 
 struct Loop {
@@ -348,14 +357,20 @@ impl Loop {
         // After a restart a batch can hold records that nobody waits for.
         let waiters = self.waiters.drain(..self.waiters.len().min(in_batches)).collect();
         let seats = Arc::clone(&self.seats);
-        let job = outbox::Job { seats, persist, send, waiters };
+        let evidence = alarms.iter().filter_map(|alarm| match alarm {
+            Alarm::Equivocation(evidence) => Some(Evidence::clone(evidence)),
+            _ => None,
+        });
+        let job = outbox::Job { seats, persist, send, waiters, evidence: evidence.collect() };
         if !job.is_empty() && self.jobs.send(job).is_err() {
             // The outbox ends only with the process.
             return;
         }
         for block in execute {
-            let committee = Arc::clone(&self.seats.committee);
-            self.executor.submit(Job::Execute(block, committee));
+            // The step may have ended the era of the block.
+            let seats = self.context.eras.of(block.block.header().era);
+            let seats = seats.expect("the engine runs blocks of eras that began here");
+            self.executor.submit(Job::Execute(block, Arc::clone(&seats.committee)));
         }
         for commit in commit {
             self.context.decided().commit_vote = Some(commit.cert.vote);
@@ -393,7 +408,10 @@ impl Loop {
         }
         let context = &self.context;
         let committee = Arc::clone(self.replica.committee());
-        self.seats = Arc::new(Seats::new(era, committee, &context.keys.consensus.public()));
+        if let Err(reason) = seat(&committee, &context.keys) {
+            tracing::warn!(%era, %reason, "this node has no seat");
+        }
+        self.seats = Arc::new(Seats::new(era, committee, &context.keys));
         context.eras.begin(Arc::clone(&self.seats));
         context.network.update_validators(context.eras.stream_peers());
         tracing::info!(
@@ -408,10 +426,13 @@ impl Loop {
         match alarm {
             Alarm::Equivocation(evidence) => {
                 self.context.metrics.equivocation();
-                tracing::error!(?evidence, "a validator signed two things that exclude each other");
-                if let Err(error) = self.context.store.store_evidence(evidence) {
-                    tracing::error!(%error, "the evidence could not be stored");
-                }
+                let (kind, signer, at) = offence(evidence);
+                tracing::error!(
+                    kind,
+                    signer,
+                    at,
+                    "a validator signed two things that exclude each other"
+                );
             }
             Alarm::Diverged { block, theirs, ours } => {
                 self.context.metrics.error("diverged");
@@ -507,6 +528,32 @@ impl Loop {
         };
         self.context.metrics.status(&status);
         self.status.send_replace(status);
+    }
+}
+
+/// What evidence is of, the validator by its place or key, and where: in which
+/// view, or at which place of its lane.
+fn offence(evidence: &Evidence) -> (&'static str, String, u64) {
+    match evidence {
+        Evidence::Votes(vote, _) => ("votes", vote.signer.to_string(), vote.vote.view.get()),
+        Evidence::CommitVotes(vote, _) => {
+            ("commit_votes", vote.signer.to_string(), vote.vote.view.get())
+        }
+        Evidence::Timeouts(timeout, _) => {
+            ("timeouts", timeout.signer.to_string(), timeout.timeout.view.get())
+        }
+        Evidence::Proposals(proposal, _) => {
+            let header = proposal.block.header();
+            ("proposals", header.proposer.to_string(), header.view.get())
+        }
+        Evidence::Batches(batch, _) => {
+            let header = batch.header();
+            ("batches", header.author.to_string(), header.lane_seq.get())
+        }
+        Evidence::HiddenQc(vote, _) => ("hidden_qc", vote.signer.to_string(), vote.vote.view.get()),
+        Evidence::OtherExec(vote, _) => {
+            ("other_exec", vote.signer.to_string(), vote.vote.view.get())
+        }
     }
 }
 

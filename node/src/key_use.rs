@@ -1,7 +1,8 @@
 //! What a node leaves beside its keys: a lock while it runs, and a mark for each
-//! chain that they sign on.
+//! consensus key and chain that it signs on.
 
 use anyhow::Context as _;
+use bizra_types::crypto::PublicKey;
 use bizra_types::hash::ChainId;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -27,26 +28,35 @@ pub(crate) fn lock(keys_dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// The mark that these keys sign on a chain, if it is there.
+/// The mark that a consensus key signs on a chain, if it is there. One of
+/// earlier releases names no key, and so stands for every key beside it.
 ///
 /// # Errors
 /// When nobody can tell.
-pub(crate) fn found_mark(keys_dir: &Path, chain: &ChainId) -> anyhow::Result<Option<PathBuf>> {
-    let path = mark_path(keys_dir, chain);
-    let is_there = path
-        .try_exists()
-        .with_context(|| format!("cannot tell whether {} is there", path.display()))?;
-    Ok(is_there.then_some(path))
+pub(crate) fn found_mark(
+    keys_dir: &Path,
+    chain: &ChainId,
+    key: &PublicKey,
+) -> anyhow::Result<Option<PathBuf>> {
+    for path in [mark_path(keys_dir, chain, key), keys_dir.join(format!("signs-on-{chain}"))] {
+        let is_there = path
+            .try_exists()
+            .with_context(|| format!("cannot tell whether {} is there", path.display()))?;
+        if is_there {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
-/// Leaves the mark that these keys sign on a chain. To be called once the safety
-/// record is on disk: a crash in between leaves a record without a mark, and the
-/// next start makes up for it.
+/// Leaves the mark that a consensus key signs on a chain. To be called once the
+/// safety record is on disk: a crash in between leaves a record without a mark,
+/// and the next start makes up for it.
 ///
 /// # Errors
 /// When the mark cannot be written or synced.
-pub(crate) fn mark(keys_dir: &Path, chain: &ChainId) -> anyhow::Result<()> {
-    let path = mark_path(keys_dir, chain);
+pub(crate) fn mark(keys_dir: &Path, chain: &ChainId, key: &PublicKey) -> anyhow::Result<()> {
+    let path = mark_path(keys_dir, chain, key);
     let write = || {
         if path.try_exists()? {
             return Ok(());
@@ -54,8 +64,9 @@ pub(crate) fn mark(keys_dir: &Path, chain: &ChainId) -> anyhow::Result<()> {
         let mut file = File::create(&path)?;
         writeln!(
             file,
-            "The keys beside this file sign on chain {chain}.\nA node that finds this file and no \
-             safety record in its data folder does not start: it would forget what it signed."
+            "The consensus key {key} signs on chain {chain}.\nA node that finds this file and no \
+             safety record of the key in its data folder does not sign with it: it would forget \
+             what it signed."
         )?;
         file.sync_all()?;
         File::open(keys_dir)?.sync_all()
@@ -63,8 +74,8 @@ pub(crate) fn mark(keys_dir: &Path, chain: &ChainId) -> anyhow::Result<()> {
     write().with_context(|| format!("the mark {} cannot be made", path.display()))
 }
 
-fn mark_path(keys_dir: &Path, chain: &ChainId) -> PathBuf {
-    keys_dir.join(format!("signs-on-{chain}"))
+fn mark_path(keys_dir: &Path, chain: &ChainId, key: &PublicKey) -> PathBuf {
+    keys_dir.join(format!("signs-on-{chain}-{key}"))
 }
 
 #[cfg(test)]
@@ -72,15 +83,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_marked_for_each_chain_by_itself() {
+    fn a_key_is_marked_for_each_chain_by_itself() {
         let keys = tempfile::tempdir().expect("a folder");
         let (chain, other) = (ChainId([1; 32]), ChainId([2; 32]));
-        let found = |chain| found_mark(keys.path(), chain).expect("readable");
-        assert_eq!(found(&chain), None);
-        mark(keys.path(), &chain).expect("writable");
-        mark(keys.path(), &chain).expect("it may be there");
-        assert_eq!(found(&chain), Some(keys.path().join(format!("signs-on-{chain}"))));
-        assert_eq!(found(&other), None);
+        let (key, next) = (PublicKey([3; 32]), PublicKey([4; 32]));
+        let found = |chain, key| found_mark(keys.path(), chain, key).expect("readable");
+        assert_eq!(found(&chain, &key), None);
+        mark(keys.path(), &chain, &key).expect("writable");
+        mark(keys.path(), &chain, &key).expect("it may be there");
+        let path = keys.path().join(format!("signs-on-{chain}-{key}"));
+        assert_eq!(found(&chain, &key), Some(path));
+        assert_eq!(found(&other, &key), None);
+        assert_eq!(found(&chain, &next), None);
+
+        let of_any_key = keys.path().join(format!("signs-on-{chain}"));
+        File::create(&of_any_key).expect("writable");
+        assert_eq!(found(&chain, &next), Some(of_any_key));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::config::{Config, LogFormat};
-use crate::driver::{Driver, DriverParts};
+use crate::driver::{self, Driver, DriverParts, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
 use crate::key_use;
 use crate::metrics::Metrics;
 use crate::shared::{NodeStatus, SUBMISSIONS_MAX, Shared};
@@ -10,16 +10,16 @@ use crate::storage::Store;
 use anyhow::{Context as _, bail};
 use bizra_consensus::{Persist, Restored, SafetyRecord};
 use bizra_gossip::{Hello, Limits, Network, NetworkConfig, PeerAddress, parse_peers};
-use bizra_keys::KeyRing;
+use bizra_keys::ring::NEXT_CONSENSUS_FILE;
+use bizra_keys::{ConsensusKey, KeyRing};
 use bizra_ledger::policy::Policies;
 use bizra_types::batch::SignedBatch;
 use bizra_types::certificate::Qc;
 use bizra_types::committee::Committee;
 use bizra_types::crypto::Signature;
 use bizra_types::genesis::Genesis;
-use bizra_types::numbers::{Era, Height, ValidatorIndex};
+use bizra_types::numbers::{Era, Height, ProtocolVersion, ValidatorIndex};
 use bizra_types::verify::Chain;
-use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,8 +64,8 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
     let chain = restored.chain(&genesis).context("the data folder cannot be started from")?;
     let committee = Arc::clone(&chain.era(chain.newest())?.committee);
-    let me = place_in_committee(&committee, &keys)?;
-    ensure_safety_record(config, &genesis, &chain, &keys, &store, &mut restored)?;
+    let me = place_in_committee(&committee, &keys);
+    ensure_safety_records(&config.keys_dir, &genesis, &chain, &keys, &store, &mut restored)?;
 
     let network = network_config(config, &genesis, &chain, &keys, &store)?;
     let mut registry = prometheus_client::registry::Registry::default();
@@ -180,7 +180,20 @@ fn read_genesis(path: &Path) -> anyhow::Result<Arc<Genesis>> {
     if let Some(error) = policies.errors().next() {
         bail!("in {}: {error}", path.display());
     }
+    check_version(genesis.protocol_version).with_context(|| format!("in {}", path.display()))?;
     Ok(Arc::new(genesis))
+}
+
+/// That this program knows the version of the protocol that the chain begins with.
+fn check_version(version: ProtocolVersion) -> anyhow::Result<()> {
+    if !(PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION_MAX).contains(&version) {
+        bail!(
+            "the chain follows version {version} of the protocol, but this program knows versions \
+             {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION_MAX}: install the release that knows it, \
+             or check that this is the genesis file that the others have"
+        );
+    }
+    Ok(())
 }
 
 fn read_peers(path: &Path) -> anyhow::Result<Vec<PeerAddress>> {
@@ -189,84 +202,69 @@ fn read_peers(path: &Path) -> anyhow::Result<Vec<PeerAddress>> {
     parse_peers(&text).with_context(|| format!("in {}", path.display()))
 }
 
-fn place_in_committee(
-    committee: &Committee,
-    keys: &KeyRing,
-) -> anyhow::Result<Option<ValidatorIndex>> {
-    let key = keys.consensus.public();
-    let Some(me) = committee.index_of(&key) else {
+fn place_in_committee(committee: &Committee, keys: &KeyRing) -> Option<ValidatorIndex> {
+    let place = driver::seat(committee, keys);
+    if let Err(reason) = &place {
         tracing::warn!(
-            %key,
+            key = %keys.consensus.public(),
+            %reason,
             "this node has no seat in the committee: it signs nothing and serves what its folder \
              holds"
         );
-        return Ok(None);
-    };
-    let listed = committee.get(me).expect("found above");
-    let peer = keys.network.peer_id().to_string();
-    if listed.peer_id != peer {
-        bail!(
-            "the committee lists validator {} with peer id {}, but the network key here is that \
-             of {peer}: use the network key that belongs to the consensus key",
-            listed.name,
-            listed.peer_id
-        );
     }
-    if listed.vrf_key != keys.vrf.public() {
-        bail!(
-            "the committee lists validator {} with another VRF key than the one here: use the VRF \
-             key that belongs to the consensus key",
-            listed.name
-        );
-    }
-    Ok(Some(me))
+    place.ok()
 }
 
-/// Gives a key that never signed on this chain its first, empty safety record,
+/// Gives each key that never signed on this chain its first, empty safety record,
 /// on disk before anything is signed; whether it has a seat yet or gets one in a
 /// later era.
-fn ensure_safety_record(
-    config: &Config,
+fn ensure_safety_records(
+    keys_dir: &Path,
     genesis: &Genesis,
     chain: &Chain,
     keys: &KeyRing,
     store: &Store,
     restored: &mut Restored,
 ) -> anyhow::Result<()> {
-    let key = keys.consensus.public();
-    if restored.safety.iter().all(|(of, _)| *of != key) {
-        let had_seat = chain.eras().any(|(_, it)| it.committee.index_of(&key).is_some());
-        // An emptied data folder alone looks like that of a validator that never ran.
-        let mark = key_use::found_mark(&config.keys_dir, &genesis.chain_id())?;
-        let is_used = mark.is_some() || store.head().height() > Height::ZERO;
-        if had_seat && is_used {
-            bail!(
-                "the data folder {} has no safety record, but {}: a validator that forgot what it \
-                 signed must not sign again; restore the whole data folder, or rotate the \
-                 consensus key",
-                config.data_dir.display(),
-                match mark {
-                    Some(mark) => {
-                        format!("{} says that these keys sign on this chain", mark.display())
-                    }
-                    None => "it has blocks".to_owned(),
-                }
-            );
+    for key in keys.consensus_keys().map(ConsensusKey::public) {
+        if restored.safety.iter().all(|(of, _)| *of != key) {
+            let had_seat = chain.eras().any(|(_, it)| it.committee.index_of(&key).is_some());
+            // An emptied data folder alone looks like that of a validator that never ran.
+            let mark = key_use::found_mark(keys_dir, &genesis.chain_id(), &key)?;
+            let is_used = mark.is_some() || store.head().height() > Height::ZERO;
+            if had_seat && is_used {
+                bail!(
+                    "the data folder {} has no safety record of consensus key {key}, but {}: a \
+                     validator that forgot what it signed must not sign again; restore the whole \
+                     data folder, or rotate the consensus key. A new key has its record once this \
+                     node was started with it, as {}, before a committee listed it",
+                    store.dir().display(),
+                    match mark {
+                        Some(mark) => {
+                            format!("{} says that it signs on this chain", mark.display())
+                        }
+                        None => "it has blocks".to_owned(),
+                    },
+                    keys_dir.join(NEXT_CONSENSUS_FILE).display(),
+                );
+            }
+            if let Some(mark) = mark {
+                tracing::warn!(
+                    %key,
+                    mark = %mark.display(),
+                    "the data folder has no safety record of this consensus key, and it was in use \
+                     on this chain: this node will not sign with it, should it get a seat"
+                );
+                continue;
+            }
+            let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
+            let safety = vec![(key, SafetyRecord::new(root, None))];
+            store.persist(&Persist { safety: safety.clone(), ..Persist::default() })?;
+            restored.safety.extend(safety);
         }
-        if let Some(mark) = mark {
-            tracing::warn!(
-                mark = %mark.display(),
-                "the data folder has no safety record, and its keys were in use on this chain: \
-                 this node will not sign with them, should they get a seat"
-            );
-            return Ok(());
-        }
-        let root = Qc::root(Era::new(1), genesis.header().id(), genesis.committee.size());
-        let safety = vec![(key, SafetyRecord::new(root, None))];
-        store.persist(&Persist { safety: safety.clone(), ..Persist::default() })?;
-        restored.safety.extend(safety);
+        key_use::mark(keys_dir, &genesis.chain_id(), &key)?;
     }
-    key_use::mark(&config.keys_dir, &genesis.chain_id())
+    Ok(())
 }
 
 /// A batch of ours that was stored and not yet signed when the node stopped
@@ -279,8 +277,10 @@ fn sign_own_batches(
 ) -> anyhow::Result<Restored> {
     for batch in &mut restored.batches {
         let header = *batch.header();
-        if batch.signature() == Signature([0; 64]) && header.author == keys.consensus.public() {
-            let signature = keys.consensus.sign(&header.signed_bytes(&genesis.chain_id()));
+        if batch.signature() == Signature([0; 64])
+            && let Some(key) = keys.consensus_of(&header.author)
+        {
+            let signature = key.sign(&header.signed_bytes(&genesis.chain_id()));
             let signed = SignedBatch::new(header, signature, Arc::clone(batch.records()))
                 .context("a stored batch does not fit its header")?;
             store.store_signature(&signed)?;
@@ -297,24 +297,121 @@ fn network_config(
     keys: &KeyRing,
     store: &Store,
 ) -> anyhow::Result<NetworkConfig> {
-    let era = chain.newest();
-    let committee = &chain.era(era)?.committee;
-    let validators: Result<BTreeSet<_>, _> =
-        committee.iter().map(|(_, validator)| validator.peer_id.parse()).collect();
     Ok(NetworkConfig {
         identity: keys.network.keypair().clone(),
         listen: vec![config.p2p.listen_tcp.clone(), config.p2p.listen_quic.clone()],
         peers: read_peers(&config.peers)?,
-        validators: validators.context("the committee has a peer id that is none")?,
+        validators: driver::stream_peers(chain, keys),
         followers_allowed: config.p2p.followers_allowed,
         hello: Hello {
-            protocol_version_min: genesis.protocol_version,
-            protocol_version_max: genesis.protocol_version,
+            protocol_version_min: PROTOCOL_VERSION_MIN,
+            protocol_version_max: PROTOCOL_VERSION_MAX,
             chain_id: genesis.chain_id(),
-            era,
+            era: chain.newest(),
             height: store.head().height(),
         },
         dial_first: config.p2p.dial_first,
         limits: Limits::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::testing::{TestChain, genesis, validator_key};
+    use tempfile::TempDir;
+
+    /// A node's two folders, and its keys.
+    struct Folders {
+        data: TempDir,
+        keys_dir: TempDir,
+        keys: KeyRing,
+    }
+
+    impl Folders {
+        fn new(keys: KeyRing) -> Self {
+            let folder = || tempfile::tempdir().expect("a folder");
+            Self { data: folder(), keys_dir: folder(), keys }
+        }
+
+        /// What a start does before anything is signed; says the keys with a record.
+        fn start(&self, genesis: &Genesis) -> anyhow::Result<Vec<ConsensusKey>> {
+            let store = Store::open(self.data.path(), genesis)?;
+            let mut restored = store.restored()?;
+            let chain = restored.chain(genesis)?;
+            let keys_dir = self.keys_dir.path();
+            ensure_safety_records(keys_dir, genesis, &chain, &self.keys, &store, &mut restored)?;
+            let on_disk = store.restored()?.safety;
+            let has_record = |key: &&ConsensusKey| on_disk.iter().any(|it| it.0 == key.public());
+            Ok(self.keys.consensus_keys().filter(has_record).cloned().collect())
+        }
+
+        fn grow(&self, chain: &mut TestChain) {
+            let store = Store::open(self.data.path(), &chain.genesis).expect("it opens");
+            chain.grow(&store, &[]);
+        }
+    }
+
+    fn publics(keys: &[ConsensusKey]) -> Vec<bizra_types::crypto::PublicKey> {
+        keys.iter().map(ConsensusKey::public).collect()
+    }
+
+    #[test]
+    fn a_next_key_has_its_record_before_its_era() {
+        let (member, next) = (validator_key(0), validator_key(100));
+        let mut chain = TestChain::new("a");
+        let keys = KeyRing { consensus: member.clone(), ..KeyRing::generate() };
+        let mut folders = Folders::new(keys.clone());
+        let recorded = folders.start(&chain.genesis).expect("a first start");
+        assert_eq!(publics(&recorded), [member.public()]);
+        folders.grow(&mut chain);
+
+        folders.keys = KeyRing { next_consensus: Some(next.clone()), ..keys.clone() };
+        let recorded = folders.start(&chain.genesis).expect("the next key has no seat yet");
+        assert_eq!(publics(&recorded), [member.public(), next.public()]);
+
+        // Once it took over.
+        folders.keys = KeyRing { consensus: next.clone(), ..keys };
+        let recorded = folders.start(&chain.genesis).expect("its record is there");
+        assert_eq!(publics(&recorded), [next.public()]);
+
+        // Its mark tells that it signed, though no committee that this folder knows lists it.
+        folders.data = tempfile::tempdir().expect("a folder");
+        let recorded = folders.start(&chain.genesis).expect("it may follow");
+        assert!(recorded.is_empty());
+    }
+
+    #[test]
+    fn a_key_with_a_seat_and_no_record_is_refused() {
+        let chain = TestChain::new("a");
+        let keys = KeyRing { consensus: validator_key(0), ..KeyRing::generate() };
+        let mut folders = Folders::new(keys.clone());
+        folders.start(&chain.genesis).expect("a first start");
+        folders.data = tempfile::tempdir().expect("a folder");
+        let error = folders.start(&chain.genesis).expect_err("emptied").to_string();
+        assert!(error.contains("says that it signs on this chain"), "{error}");
+
+        // Blocks, but not what the key signed: whether it is in use or is the next.
+        let next = KeyRing {
+            consensus: validator_key(100),
+            next_consensus: Some(validator_key(0)),
+            ..keys.clone()
+        };
+        for keys in [keys, next] {
+            let folders = Folders::new(keys);
+            folders.grow(&mut chain.clone());
+            let error = folders.start(&chain.genesis).expect_err("copied").to_string();
+            assert!(error.contains("it has blocks"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_an_unknown_version_is_refused() {
+        check_version(genesis("a").protocol_version).expect("it is known");
+        for version in [0, 2] {
+            let error = check_version(ProtocolVersion::new(version)).expect_err("unknown");
+            let error = error.to_string();
+            assert!(error.contains(&format!("follows version {version} ")), "{error}");
+        }
+    }
 }

@@ -10,9 +10,10 @@ use super::{Context, Waiter};
 use crate::fail::{self, Point};
 use crate::shared::NotAccepted;
 use crate::storage::StorageError;
-use bizra_consensus::{Input, Outgoing, Persist, Recipients, Send};
+use bizra_consensus::{Evidence, Input, Outgoing, Persist, Recipients, Send};
 use bizra_gossip::wire::Message;
 use bizra_gossip::{Channel, PeerId, SendError};
+use bizra_keys::ConsensusKey;
 use bizra_types::batch::{SignedBatch, SignedTicket, Ticket};
 use bizra_types::block::{Reveal, SignedProposal, proposal_signed_bytes};
 use bizra_types::crypto::{Signature, SignatureCheck};
@@ -36,11 +37,15 @@ pub(super) struct Job {
     pub(super) persist: Persist,
     pub(super) send: Vec<Send>,
     pub(super) waiters: Vec<Waiter>,
+    pub(super) evidence: Vec<Evidence>,
 }
 
 impl Job {
     pub(super) fn is_empty(&self) -> bool {
-        self.persist.is_empty() && self.send.is_empty() && self.waiters.is_empty()
+        self.persist.is_empty()
+            && self.send.is_empty()
+            && self.waiters.is_empty()
+            && self.evidence.is_empty()
     }
 }
 
@@ -64,6 +69,11 @@ pub(super) fn run(context: &Context, queue: &Receiver<Job>) {
             }
             for waiter in job.waiters {
                 answer(context, &job.seats, waiter);
+            }
+            for evidence in job.evidence {
+                if let Err(error) = context.store.store_evidence(&evidence) {
+                    tracing::error!(%error, "evidence could not be stored");
+                }
             }
         }
         fail::at(Point::AfterSend);
@@ -105,8 +115,7 @@ fn write(context: &Context, persist: &Persist) -> Result<(), Stopped> {
 }
 
 fn deliver(context: &Context, seats: &Seats, send: Send) {
-    let Some(me) = seats.me else { return };
-    let message = sign(context, me, send.message);
+    let Some(message) = sign(context, seats, send.message) else { return };
     let channel = message.channel();
     let bytes = message.encode();
     let send_to = |peer: PeerId| match context.network.send(&peer, channel, bytes.clone()) {
@@ -120,29 +129,36 @@ fn deliver(context: &Context, seats: &Seats, send: Send) {
         Recipients::Former(key) => context.eras.owner(&key).into_iter().for_each(send_to),
         Recipients::All => {
             seats.others().for_each(send_to);
-            context.answer(own_input(context, seats.era, me, message));
+            context.answer(own_input(context, seats.era, seats.me, message));
         }
     }
 }
 
-fn sign(context: &Context, signer: ValidatorIndex, message: Outgoing) -> Message {
+/// The message to send; none if only a member of the era could say it and this
+/// node is none. Whoever has left still passes on what proves itself: it may be
+/// the only one that knows how its era ended, or has the records of its lane.
+fn sign(context: &Context, seats: &Seats, message: Outgoing) -> Option<Message> {
     let chain_id = context.genesis.chain_id();
-    match message {
+    let me = seats.signer(&context.keys);
+    Some(match message {
         Outgoing::Proposal { block, tc } => {
-            let signature = sign_bytes(context, &proposal_signed_bytes(block.header()));
+            let signature = sign_bytes(context, me?.1, &proposal_signed_bytes(block.header()));
             Message::Proposal(SignedProposal { block, tc, signature })
         }
         Outgoing::Vote(vote) => {
-            let signature = sign_bytes(context, &vote.signed_bytes(&chain_id));
+            let (signer, key) = me?;
+            let signature = sign_bytes(context, key, &vote.signed_bytes(&chain_id));
             Message::Vote(SignedVote { vote, signer, signature })
         }
         Outgoing::CommitVote(vote) => {
-            let signature = sign_bytes(context, &vote.signed_bytes(&chain_id));
+            let (signer, key) = me?;
+            let signature = sign_bytes(context, key, &vote.signed_bytes(&chain_id));
             Message::CommitVote(SignedCommitVote { vote, signer, signature })
         }
         Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
+            let (signer, key) = me?;
             context.metrics.timeout_signed();
-            let signature = sign_bytes(context, &timeout.signed_bytes(&chain_id));
+            let signature = sign_bytes(context, key, &timeout.signed_bytes(&chain_id));
             Message::Timeout(SignedTimeout {
                 timeout,
                 signer,
@@ -153,7 +169,10 @@ fn sign(context: &Context, signer: ValidatorIndex, message: Outgoing) -> Message
             })
         }
         Outgoing::Batch { header, records } => {
-            let signature = sign_bytes(context, &header.signed_bytes(&chain_id));
+            // Perhaps of an era in which another of our keys had the seat.
+            let key = context.keys.consensus_of(&header.author);
+            let key = key.expect("the engine makes batches of our keys only");
+            let signature = sign_bytes(context, key, &header.signed_bytes(&chain_id));
             let batch = SignedBatch::new(header, signature, records)
                 .expect("the header was made of these records");
             fail::at(Point::BeforeSignature);
@@ -164,26 +183,33 @@ fn sign(context: &Context, signer: ValidatorIndex, message: Outgoing) -> Message
             Message::Batch(batch)
         }
         Outgoing::Reveal(input) => {
+            let (validator, _) = me?;
             let (output, proof) = context.keys.vrf.evaluate(&input);
-            Message::Reveal(Reveal { validator: signer, epoch: input.epoch, output, proof })
+            Message::Reveal(Reveal { validator, epoch: input.epoch, output, proof })
         }
         Outgoing::Certificate(certificate) => Message::Certificate(certificate),
-        Outgoing::BatchAck(ack) => Message::BatchAck(ack),
-        Outgoing::BatchHint(hint) => Message::BatchHint(hint),
-    }
+        Outgoing::BatchAck(ack) => {
+            me?;
+            Message::BatchAck(ack)
+        }
+        Outgoing::BatchHint(hint) => {
+            me?;
+            Message::BatchHint(hint)
+        }
+    })
 }
 
 /// Signs, and notes the signature as good so that it is never verified here.
-fn sign_bytes(context: &Context, message: &[u8]) -> Signature {
-    let signature = context.keys.consensus.sign(message);
-    let key = context.keys.consensus.public();
+fn sign_bytes(context: &Context, key: &ConsensusKey, message: &[u8]) -> Signature {
+    let signature = key.sign(message);
+    let key = key.public();
     context.verifier().memo().remember(&SignatureCheck { key, message, signature });
     signature
 }
 
 /// What we send to all comes back to us through the same door.
-fn own_input(context: &Context, era: Era, me: ValidatorIndex, message: Message) -> Input {
-    match context.verify(era, Some(me), message) {
+fn own_input(context: &Context, era: Era, me: Option<ValidatorIndex>, message: Message) -> Input {
+    match context.verify(era, me, message) {
         Ok(input) => input,
         Err(fault) => panic!("this node sent what it would not accept: {fault}"),
     }
@@ -203,7 +229,8 @@ fn answer(context: &Context, seats: &Seats, waiter: Waiter) {
     };
     let era = seats.era;
     let bytes = ticket.signed_bytes(&context.genesis.chain_id(), era);
-    let signature = context.keys.consensus.sign(&bytes);
+    let (_, key) = seats.signer(&context.keys).expect("there is a seat");
+    let signature = key.sign(&bytes);
     // A submitter that has gone away still finds its record by digest.
     let _ = waiter.reply.send(Ok(SignedTicket { ticket, era, signer, signature }));
 }
@@ -221,3 +248,6 @@ impl MessageChannel for Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
