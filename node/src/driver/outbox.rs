@@ -18,7 +18,7 @@ use bizra_types::batch::{SignedBatch, SignedTicket, Ticket};
 use bizra_types::block::{Reveal, SignedProposal, proposal_signed_bytes};
 use bizra_types::crypto::{Signature, SignatureCheck};
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote};
-use bizra_types::numbers::{Era, ValidatorIndex};
+use bizra_types::numbers::Era;
 use crossbeam_channel::Receiver;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -129,7 +129,7 @@ fn deliver(context: &Context, seats: &Seats, send: Send) {
         Recipients::Former(key) => context.eras.owner(&key).into_iter().for_each(send_to),
         Recipients::All => {
             seats.others().for_each(send_to);
-            context.answer(own_input(context, seats.era, seats.me, message));
+            context.answer(own_input(context, seats.era, message));
         }
     }
 }
@@ -140,23 +140,27 @@ fn deliver(context: &Context, seats: &Seats, send: Send) {
 fn sign(context: &Context, seats: &Seats, message: Outgoing) -> Option<Message> {
     let chain_id = context.genesis.chain_id();
     let me = seats.signer(&context.keys);
+    // The step may have ended the era of what it says, where another of our keys,
+    // or this one in another place, had the seat.
+    let me_in = |era| context.eras.of(era)?.signer(&context.keys);
     Some(match message {
         Outgoing::Proposal { block, tc } => {
-            let signature = sign_bytes(context, me?.1, &proposal_signed_bytes(block.header()));
+            let (_, key) = me_in(block.header().era)?;
+            let signature = sign_bytes(context, key, &proposal_signed_bytes(block.header()));
             Message::Proposal(SignedProposal { block, tc, signature })
         }
         Outgoing::Vote(vote) => {
-            let (signer, key) = me?;
+            let (signer, key) = me_in(vote.era)?;
             let signature = sign_bytes(context, key, &vote.signed_bytes(&chain_id));
             Message::Vote(SignedVote { vote, signer, signature })
         }
         Outgoing::CommitVote(vote) => {
-            let (signer, key) = me?;
+            let (signer, key) = me_in(vote.era)?;
             let signature = sign_bytes(context, key, &vote.signed_bytes(&chain_id));
             Message::CommitVote(SignedCommitVote { vote, signer, signature })
         }
         Outgoing::Timeout { timeout, high_qc, entry_tc, missing } => {
-            let (signer, key) = me?;
+            let (signer, key) = me_in(timeout.era)?;
             context.metrics.timeout_signed();
             let signature = sign_bytes(context, key, &timeout.signed_bytes(&chain_id));
             Message::Timeout(SignedTimeout {
@@ -169,7 +173,6 @@ fn sign(context: &Context, seats: &Seats, message: Outgoing) -> Option<Message> 
             })
         }
         Outgoing::Batch { header, records } => {
-            // Perhaps of an era in which another of our keys had the seat.
             let key = context.keys.consensus_of(&header.author);
             let key = key.expect("the engine makes batches of our keys only");
             let signature = sign_bytes(context, key, &header.signed_bytes(&chain_id));
@@ -207,8 +210,11 @@ fn sign_bytes(context: &Context, key: &ConsensusKey, message: &[u8]) -> Signatur
     signature
 }
 
-/// What we send to all comes back to us through the same door.
-fn own_input(context: &Context, era: Era, me: Option<ValidatorIndex>, message: Message) -> Input {
+/// What we send to all comes back to us through the same door. `now` is the era
+/// of what says none.
+fn own_input(context: &Context, now: Era, message: Message) -> Input {
+    let era = message.era().unwrap_or(now);
+    let me = context.eras.of(era).and_then(|seats| seats.me);
     match context.verify(era, me, message) {
         Ok(input) => input,
         Err(fault) => panic!("this node sent what it would not accept: {fault}"),

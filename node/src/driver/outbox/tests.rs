@@ -13,7 +13,7 @@ use bizra_types::committee::{Committee, Validator};
 use bizra_types::crypto::SignatureMemo;
 use bizra_types::hash::{BatchDigest, BlockId};
 use bizra_types::message::Vote;
-use bizra_types::numbers::{Height, LaneSeq, TimestampMs, View};
+use bizra_types::numbers::{Height, LaneSeq, TimestampMs, ValidatorIndex, View};
 use bizra_types::verify::Verifier;
 use prometheus_client::registry::Registry;
 use std::path::Path;
