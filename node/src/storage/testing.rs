@@ -4,7 +4,7 @@ use super::read::plain_key;
 use super::{CommittedBlock, META, PLAIN, Store};
 use crate::executor::run_block;
 use bizra_consensus::{Commit, EpochState, Persist, Root, SafetyRecord, Versions};
-use bizra_keys::{ConsensusKey, SenderKey};
+use bizra_keys::{ConsensusKey, NetworkKey, SenderKey};
 use bizra_ledger::envelope::Unsigned;
 use bizra_ledger::execution::{Base, Overlay, Parent};
 use bizra_ledger::gates::{Verdict, check_records};
@@ -86,7 +86,7 @@ fn validator_seed(index: u8) -> [u8; 32] {
 pub(crate) fn validator(index: u8) -> Validator {
     Validator {
         name: format!("validator-{index}"),
-        peer_id: format!("peer-{index}"),
+        peer_id: NetworkKey::from_seed(&validator_seed(index)).peer_id().to_string(),
         consensus_key: validator_key(index).public(),
         vrf_key: [index; 32],
         kem_key: vec![index; 1216],

@@ -368,6 +368,6 @@ fn a_chain_is_pinned() {
     assert_eq!(all, [Signature, Role, Skipped, Role, State]);
     assert_eq!(
         base.head().expect("memory does not fail").exec.to_string(),
-        "a91aaf1a4ca202bfbcf9ea0d8b6666e9665c0cc57e86ed1ec5407840576c710b"
+        "56c36c4cb1b5a872f39c2eaccd3e956e0c3fb3ced461d7171c1ce50f4088d313"
     );
 }
