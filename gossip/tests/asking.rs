@@ -286,7 +286,8 @@ fn a_pattern_that_is_too_large_counts_against_its_sender() {
         while sizes.is_empty() || fault.is_none() {
             node.wait(|event| match event {
                 Event::Gossip { topic: Topic::Patterns, bytes, .. } => {
-                    Some(sizes.push(bytes.len()))
+                    sizes.push(bytes.len());
+                    Some(())
                 }
                 Event::Fault { peer, fault: found, .. } => {
                     fault = Some((peer, found));

@@ -5,20 +5,34 @@ use anyhow::Context as _;
 use bizra_types::crypto::PublicKey;
 use bizra_types::hash::ChainId;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a start waits for the process before it to be gone: one that was
+/// killed holds its lock until the system has closed its files.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// From one try to get the lock to the next.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Two processes with one key would sign two different things: the second one
-/// on this machine is refused here.
+/// on this machine is refused here, unless the first ends within `patience`.
 ///
 /// # Errors
 /// When another process holds the lock, or the file cannot be made.
-pub(crate) fn lock(keys_dir: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(keys_dir: &Path, patience: Duration) -> anyhow::Result<File> {
     let path = keys_dir.join("in-use.lock");
     let file = File::create(&path)
         .with_context(|| format!("the lock {} cannot be made", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
+    let end = Instant::now() + patience;
+    let mut locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    while locked == Err(Errno::WOULDBLOCK) && Instant::now() < end {
+        std::thread::sleep(LOCK_PAUSE);
+        locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    }
+    locked.with_context(|| {
         format!(
             "the keys in {} are in use by another process: two nodes must never share a key; \
              stop the other one first",
@@ -81,6 +95,18 @@ fn mark_path(keys_dir: &Path, chain: &ChainId, key: &PublicKey) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_process_has_the_keys_and_the_next_waits_for_its_end() {
+        let keys = tempfile::tempdir().expect("a folder");
+        let first = lock(keys.path(), Duration::ZERO).expect("nobody has them");
+        let refused = lock(keys.path(), Duration::ZERO).expect_err("the first has them");
+        assert!(refused.to_string().contains("in use by another process"), "{refused:#}");
+        let folder = keys.path().to_path_buf();
+        let second = std::thread::spawn(move || lock(&folder, Duration::from_secs(60)));
+        drop(first);
+        second.join().expect("no panic").expect("the first is gone");
+    }
 
     #[test]
     fn a_key_is_marked_for_each_chain_by_itself() {

@@ -59,7 +59,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
     let genesis = read_genesis(&config.genesis)?;
     let keys = KeyRing::load(&config.keys_dir)
         .with_context(|| format!("the keys in {} cannot be used", config.keys_dir.display()))?;
-    let _lock = key_use::lock(&config.keys_dir)?;
+    let _lock = key_use::lock(&config.keys_dir, key_use::LOCK_PATIENCE)?;
     let store = Store::open(&config.data_dir, &genesis)?;
     store.keep_free(config.storage.reserve_bytes());
     let mut restored = sign_own_batches(store.restored()?, &genesis, &keys, &store)?;
