@@ -23,7 +23,7 @@ VALIDATORS ?= 7
 
 say = @printf '\n== %s\n'
 
-.PHONY: help demo test lint fmt sim planted deny clean setup setup-tests build
+.PHONY: help demo test lint fmt sim planted proto deny clean setup setup-tests build
 .PHONY: test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim
 .PHONY: test-live test-crash test-deny
 
@@ -53,6 +53,9 @@ planted: export CARGO_TARGET_DIR := $(CARGO_TARGET_DIR)/planted
 planted: ## plant known mistakes in the engine: simulator and traces must find each
 	$(say) 'planted bugs'
 	@cargo test --locked --package bizra-consensus --package bizra-sim --test traces --test eras --test planted
+
+proto: ## make the code of the gRPC API from node/proto
+	@cargo run --locked --manifest-path node/proto/generate/Cargo.toml --target-dir "$(CARGO_TARGET_DIR)/proto"
 
 deny: ## licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny, needs the network)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

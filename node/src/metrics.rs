@@ -40,7 +40,8 @@ const FSYNC_BUCKETS: [f64; 12] =
 const REQUEST_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0, 30.0];
 
 /// The kinds of `errors_total` that a scrape shows from the start.
-const ERROR_KINDS: [&str; 17] = [
+const ERROR_KINDS: [&str; 18] = [
+    "answer_form",
     "committed_lagged",
     "disk_free",
     "disk_full",
