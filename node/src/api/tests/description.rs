@@ -24,7 +24,7 @@ async fn every_route_is_described_and_everything_described_is_a_route() {
     let routes: BTreeSet<&str> = routes().into_iter().map(|(path, _)| path).collect();
     assert_eq!(described, routes);
     for (path, item) in paths {
-        let asked = path.replace('{', "").replace('}', "");
+        let asked = path.replace(['{', '}'], "");
         for method in METHODS {
             let name = method.to_uppercase().parse().expect("a method");
             let response = node.client.request(name, node.url(&asked)).send().await;
