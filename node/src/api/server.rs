@@ -294,18 +294,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Taken {
     body: Body,
     rest: Bytes,
+    is_begun: bool,
     turn: Arc<Turn>,
 }
 
 impl Taken {
     fn new(body: Body, turn: Arc<Turn>) -> Self {
         *locked(&turn.0) = Some(Instant::now());
-        Self { body, rest: Bytes::new(), turn }
+        Self { body, rest: Bytes::new(), is_begun: false, turn }
     }
 }
 
-/// It never says beforehand that it is at its end: then it would be dropped while
-/// what it gave last is still waiting to be taken.
+/// Once it has given something, it does not say beforehand that it is at its end:
+/// then it would be dropped while that is still waiting to be taken.
 impl HttpBody for Taken {
     type Data = Bytes;
     type Error = axum::Error;
@@ -315,6 +316,7 @@ impl HttpBody for Taken {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
+        this.is_begun = true;
         if !this.rest.has_remaining() {
             let frame = match Pin::new(&mut this.body).poll_frame(context) {
                 Poll::Ready(frame) => frame,
@@ -334,6 +336,11 @@ impl HttpBody for Taken {
         *locked(&this.turn.0) = Some(Instant::now());
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
         Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    /// A refused call must end with its headers.
+    fn is_end_stream(&self) -> bool {
+        !self.is_begun && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
