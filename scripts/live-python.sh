@@ -68,4 +68,7 @@ echo "live-python: $validators validators are ready, API of the first at port $(
 
 export BIZRA_ENDPOINT=http://127.0.0.1:$((base + 2))
 "$python" -B clients/python/test_pci.py
+# What is told of a proposal is described too.
+"$bizra" gov propose parameter snr_min_ppm 860000 \
+    --key "$folder/net/node-0/keys/consensus.key" --endpoint "$BIZRA_ENDPOINT" >/dev/null
 "$python" -B clients/python/test_openapi.py

@@ -16,7 +16,7 @@ use bizra_types::json::Limits as JsonLimits;
 use bizra_types::numbers::{Era, Height, View};
 use bizra_types::proof::state::STATE_KEY_BYTES_MAX;
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, StreamExt as _, stream};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -231,6 +231,16 @@ pub(crate) async fn certificates_of(
 /// question goes on after the last block of this answer.
 pub(crate) async fn chain(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
     let parameters = Parameters::read(&uri, &["above", "to"])?;
+    let chunks = frames(&api, &parameters).await?.map(Ok::<Bytes, Infallible>);
+    let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((content_type, Body::from_stream(chunks)).into_response())
+}
+
+/// Reads the frames that [`chain`] is asked for, and hands them over in chunks.
+pub(crate) async fn frames(
+    api: &Api,
+    parameters: &Parameters,
+) -> Result<impl Stream<Item = Bytes> + Send + use<>, Refusal> {
     let Some(above) = parameters.unsigned("above")?.map(Height::new) else {
         let detail = "`above` is missing: give the last height that you have, at first 0";
         return Err(Refusal::bad_request("BAD_QUERY", detail));
@@ -258,12 +268,10 @@ pub(crate) async fn chain(State(api): State<Api>, uri: Uri) -> Result<Response, 
         return Err(Refusal::not_found(detail));
     }
     // The place is free once all is written, not before.
-    let chunks = stream::unfold((frames, permit), |(mut rest, permit)| async move {
+    Ok(stream::unfold((frames, permit), |(mut rest, permit)| async move {
         let chunk = rest.split_to(rest.len().min(EXPORT_CHUNK_BYTES));
-        (!chunk.is_empty()).then_some((Ok::<Bytes, Infallible>(chunk), (rest, permit)))
-    });
-    let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
-    Ok((content_type, Body::from_stream(chunks)).into_response())
+        (!chunk.is_empty()).then_some((chunk, (rest, permit)))
+    }))
 }
 
 /// `GET /v1/state/{key}`: what the state has for a key after the last final

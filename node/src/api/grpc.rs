@@ -31,7 +31,7 @@ use super::error::Refusal;
 use super::events::{self, Open, Told};
 use super::records::Wait;
 use super::request::{Parameters, PathText, read_body};
-use super::{Api, admin, chain, records};
+use super::{Api, admin, chain, governance, patterns, records};
 
 /// Bytes of a message that holds nothing submitted.
 const QUESTION_BYTES_MAX: usize = 1024;
@@ -109,7 +109,9 @@ async fn whole_message(State(api): State<Api>, request: Request, next: Next) -> 
     let (parts, body) = request.into_parts();
     let limits = &api.limits;
     let size_max = match parts.uri.path() {
-        "/bizra.v1.Node/SubmitRecord" => limits.record_bytes_max + FRAMING_BYTES,
+        "/bizra.v1.Node/SubmitRecord" | "/bizra.v1.Node/OfferPattern" => {
+            limits.record_bytes_max + FRAMING_BYTES
+        }
         "/bizra.v1.Node/SubmitBatch" => limits.batch_bytes_max + FRAMING_BYTES,
         _ => QUESTION_BYTES_MAX,
     };
@@ -178,6 +180,14 @@ impl Calls {
         Ok(bytes.into())
     }
 
+    fn check_envelope(&self, envelope: &[u8]) -> Result<(), Status> {
+        let size_max = self.0.limits.record_bytes_max;
+        if envelope.len() > size_max {
+            return Err(status(Refusal::too_large("the envelope", size_max)));
+        }
+        Ok(())
+    }
+
     fn misfit(&self, error: &dyn std::fmt::Display) -> Status {
         status(self.0.failure("answer_form", error))
     }
@@ -199,10 +209,7 @@ impl Node for Calls {
                 return Err(status(Refusal::bad_request("BAD_WAIT", detail)));
             }
         };
-        let size_max = self.0.limits.record_bytes_max;
-        if request.envelope.len() > size_max {
-            return Err(status(Refusal::too_large("the envelope", size_max)));
-        }
+        self.check_envelope(&request.envelope)?;
         self.message(records::submit_envelope(&self.0, request.envelope, wait).await).await
     }
 
@@ -256,8 +263,15 @@ impl Node for Calls {
             By::Sender(sender) => ("sender", Some(sender)),
             By::Model(model) => ("model", Some(model)),
         });
-        let page = [("after", request.after), ("limit", request.limit)].map(number);
-        let parameters = Parameters::of(by.into_iter().chain(page));
+        let numbers = [
+            ("from_height", request.from_height),
+            ("to_height", request.to_height),
+            ("from_ms", request.from_ms),
+            ("to_ms", request.to_ms),
+            ("after", request.after),
+            ("limit", request.limit),
+        ];
+        let parameters = Parameters::of(by.into_iter().chain(numbers.map(number)));
         self.message(records::found(&self.0, &parameters).await).await
     }
 
@@ -266,6 +280,19 @@ impl Node for Calls {
         _request: tonic::Request<pb::GetParamsRequest>,
     ) -> Answer<pb::Params> {
         self.message(chain::params(self.api(), Uri::default()).await).await
+    }
+
+    type GetChainStream = BoxStream<'static, Result<pb::ChainChunk, Status>>;
+
+    async fn get_chain(
+        &self,
+        request: tonic::Request<pb::GetChainRequest>,
+    ) -> Answer<Self::GetChainStream> {
+        let request = request.into_inner();
+        let given = [("above", Some(request.above)), ("to", request.to)].map(number);
+        let chunks = chain::frames(&self.0, &Parameters::of(given)).await.map_err(status)?;
+        let chunks = chunks.map(|frames| Ok(pb::ChainChunk { frames }));
+        Ok(tonic::Response::new(chunks.boxed()))
     }
 
     async fn get_block(&self, request: tonic::Request<pb::GetBlockRequest>) -> Answer<pb::Block> {
@@ -300,6 +327,61 @@ impl Node for Calls {
     async fn get_state(&self, request: tonic::Request<pb::GetStateRequest>) -> Answer<pb::Proof> {
         let key = PathText(request.into_inner().key);
         self.proof(chain::state(self.api(), key, cbor(), Uri::default()).await).await
+    }
+
+    async fn get_proposals(
+        &self,
+        _request: tonic::Request<pb::GetProposalsRequest>,
+    ) -> Answer<pb::Proposals> {
+        self.message(governance::proposals(self.api(), Uri::default()).await).await
+    }
+
+    async fn get_proposal(
+        &self,
+        request: tonic::Request<pb::GetProposalRequest>,
+    ) -> Answer<pb::Proposal> {
+        let id = PathText(request.into_inner().id);
+        self.message(governance::proposal(self.api(), id, Uri::default()).await).await
+    }
+
+    async fn get_governed_parameters(
+        &self,
+        _request: tonic::Request<pb::GetGovernedParametersRequest>,
+    ) -> Answer<pb::GovernedParameters> {
+        self.message(governance::parameters(self.api(), Uri::default()).await).await
+    }
+
+    async fn get_evidence(
+        &self,
+        _request: tonic::Request<pb::GetEvidenceRequest>,
+    ) -> Answer<pb::Evidence> {
+        self.message(governance::evidence(self.api(), Uri::default()).await).await
+    }
+
+    async fn get_reputation(
+        &self,
+        _request: tonic::Request<pb::GetReputationRequest>,
+    ) -> Answer<pb::Reputation> {
+        self.message(governance::reputation(self.api(), Uri::default()).await).await
+    }
+
+    async fn offer_pattern(
+        &self,
+        request: tonic::Request<pb::OfferPatternRequest>,
+    ) -> Answer<pb::OfferedPattern> {
+        let envelope = request.into_inner().envelope;
+        self.check_envelope(&envelope)?;
+        self.message(patterns::offer_envelope(&self.0, envelope).await).await
+    }
+
+    async fn search_patterns(
+        &self,
+        request: tonic::Request<pb::SearchPatternsRequest>,
+    ) -> Answer<pb::SearchPatternsResponse> {
+        let pb::SearchPatternsRequest { domain, id, after, limit } = request.into_inner();
+        let page = [("after", after), ("limit", limit)].map(number);
+        let parameters = Parameters::of([("domain", domain), ("id", id)].into_iter().chain(page));
+        self.message(patterns::found(&self.0, &parameters).await).await
     }
 
     async fn get_log_checkpoint(

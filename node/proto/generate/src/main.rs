@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 /// Messages of answers, which are read from the JSON of the HTTP API.
-const ANSWERS: [&str; 26] = [
+const ANSWERS: [&str; 42] = [
+    "Ballot",
     "BatchResult",
     "Block",
     "BlockRecord",
@@ -15,18 +16,33 @@ const ANSWERS: [&str; 26] = [
     "CommitRef",
     "CommittedBlock",
     "Committee",
+    "Evidence",
     "Fate",
+    "Filed",
     "FoundRecord",
+    "GovernedParameter",
+    "GovernedParameters",
     "Lagged",
     "LogCheckpoint",
     "LogConsistency",
+    "NeededBallots",
+    "OfferedPattern",
     "Params",
+    "Pattern",
+    "PatternVotes",
+    "PieceOfEvidence",
     "Policy",
+    "Proposal",
+    "Proposals",
+    "Proposer",
     "Quorum",
     "Receipt",
     "Record",
     "Refusal",
+    "Reputation",
+    "SearchPatternsResponse",
     "SearchRecordsResponse",
+    "Standing",
     "Status",
     "SubmissionLimits",
     "SubmitRecordResponse",
@@ -36,8 +52,14 @@ const ANSWERS: [&str; 26] = [
     "Verifier",
 ];
 /// Members that hold JSON text as it stands.
-const JSON_TEXTS: [&str; 3] =
-    ["Record.envelope", "Receipt.finality_proof", "LogCheckpoint.final_head"];
+const JSON_TEXTS: [&str; 6] = [
+    "LogCheckpoint.final_head",
+    "Pattern.envelope",
+    "PieceOfEvidence.data",
+    "Proposal.change",
+    "Receipt.finality_proof",
+    "Record.envelope",
+];
 
 fn main() -> anyhow::Result<()> {
     let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -50,6 +72,8 @@ fn main() -> anyhow::Result<()> {
         .btree_map(".")
         .bytes(".bizra.v1.SubmitRecordRequest")
         .bytes(".bizra.v1.SubmitBatchRequest")
+        .bytes(".bizra.v1.OfferPatternRequest")
+        .bytes(".bizra.v1.ChainChunk")
         .out_dir(&out);
     for name in ANSWERS {
         let attributes = "#[derive(serde::Deserialize)]\n\

@@ -3,6 +3,7 @@
 use super::grpc::RichStatus;
 use super::grpc::pb;
 use super::*;
+use crate::patterns::testing::offer;
 use bizra_light_client::Client as LightClient;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -82,6 +83,10 @@ async fn every_call_that_reads_says_what_the_http_api_says() {
         by: Some(By::Model(hex(&[0xab; 32]))),
         after: Some(0),
         limit: Some(1),
+        from_height: Some(1),
+        to_height: Some(2),
+        from_ms: Some(1),
+        to_ms: Some(u64::MAX),
     };
     let page = client.search_records(request).await.expect("there are records").into_inner();
     let path = format!("/v1/records?model={}&after=0&limit=1", hex(&[0xab; 32]));
@@ -90,9 +95,26 @@ async fn every_call_that_reads_says_what_the_http_api_says() {
     let sender = SenderKey::from_seed(&[1; 32]).public().to_string();
     let session = "0189d3a0-0000-7000-8000-000000000002".to_owned();
     for (by, count) in [(None, 3), (Some(By::Session(session)), 1), (Some(By::Sender(sender)), 0)] {
-        let request = pb::SearchRecordsRequest { by, after: None, limit: None };
+        let request = pb::SearchRecordsRequest { by, ..Default::default() };
         let page = client.search_records(request).await.expect("an answer").into_inner();
         assert_eq!(page.records.len(), count);
+    }
+    // All are in block 1, whose time `from_ms` and `to_ms` are held against.
+    let time = node.get("/v1/blocks/1").await.json()["timestamp_ms"].as_u64().expect("a time");
+    type Change = fn(&mut pb::SearchRecordsRequest, u64);
+    let bounds: [(Change, u64, u64); 4] = [
+        (|it, value| it.from_height = Some(value), 1, 2),
+        (|it, value| it.to_height = Some(value), 2, 1),
+        (|it, value| it.from_ms = Some(value), time, time + 1),
+        (|it, value| it.to_ms = Some(value), time + 1, time),
+    ];
+    for (change, inside, outside) in bounds {
+        for (value, count) in [(inside, 3), (outside, 0)] {
+            let mut request = pb::SearchRecordsRequest::default();
+            change(&mut request, value);
+            let page = client.search_records(request).await.expect("an answer").into_inner();
+            assert_eq!(page.records.len(), count);
+        }
     }
 
     let params = client.get_params(pb::GetParamsRequest {}).await.unwrap().into_inner();
@@ -112,7 +134,7 @@ async fn every_call_that_reads_says_what_the_http_api_says() {
     let request = pb::GetCertificatesRequest { era: 1, from: 0, to: 9 };
     let certificates = client.get_certificates(request).await.unwrap().into_inner();
     assert_eq!(certificates, told(&node, "/v1/certificates?era=1&from=0&to=9").await);
-    assert!(!certificates.certificates.is_empty());
+    assert!(!certificates.certificates.is_empty() && !certificates.headers.is_empty());
 
     let request = pb::GetLogCheckpointRequest {};
     let checkpoint = client.get_log_checkpoint(request).await.unwrap().into_inner();
@@ -124,6 +146,122 @@ async fn every_call_that_reads_says_what_the_http_api_says() {
         let to = to.map_or(String::new(), |to| format!("&to={to}"));
         assert_eq!(proof, told(&node, &format!("/v1/log/consistency?from=1{to}")).await);
         assert!(!proof.proof.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_chain_comes_in_chunks_which_are_the_answer_of_the_http_api() {
+    let mut node = Node::start().await;
+    // More than one chunk holds.
+    let records: Vec<_> = (0..100).map(record).collect();
+    node.commit(&records);
+    node.commit(&[]);
+    let mut client = client(&node).await;
+    for to in [None, Some(1)] {
+        let request = pb::GetChainRequest { above: 0, to };
+        let mut chunks = client.get_chain(request).await.expect("a chain").into_inner();
+        let (mut frames, mut count) = (Vec::new(), 0);
+        while let Some(chunk) = chunks.message().await.expect("no failure") {
+            frames.extend_from_slice(&chunk.frames);
+            count += 1;
+        }
+        let to = to.map_or(String::new(), |to| format!("&to={to}"));
+        let told = node.client.get(node.url(&format!("/v1/chain?above=0{to}"))).send();
+        let told = told.await.expect("an answer").bytes().await.expect("all of it");
+        assert_eq!(frames, told);
+        assert!(count > 1 && !frames.is_empty(), "{count} chunks, {} bytes", frames.len());
+    }
+    let request = pb::GetChainRequest { above: 2, to: None };
+    let status = client.get_chain(request).await.expect_err("there are two blocks");
+    assert_eq!((status.code(), &*refusal(&status).name), (Code::NotFound, "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn calls_about_governance_say_what_the_http_api_says() {
+    let mut node = Node::start().await;
+    let caught = node.catch_a_liar();
+    let proposal = node.propose("emergency");
+    let mut client = client(&node).await;
+
+    let request = pb::GetProposalsRequest {};
+    let proposals = client.get_proposals(request).await.unwrap().into_inner();
+    assert_eq!(proposals, told(&node, "/v1/gov/proposals").await);
+    assert_eq!(proposals.needed, Some(pb::NeededBallots { amendment: 3, emergency: 4, veto: 2 }));
+    let id = proposal.to_string();
+    let open = client.get_proposal(pb::GetProposalRequest { id: id.clone() }).await;
+    let open = open.expect("it is open").into_inner();
+    assert_eq!(open, told(&node, &format!("/v1/gov/proposals/{id}")).await);
+    assert_eq!((&proposals.proposals, open.status.as_str()), (&vec![open.clone()], "open"));
+    let change: Value = serde_json::from_slice(&open.change).expect("JSON text");
+    assert_eq!(change["name"], "snr_min_ppm");
+    let status = client.get_proposal(pb::GetProposalRequest { id: "00".repeat(32) }).await;
+    let status = status.expect_err("there is none");
+    assert_eq!((status.code(), &*refusal(&status).name), (Code::NotFound, "NOT_FOUND"));
+
+    node.grow_to(11);
+    node.vote(1, proposal, "reject");
+    let open = client.get_proposal(pb::GetProposalRequest { id: id.clone() }).await;
+    let open = open.expect("it is open").into_inner();
+    assert_eq!(open, told(&node, &format!("/v1/gov/proposals/{id}")).await);
+    assert_eq!((open.ballots.len(), open.rejections), (1, Some(1)));
+    node.grow_to(71);
+    let closed = client.get_proposal(pb::GetProposalRequest { id: id.clone() }).await;
+    let closed = closed.expect("it has ended").into_inner();
+    assert_eq!(closed, told(&node, &format!("/v1/gov/proposals/{id}")).await);
+    assert_eq!((closed.status.as_str(), closed.holds_from), ("refused", None));
+
+    let request = pb::GetGovernedParametersRequest {};
+    let parameters = client.get_governed_parameters(request).await.unwrap().into_inner();
+    assert_eq!(parameters, told(&node, "/v1/gov/parameters").await);
+    assert!(parameters.parameters.iter().any(|it| it.name == "idle_block_ms" && it.max == 60_000));
+    let evidence = client.get_evidence(pb::GetEvidenceRequest {}).await.unwrap().into_inner();
+    assert_eq!(evidence, told(&node, "/v1/gov/evidence").await);
+    let [piece] = &*evidence.evidence else { panic!("one piece: {evidence:?}") };
+    let data: Value = serde_json::from_slice(&piece.data).expect("JSON text");
+    assert_eq!((data["accused"].as_str(), &piece.filed), (Some(&*caught.to_string()), &None));
+    let digest = node.say(0, "evidence/file", &data.to_string());
+    let evidence = client.get_evidence(pb::GetEvidenceRequest {}).await.unwrap().into_inner();
+    assert_eq!(evidence, told(&node, "/v1/gov/evidence").await);
+    let filed = evidence.evidence[0].filed.as_ref().expect("it is filed");
+    assert_eq!(filed.record, digest.to_string());
+    let reputation = client.get_reputation(pb::GetReputationRequest {}).await.unwrap();
+    let reputation = reputation.into_inner();
+    assert_eq!(reputation, told(&node, "/v1/gov/reputation").await);
+    assert_eq!(reputation.validators[2].quarantine_epochs, 4);
+}
+
+#[tokio::test]
+async fn a_pattern_is_offered_and_found_by_call() {
+    let mut node = Node::start().await;
+    let _answering = node.answer_patterns();
+    let mut client = client(&node).await;
+    let good = offer(1, 1, 90, admission::now());
+    let request = pb::OfferPatternRequest { envelope: good.to_vec().into() };
+    let offered = client.offer_pattern(request).await.expect("it is good").into_inner();
+    assert_eq!(offered.digest, digest_of(&good).to_string());
+    assert_eq!((offered.status.as_str(), offered.impact), ("VALIDATED", 0.9045));
+    let other = offer(2, 2, 85, admission::now());
+    let request = pb::OfferPatternRequest { envelope: other.to_vec().into() };
+    client.offer_pattern(request).await.expect("it is good");
+
+    let request = pb::SearchPatternsRequest { limit: Some(1), ..Default::default() };
+    let page = client.search_patterns(request).await.expect("an answer").into_inner();
+    assert_eq!(page, told(&node, "/v1/patterns?limit=1").await);
+    assert_eq!((page.total, page.next, &*page.patterns[0].envelope), (2, Some(1), &*good));
+    let domain = Some("domain-0".to_owned());
+    let request = pb::SearchPatternsRequest { domain, ..Default::default() };
+    let page = client.search_patterns(request).await.expect("an answer").into_inner();
+    assert_eq!(page, told(&node, "/v1/patterns?domain=domain-0").await);
+    assert_eq!((page.patterns.len(), &*page.patterns[0].envelope), (1, &*other));
+    let (id, after) = (Some(offered.pattern_id), Some(1));
+    let request = pb::SearchPatternsRequest { id, after, ..Default::default() };
+    let page = client.search_patterns(request).await.expect("an answer").into_inner();
+    assert_eq!((page.total, page.patterns), (1, Vec::new()));
+
+    for (size, name) in [(RECORD_BYTES_MAX, "SCHEMA"), (RECORD_BYTES_MAX + 1, "TOO_LARGE")] {
+        let envelope = vec![b' '; size].into();
+        let status = client.offer_pattern(pb::OfferPatternRequest { envelope }).await;
+        assert_eq!(refusal(&status.expect_err("spaces are no offer")).name, name);
     }
 }
 
@@ -358,7 +496,7 @@ async fn reflection_tells_the_services_and_their_messages() {
     let file = file.expect("a descriptor");
     assert_eq!((file.name(), file.package()), ("bizra.proto", "bizra.v1"));
     let methods: Vec<_> = file.service[0].method.iter().map(|method| method.name()).collect();
-    assert_eq!(methods.len(), 14, "{methods:?}");
+    assert_eq!(methods.len(), 22, "{methods:?}");
 }
 
 #[tokio::test]
