@@ -28,7 +28,7 @@ FUZZ_TARGETS := $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
 
 say = @printf '\n== %s\n'
 
-.PHONY: help demo test lint fmt sim planted mutants fuzz deny clean setup setup-tests build
+.PHONY: help demo test lint fmt sim planted mutants fuzz proto deny clean setup setup-tests build
 .PHONY: test-fmt test-clippy test-lint-bites test-client test-build test-rust test-sim
 .PHONY: test-live test-crash test-deny
 
@@ -82,6 +82,9 @@ fuzz: ## feed every decoder and the engine what nobody would send, FUZZ_SECONDS=
 		cargo +nightly fuzz run --fuzz-dir fuzz --sanitizer none "$$target" -- \
 			-max_total_time="$$seconds" -print_final_stats=1; \
 	done
+
+proto: ## make the code of the gRPC API from node/proto
+	@cargo run --locked --manifest-path node/proto/generate/Cargo.toml --target-dir "$(CARGO_TARGET_DIR)/proto"
 
 deny: ## licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny, needs the network)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

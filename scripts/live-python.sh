@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the Python client's tests against a network of real validators, which
-# it starts on free ports and stops again.
+# Runs the Python client's tests, and those of the API's description, against a
+# network of real validators, which it starts on free ports and stops again.
 #
 #   scripts/live-python.sh [VALIDATORS]        4 if not given
 #
@@ -66,4 +66,9 @@ done <&"$said"
 [ $ready = yes ] || { echo "live-python: the network did not become ready" >&2; exit 1; }
 echo "live-python: $validators validators are ready, API of the first at port $((base + 2))"
 
-BIZRA_ENDPOINT=http://127.0.0.1:$((base + 2)) "$python" -B clients/python/test_pci.py
+export BIZRA_ENDPOINT=http://127.0.0.1:$((base + 2))
+"$python" -B clients/python/test_pci.py
+# What is told of a proposal is described too.
+"$bizra" gov propose parameter snr_min_ppm 860000 \
+    --key "$folder/net/node-0/keys/consensus.key" --endpoint "$BIZRA_ENDPOINT" >/dev/null
+"$python" -B clients/python/test_openapi.py

@@ -109,10 +109,10 @@ fi
 # --- Python, for the tests of the client --------------------------------
 if [ $with_tests = yes ]; then
     venv=${CARGO_TARGET_DIR:-target}/python
-    if ! "$venv/bin/python" -c 'import blake3, cryptography, regopy' 2>/dev/null; then
-        echo "setup: installing blake3, cryptography and regopy for Python into $venv"
+    if ! "$venv/bin/python" -c 'import blake3, cryptography, openapi_spec_validator, regopy' 2>/dev/null; then
+        echo "setup: installing what the tests need for Python into $venv"
         python3 -m venv --clear "$venv"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-            blake3 cryptography regopy
+            blake3 cryptography openapi-spec-validator regopy
     fi
 fi

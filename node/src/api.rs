@@ -1,4 +1,4 @@
-//! The HTTP API: the public port and the admin port.
+//! The API: the public port, in HTTP and in gRPC, and the admin port.
 //!
 //! | module | holds |
 //! |---|---|
@@ -12,7 +12,9 @@
 //! | `patterns` | patterns offered and asked for |
 //! | `chain` | parameters, blocks, status, log proofs |
 //! | `governance` | proposals, governed parameters, reputation, evidence |
+//! | `note` | the log's head as a signed note |
 //! | `events` | committed blocks as a stream |
+//! | `grpc` | the same for clients that speak gRPC |
 //! | `admin` | probes, metrics, log level |
 
 mod admin;
@@ -21,6 +23,8 @@ mod chain;
 mod error;
 mod events;
 mod governance;
+mod grpc;
+mod note;
 mod patterns;
 mod pending;
 mod receipt;
@@ -32,10 +36,11 @@ pub use admin::LogLevel;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, Uri};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
+use bizra_keys::ConsensusKey;
 use bizra_types::batch::RECORD_BYTES_MAX;
 use std::fmt;
 use std::io;
@@ -53,6 +58,7 @@ use crate::storage::{StorageError, Store};
 use admission::Admission;
 use error::Refusal;
 use pending::Pending;
+use request::Parameters;
 use server::ConnectionLimits;
 
 /// Open files that are left to the database, the network and the admin port.
@@ -63,7 +69,7 @@ const CONNECTIONS_MIN: usize = 64;
 /// Parts of the chain that are being read and sent at once; each is kept in memory.
 const EXPORTS_MAX: usize = 8;
 
-/// Where the two ports are, and how they are bounded.
+/// Where the two ports are, how they are bounded, and who signs what they tell.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The public port.
@@ -74,6 +80,8 @@ pub struct Options {
     pub admin_token: Option<String>,
     /// The bounds of the public port.
     pub limits: Limits,
+    /// What heads of the log are signed with while it has a seat.
+    pub note_key: ConsensusKey,
 }
 
 /// The bounds of the public port.
@@ -182,7 +190,7 @@ pub async fn start(
     log_level: LogLevel,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, ApiError> {
-    let Options { listen, admin_listen, admin_token, limits } = options;
+    let Options { listen, admin_listen, admin_token, limits, note_key } = options;
     if !admin_listen.ip().is_loopback() && admin_token.is_none() {
         return Err(ApiError::AdminWithoutToken(admin_listen));
     }
@@ -195,6 +203,7 @@ pub async fn start(
     let api = Api(Arc::new(Inner {
         shared: shared.clone(),
         limits,
+        note_key,
         admission,
         pending: pending.clone(),
         requests: Semaphore::new(limits.requests_max),
@@ -244,6 +253,7 @@ pub(crate) struct Api(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) shared: Shared,
     pub(crate) limits: Limits,
+    pub(crate) note_key: ConsensusKey,
     pub(crate) admission: Admission,
     pub(crate) pending: Pending,
     pub(crate) requests: Semaphore,
@@ -301,42 +311,61 @@ impl Inner {
 }
 
 fn router(api: Api) -> Router {
-    Router::new()
-        .route("/v1/records", post(records::submit).get(records::search))
-        .route("/v1/records:batch", post(records::submit_batch))
-        .route("/v1/records/{digest}", get(records::get))
-        .route("/v1/records/{digest}/proof", get(records::proof))
-        .route("/v1/params", get(chain::params))
-        .route("/v1/blocks/{height}", get(chain::block))
-        .route("/v1/chain", get(chain::chain))
-        .route("/v1/status", get(chain::status))
-        .route("/v1/committee", get(chain::committee))
-        .route("/v1/certificates", get(chain::certificates))
-        .route("/v1/state/{key}", get(chain::state))
-        .route("/v1/gov/proposals", get(governance::proposals))
-        .route("/v1/gov/proposals/{id}", get(governance::proposal))
-        .route("/v1/gov/parameters", get(governance::parameters))
-        .route("/v1/gov/evidence", get(governance::evidence))
-        .route("/v1/gov/reputation", get(governance::reputation))
-        .route("/v1/log/checkpoint", get(chain::checkpoint))
-        .route("/v1/log/consistency", get(chain::consistency))
-        .route("/v1/events", get(events::stream))
-        .route("/v1/patterns", post(patterns::offer).get(patterns::find))
+    let http = Router::new();
+    let http =
+        routes().into_iter().fold(http, |router, (path, methods)| router.route(path, methods));
+    http.merge(grpc::routes(&api))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(api.clone(), bounded))
         .with_state(api)
 }
 
+/// What the public port answers over HTTP; `openapi.json` describes it.
+fn routes() -> [(&'static str, MethodRouter<Api>); 21] {
+    [
+        ("/v1/records", post(records::submit).get(records::search)),
+        ("/v1/records:batch", post(records::submit_batch)),
+        ("/v1/records/{digest}", get(records::get)),
+        ("/v1/records/{digest}/proof", get(records::proof)),
+        ("/v1/params", get(chain::params)),
+        ("/v1/blocks/{height}", get(chain::block)),
+        ("/v1/chain", get(chain::chain)),
+        ("/v1/status", get(chain::status)),
+        ("/v1/committee", get(chain::committee)),
+        ("/v1/certificates", get(chain::certificates)),
+        ("/v1/state/{key}", get(chain::state)),
+        ("/v1/gov/proposals", get(governance::proposals)),
+        ("/v1/gov/proposals/{id}", get(governance::proposal)),
+        ("/v1/gov/parameters", get(governance::parameters)),
+        ("/v1/gov/evidence", get(governance::evidence)),
+        ("/v1/gov/reputation", get(governance::reputation)),
+        ("/v1/log/checkpoint", get(chain::checkpoint)),
+        ("/v1/log/consistency", get(chain::consistency)),
+        ("/v1/events", get(events::stream)),
+        ("/v1/patterns", post(patterns::offer).get(patterns::find)),
+        ("/openapi.json", get(description)),
+    ]
+}
+
+/// `GET /openapi.json`: what the public port answers, for programs.
+async fn description(uri: Uri) -> Result<Response, Refusal> {
+    Parameters::read(&uri, &[])?;
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    Ok((content_type, include_str!("../openapi.json")).into_response())
+}
+
 /// Bounds the requests in work, and counts and times them.
 async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let is_call = grpc::is_call(request.headers());
     let begun = Instant::now();
     let response = match api.requests.try_acquire() {
         Ok(_permit) => next.run(request).await,
         Err(_) => {
             let detail = "too many requests are being answered; try again";
-            Refusal::unavailable("OVERLOADED", detail).into_response()
+            let refusal = Refusal::unavailable("OVERLOADED", detail);
+            if is_call { grpc::refused(refusal) } else { refusal.into_response() }
         }
     };
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
@@ -344,8 +373,12 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
     response
 }
 
-async fn no_such_path(uri: Uri) -> Refusal {
-    Refusal::not_found(format!("there is nothing at {}; the API begins with /v1/", uri.path()))
+async fn no_such_path(headers: HeaderMap, uri: Uri) -> Response {
+    if grpc::is_call(&headers) {
+        return grpc::no_such_call(uri.path());
+    }
+    let detail = format!("there is nothing at {}; the API begins with /v1/", uri.path());
+    Refusal::not_found(detail).into_response()
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {

@@ -44,7 +44,8 @@ const PROPAGATION_BUCKETS: [f64; 12] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 60.0];
 
 /// The kinds of `errors_total` that a scrape shows from the start.
-const ERROR_KINDS: [&str; 18] = [
+const ERROR_KINDS: [&str; 19] = [
+    "answer_form",
     "answer_too_large",
     "committed_lagged",
     "disk_free",

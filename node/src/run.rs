@@ -95,6 +95,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         admin_listen: config.admin.listen,
         admin_token: config.admin.token()?,
         limits: api::Limits::default(),
+        note_key: keys.consensus.clone(),
     };
     let servers = api::start(options, shared.clone(), log_level, shutdown).await?;
     let driver = Driver::start(DriverParts {

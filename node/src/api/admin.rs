@@ -113,7 +113,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 }
 
 /// Every reason why the node should not be used.
-fn failing(shared: &Shared) -> Vec<(&'static str, String)> {
+pub(super) fn failing(shared: &Shared) -> Vec<(&'static str, String)> {
     let status = shared.status.borrow();
     let mut reasons = Vec::new();
     if status.mode != Mode::Federated {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use bizra_ledger::gates::TIMESTAMP_TOLERANCE_MS;
 use bizra_ledger::log::LogError;
 use bizra_ledger::plain::Family;
@@ -16,7 +16,7 @@ use bizra_types::json::Limits as JsonLimits;
 use bizra_types::numbers::{Era, Height, View};
 use bizra_types::proof::state::STATE_KEY_BYTES_MAX;
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, StreamExt as _, stream};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,7 +24,8 @@ use std::sync::Arc;
 
 use super::Api;
 use super::error::Refusal;
-use super::records::{answer, in_either_form, object, spliced};
+use super::note;
+use super::records::{accepts, answer, in_either_form, object, spliced};
 use super::request::{Parameters, PathText, unsigned};
 use crate::metrics::mode_name;
 use crate::storage::Store;
@@ -159,6 +160,7 @@ pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> Result<Json<Valu
 pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     Parameters::read(&uri, &[])?;
     let committee = Arc::clone(&api.shared.status.borrow().committee);
+    let chain = api.shared.genesis.chain_id();
     let validators: Vec<Value> = committee
         .iter()
         .map(|(index, validator)| {
@@ -169,6 +171,7 @@ pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<V
                 "consensus_key": validator.consensus_key.to_string(),
                 "vrf_key": hex(&validator.vrf_key),
                 "kem_key": hex(&validator.kem_key),
+                "note_key": note::verifier_key(&chain, &validator.consensus_key),
             })
         })
         .collect();
@@ -185,8 +188,16 @@ pub(crate) async fn committee(State(api): State<Api>, uri: Uri) -> Result<Json<V
 /// and those in other blocks of these views and of `to`; and the headers of all
 /// these blocks, and of the final one before. Each is the hex of its binary form.
 pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
+    let parameters = Parameters::read(&uri, &["era", "from", "to"])?;
+    certificates_of(&api, &parameters).await
+}
+
+/// Finds the certificates that [`certificates`] is asked for.
+pub(crate) async fn certificates_of(
+    api: &Api,
+    parameters: &Parameters,
+) -> Result<Json<Value>, Refusal> {
     let names = ["era", "from", "to"];
-    let parameters = Parameters::read(&uri, &names)?;
     let mut values = [0; 3];
     for (name, value) in names.into_iter().zip(&mut values) {
         let Some(given) = parameters.unsigned(name)? else {
@@ -220,6 +231,16 @@ pub(crate) async fn certificates(State(api): State<Api>, uri: Uri) -> Result<Jso
 /// question goes on after the last block of this answer.
 pub(crate) async fn chain(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
     let parameters = Parameters::read(&uri, &["above", "to"])?;
+    let chunks = frames(&api, &parameters).await?.map(Ok::<Bytes, Infallible>);
+    let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((content_type, Body::from_stream(chunks)).into_response())
+}
+
+/// Reads the frames that [`chain`] is asked for, and hands them over in chunks.
+pub(crate) async fn frames(
+    api: &Api,
+    parameters: &Parameters,
+) -> Result<impl Stream<Item = Bytes> + Send + use<>, Refusal> {
     let Some(above) = parameters.unsigned("above")?.map(Height::new) else {
         let detail = "`above` is missing: give the last height that you have, at first 0";
         return Err(Refusal::bad_request("BAD_QUERY", detail));
@@ -247,12 +268,10 @@ pub(crate) async fn chain(State(api): State<Api>, uri: Uri) -> Result<Response, 
         return Err(Refusal::not_found(detail));
     }
     // The place is free once all is written, not before.
-    let chunks = stream::unfold((frames, permit), |(mut rest, permit)| async move {
+    Ok(stream::unfold((frames, permit), |(mut rest, permit)| async move {
         let chunk = rest.split_to(rest.len().min(EXPORT_CHUNK_BYTES));
-        (!chunk.is_empty()).then_some((Ok::<Bytes, Infallible>(chunk), (rest, permit)))
-    });
-    let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
-    Ok((content_type, Body::from_stream(chunks)).into_response())
+        (!chunk.is_empty()).then_some((chunk, (rest, permit)))
+    }))
 }
 
 /// `GET /v1/state/{key}`: what the state has for a key after the last final
@@ -299,22 +318,41 @@ fn nothing_final() -> Refusal {
 }
 
 /// `GET /v1/log/checkpoint`: the newest certified head of the log, with the
-/// proof that its block is final.
-pub(crate) async fn checkpoint(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
+/// proof that its block is final, and as a note that this validator signed. To
+/// whoever accepts `text/plain` the note alone.
+pub(crate) async fn checkpoint(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refusal> {
     Parameters::read(&uri, &[])?;
     let read = api.read(move |store| {
         let height = store.head().height();
         store.final_head(height)
     });
     let Some(head) = read.await? else { return Err(nothing_final()) };
+    let (size, root) = (head.exec.log_size, head.exec.log_root);
+    let is_signing =
+        api.shared.own_key() == Some(api.note_key.public()) && !api.shared.status.borrow().diverged;
+    let chain = api.shared.genesis.chain_id();
+    let note = is_signing.then(|| note::signed(&chain, size, root, &api.note_key));
+    if accepts(&headers, "text/plain") {
+        return note.map(IntoResponse::into_response).ok_or_else(|| {
+            let detail = "this node signs no heads of the log; ask a validator, or take the JSON";
+            Refusal::unavailable("NOT_A_VALIDATOR", detail)
+        });
+    }
     let proof = head.to_json().map_err(|error| api.failure("proof_form", &error))?;
-    let body = object(json!({
-        "log_size": head.exec.log_size,
-        "log_root": head.exec.log_root.to_string(),
+    let mut body = object(json!({
+        "log_size": size,
+        "log_root": root.to_string(),
         "height": head.header.height.get(),
         "block_id": head.header.id().to_string(),
         "timestamp_ms": head.header.timestamp_ms.get(),
     }));
+    if let Some(note) = note {
+        body.insert("note".to_owned(), json!(note));
+    }
     Ok(spliced(StatusCode::OK, body, "final_head", &proof))
 }
 
@@ -322,6 +360,14 @@ pub(crate) async fn checkpoint(State(api): State<Api>, uri: Uri) -> Result<Respo
 /// records continues the one of `from`. Without `to` it is the log of the head.
 pub(crate) async fn consistency(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     let parameters = Parameters::read(&uri, &["from", "to"])?;
+    consistency_of(&api, &parameters).await
+}
+
+/// Makes the proof that [`consistency`] is asked for.
+pub(crate) async fn consistency_of(
+    api: &Api,
+    parameters: &Parameters,
+) -> Result<Json<Value>, Refusal> {
     let Some(from) = parameters.unsigned("from")? else {
         let detail = "`from` is missing: give the size of the older log";
         return Err(Refusal::bad_request("BAD_QUERY", detail));

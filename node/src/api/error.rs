@@ -121,6 +121,16 @@ impl Refusal {
         self
     }
 
+    /// The HTTP status.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Seconds after which to try again.
+    pub(crate) const fn retry_after_s(&self) -> Option<u64> {
+        self.retry_after_s
+    }
+
     /// The answer's JSON object.
     pub(crate) fn body(&self) -> Value {
         let mut body = self.more.clone();

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bizra_ledger::codes::Code;
 use bizra_types::numbers::Height;
-use futures::stream::{self, Stream};
+use futures::stream::{self, Stream, StreamExt as _};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,36 +30,73 @@ const PAGE: usize = 16;
 /// Time without a block after which a comment shows that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Opens a stream.
+/// What a stream tells.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A committed block at this height, as JSON.
+    Block(Height, Value),
+    /// The reader fell behind; where to resume.
+    Lagged(Height),
+    /// This block cannot be read here.
+    Unreadable(Height),
+}
+
+/// Opens a stream of Server-Sent Events.
 pub(crate) async fn stream(
     State(api): State<Api>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
     let parameters = Parameters::read(&uri, &["from_height"])?;
-    let next = match (parameters.unsigned("from_height")?, last_event(&headers)?) {
-        (Some(height), _) => Height::new(height.max(1)),
-        (None, Some(last)) => last.next(),
-        (None, None) => api.shared.store.head().height().next(),
+    let first = match (parameters.unsigned("from_height")?, last_event(&headers)?) {
+        (Some(height), _) => Some(Height::new(height)),
+        (None, Some(last)) => Some(last.next()),
+        (None, None) => None,
     };
-    let permit = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
-        let detail = "too many event streams are open; try again or ask another node";
-        Refusal::unavailable("TOO_MANY_STREAMS", detail)
-    })?;
+    let events = open(&api, first)?.map(|told| {
+        let (name, data) = match told {
+            Told::Block(height, block) => {
+                let event = Event::default().event("block").id(height.to_string());
+                return Ok(event.data(block.to_string()));
+            }
+            Told::Lagged(height) => ("lagged", json!({ "resume_from_height": height.get() })),
+            Told::Unreadable(height) => {
+                ("error", json!({ "name": "INTERNAL", "detail": unreadable(height) }))
+            }
+        };
+        Ok(Event::default().event(name).data(data.to_string()))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive")))
+}
+
+/// Opens a stream from a height on, or from the next block on. After anything but
+/// a block it ends.
+pub(crate) fn open(
+    api: &Api,
+    first: Option<Height>,
+) -> Result<impl Stream<Item = Told> + use<>, Refusal> {
+    let next = match first {
+        Some(height) => height.max(Height::new(1)),
+        None => api.shared.store.head().height().next(),
+    };
     let place = Place {
-        open: Open::new(Arc::clone(&api.shared.metrics), permit),
+        open: Open::new(api)?,
         shutdown: api.shutdown.clone(),
-        api,
+        api: api.clone(),
         next,
         read: VecDeque::new(),
         live: None,
         is_over: false,
     };
-    let events = stream::unfold(place, |mut place| async move {
-        let event = place.next_event().await?;
-        Some((Ok(event), place))
-    });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive")))
+    Ok(stream::unfold(place, |mut place| async move {
+        let told = place.next_told().await?;
+        Some((told, place))
+    }))
+}
+
+/// What is told where a block cannot be read.
+pub(crate) fn unreadable(height: Height) -> String {
+    format!("block {height} cannot be read here; ask another node")
 }
 
 /// The records of a block, as events and block answers show them.
@@ -98,7 +135,7 @@ struct Place {
 }
 
 impl Place {
-    async fn next_event(&mut self) -> Option<Event> {
+    async fn next_told(&mut self) -> Option<Told> {
         loop {
             if self.is_over {
                 return None;
@@ -107,9 +144,9 @@ impl Place {
                 return Some(self.tell(&block));
             }
             let Some(live) = &mut self.live else {
-                if let Err(event) = self.catch_up().await {
+                if let Err(told) = self.catch_up().await {
                     self.is_over = true;
-                    return Some(*event);
+                    return Some(told);
                 }
                 continue;
             };
@@ -124,8 +161,7 @@ impl Place {
                 Ok(_) => self.live = None,
                 Err(RecvError::Lagged(_)) => {
                     self.is_over = true;
-                    let data = json!({ "resume_from_height": self.next.get() });
-                    return Some(Event::default().event("lagged").data(data.to_string()));
+                    return Some(Told::Lagged(self.next));
                 }
                 Err(RecvError::Closed) => return None,
             }
@@ -133,7 +169,7 @@ impl Place {
     }
 
     /// Reads on in the store, or goes live when there is nothing more to read.
-    async fn catch_up(&mut self) -> Result<(), Box<Event>> {
+    async fn catch_up(&mut self) -> Result<(), Told> {
         // In this order: a block that is committed in between is in the receiver.
         let live = self.api.shared.committed.subscribe();
         let head = self.api.shared.store.head().height();
@@ -157,15 +193,11 @@ impl Place {
                 self.read = blocks;
                 Ok(())
             }
-            _ => {
-                let detail = format!("block {first} cannot be read here; ask another node");
-                let data = json!({ "name": "INTERNAL", "detail": detail });
-                Err(Box::new(Event::default().event("error").data(data.to_string())))
-            }
+            _ => Err(Told::Unreadable(first)),
         }
     }
 
-    fn tell(&mut self, block: &Committed) -> Event {
+    fn tell(&mut self, block: &Committed) -> Told {
         self.next = block.height.next();
         let data = json!({
             "height": block.height.get(),
@@ -175,21 +207,30 @@ impl Place {
             "proposer": block.proposer.get(),
             "records": records_json(block),
         });
-        Event::default().event("block").id(block.height.to_string()).data(data.to_string())
+        Told::Block(block.height, data)
     }
 }
 
 /// An open stream, as the metrics and the bound count it.
-struct Open {
+pub(crate) struct Open {
     metrics: Arc<Metrics>,
     #[expect(dead_code, reason = "held until it is dropped")]
     permit: OwnedSemaphorePermit,
 }
 
 impl Open {
-    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit) -> Self {
+    /// A place for one more.
+    ///
+    /// # Errors
+    /// 503 when too many are open.
+    pub(crate) fn new(api: &Api) -> Result<Self, Refusal> {
+        let permit = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
+            let detail = "too many event streams are open; try again or ask another node";
+            Refusal::unavailable("TOO_MANY_STREAMS", detail)
+        })?;
+        let metrics = Arc::clone(&api.shared.metrics);
         metrics.event_stream(true);
-        Self { metrics, permit }
+        Ok(Self { metrics, permit })
     }
 }
 

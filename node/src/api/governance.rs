@@ -17,6 +17,7 @@ use bizra_types::batch::SignedBatch;
 use bizra_types::block::{Header, SignedProposal};
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
+use bizra_types::genesis;
 use bizra_types::hash::RecordDigest;
 use bizra_types::json::canonical;
 use bizra_types::message::{SignedCommitVote, SignedTimeout, SignedVote, Vote};
@@ -86,15 +87,18 @@ pub(crate) async fn proposal(
 }
 
 /// `GET /v1/gov/parameters`: the numbers that governance may change, each with
-/// its range.
+/// its range: those of the engine, then those of the ledger. What the genesis file
+/// sets for ever is not among them.
 pub(crate) async fn parameters(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     Parameters::read(&uri, &[])?;
-    let parameters = api.read(Store::ledger_parameters).await?;
-    let ranges = LedgerParameters::RANGES.iter().map(|(_, range)| range);
+    let of_genesis = api.shared.genesis.parameters;
+    let parameters = api.read(move |store| store.parameters(&of_genesis)).await?;
+    let ranges = genesis::Parameters::RANGES.iter().chain(LedgerParameters::RANGES);
     let listed: Vec<Value> = parameters
         .iter()
         .zip(ranges)
-        .map(|((name, value), range)| {
+        .filter(|((name, _), _)| !genesis::Parameters::FIXED.contains(name))
+        .map(|((name, value), (_, range))| {
             json!({ "name": name, "value": value, "min": range.start(), "max": range.end() })
         })
         .collect();

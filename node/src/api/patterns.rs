@@ -9,6 +9,7 @@ use bizra_ledger::log::StorageError as LedgerError;
 use bizra_ledger::pattern::{Impact, Offer, PatternId, PatternVotes, Status};
 use bizra_ledger::plain::Family;
 use bizra_types::encoding::Decode as _;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -34,8 +35,13 @@ pub(crate) async fn offer(State(api): State<Api>, request: Request) -> Result<Re
     check_type(&parts.headers, &["application/json"])?;
     let (size_max, time) = (api.limits.record_bytes_max, api.limits.body_time);
     let body = read_body(&parts.headers, body, size_max, time, &api.bodies).await?;
+    offer_envelope(&api, body.bytes).await
+}
+
+/// Offers one envelope that was read to its end.
+pub(crate) async fn offer_envelope(api: &Api, envelope: Bytes) -> Result<Response, Refusal> {
     let (reply, taken) = oneshot::channel();
-    ask(&api, Ask::Offer { text: body.bytes, reply })?;
+    ask(api, Ask::Offer { text: envelope, reply })?;
     let taken = taken.await.map_err(|_| stopping())?.map_err(|it| Refusal::rejected(&it))?;
     let body = object(json!({
         "pattern_id": taken.id.to_string(),
@@ -52,6 +58,11 @@ pub(crate) async fn offer(State(api): State<Api>, request: Request) -> Result<Re
 /// block it is valid for the whole network.
 pub(crate) async fn find(State(api): State<Api>, uri: Uri) -> Result<Response, Refusal> {
     let parameters = Parameters::read(&uri, &["domain", "id", "after", "limit"])?;
+    found(&api, &parameters).await
+}
+
+/// Finds the patterns that [`find`] is asked for.
+pub(crate) async fn found(api: &Api, parameters: &Parameters) -> Result<Response, Refusal> {
     let id = parameters.get("id").map(|text| {
         PatternId::parse(text).ok_or_else(|| {
             let detail = "`id` must be `sape_` and 16 lower-case hex digits";
@@ -72,7 +83,7 @@ pub(crate) async fn find(State(api): State<Api>, uri: Uri) -> Result<Response, R
     };
     let after = wanted.after;
     let (reply, found) = oneshot::channel();
-    ask(&api, Ask::Find { wanted, reply })?;
+    ask(api, Ask::Find { wanted, reply })?;
     let found = found.await.map_err(|_| stopping())?;
     let digests: Vec<_> = found.page.iter().map(|(offer, _)| offer.digest()).collect();
     let votes = api.read(move |store| {

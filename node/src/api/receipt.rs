@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bizra_ledger::envelope::{Content, Envelope};
+use bizra_ledger::fate::recomputed;
 use bizra_ledger::forms::{Score, Uuid};
 use bizra_types::batch::SignedTicket;
 use bizra_types::committee::Committee;
@@ -21,8 +22,18 @@ use super::records::{splice, ticket_json};
 use crate::storage::StoredRecord;
 
 /// The gates that a final record has passed; FATE judges inferences alone.
-const GATES: [&str; 9] =
-    ["SCHEMA", "SIGNATURE", "TIMESTAMP", "REPLAY", "ROLE", "SNR", "IHSAN", "FATE", "FORMAL"];
+const GATES: [&str; 10] = [
+    "SCHEMA",
+    "SIGNATURE",
+    "TIMESTAMP",
+    "REPLAY",
+    "ROLE",
+    "SNR",
+    "IHSAN",
+    "POLICY",
+    "FATE",
+    "FORMAL",
+];
 
 /// `200` with the receipt of a record that was executed, or `422` if its block
 /// refused it. `latency` is from the submission to the block, if this node saw both.
@@ -112,13 +123,14 @@ impl Statement<'_> {
         };
         let gates: Vec<&str> =
             GATES.into_iter().filter(|gate| *gate != "FATE" || inference.is_some()).collect();
+        // SNR and Ihsan are the sender's word; FATE is what the gate decided on.
         let mut verification = json!({
             "gates_passed": gates,
             "scores": "claimed",
             "ihsan": score(self.envelope.metadata.ihsan_score),
         });
-        if let Some(inference) = inference {
-            let fate = inference.fate;
+        if let (Some(inference), Some(snr)) = (inference, self.envelope.metadata.snr_score) {
+            let fate = inference.fate.lower(recomputed(self.envelope, inference, snr));
             verification["fate"] = json!({
                 "f": score(fate.fidelity),
                 "a": score(fate.accountability),

@@ -31,9 +31,12 @@ const PAGE_MAX: u64 = 1_000;
 
 /// How far a submitter waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
+pub(crate) enum Wait {
+    /// Until it is on this node's disk.
     Accepted,
+    /// Until it is in a block with a QC.
     Ordered,
+    /// Until nothing can undo it.
     Final,
 }
 
@@ -48,20 +51,29 @@ pub(crate) async fn submit(State(api): State<Api>, request: Request) -> Result<R
     let limits = &api.limits;
     let (size_max, time) = (limits.record_bytes_max, limits.body_time);
     let body = read_body(&parts.headers, body, size_max, time, &api.bodies).await?;
+    submit_envelope(&api, body.bytes, wait).await
+}
+
+/// Submits one envelope that was read to its end.
+pub(crate) async fn submit_envelope(
+    api: &Api,
+    envelope: Bytes,
+    wait: Wait,
+) -> Result<Response, Refusal> {
     let seat = match wait {
         Wait::Accepted => None,
         Wait::Ordered | Wait::Final => Some(api.pending.seat().map_err(|_| {
             Refusal::lane_full("too many clients wait already; submit with wait=accepted instead")
         })?),
     };
-    let deadline = Instant::now() + limits.wait_time;
     let arrived = Instant::now();
-    match api.admission.decide(body.bytes).await {
+    let deadline = arrived + api.limits.wait_time;
+    match api.admission.decide(envelope).await {
         Ok(Decision::Submitted(digest, progress)) => {
             let ticket = accepted(progress, deadline).await?;
             match seat {
-                None => Ok(accepted_answer(&api, digest, ticket.as_ref())),
-                Some(seat) => settled(&api, seat, digest, ticket, wait, arrived, deadline).await,
+                None => Ok(accepted_answer(api, digest, ticket.as_ref())),
+                Some(seat) => settled(api, seat, digest, ticket, wait, arrived, deadline).await,
             }
         }
         Ok(Decision::Known(digest, record)) => match wait {
@@ -71,7 +83,7 @@ pub(crate) async fn submit(State(api): State<Api>, request: Request) -> Result<R
                 body.remove("name");
                 Ok(answer(StatusCode::ACCEPTED, body))
             }
-            Wait::Ordered | Wait::Final => receipt::answer(&api, digest, None, None).await,
+            Wait::Ordered | Wait::Final => receipt::answer(api, digest, None, None).await,
         },
         Ok(Decision::Rejected(rejection)) => Err(Refusal::rejected(&rejection)),
         Ok(Decision::Failed(error)) => Err(api.storage_failure(&error)),
@@ -92,7 +104,21 @@ pub(crate) async fn submit_batch(
     let limits = &api.limits;
     let (size_max, time) = (limits.batch_bytes_max, limits.body_time);
     let body = read_body(&parts.headers, body, size_max, time, &api.bodies).await?;
-    let text = &body.bytes;
+    let mut out = Vec::new();
+    for (number, result) in submit_lines(&api, &body.bytes).await? {
+        let mut body = result.unwrap_or_else(|refusal| object(refusal.body()));
+        body.insert("line".to_owned(), json!(number));
+        out.extend_from_slice(Value::Object(body).to_string().as_bytes());
+        out.push(b'\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], out).into_response())
+}
+
+/// Submits the envelopes of an NDJSON text, and tells of each line what became of it.
+pub(crate) async fn submit_lines(
+    api: &Api,
+    text: &Bytes,
+) -> Result<Vec<(usize, Result<Map<String, Value>, Refusal>)>, Refusal> {
     let lines: Vec<(usize, Bytes)> = text
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
@@ -100,6 +126,7 @@ pub(crate) async fn submit_batch(
         .filter(|(_, line)| !line.is_empty())
         .map(|(at, line)| (at + 1, text.slice_ref(line)))
         .collect();
+    let limits = &api.limits;
     if lines.len() > limits.batch_lines_max {
         let detail = format!(
             "the batch has {} lines, where at most {} are allowed; split it",
@@ -113,21 +140,12 @@ pub(crate) async fn submit_batch(
     for (number, line) in lines {
         decisions.push((number, api.admission.enqueue(line).await));
     }
-    let mut out = Vec::new();
+    let mut results = Vec::with_capacity(decisions.len());
     for (number, decision) in decisions {
         let decision = decision.await.map_err(|_| Busy);
-        let mut body = match batch_line(&api, decision, deadline).await {
-            Ok(body) => body,
-            Err(refusal) => match refusal.body() {
-                Value::Object(body) => body,
-                other => unreachable!("a refusal is an object, not {other}"),
-            },
-        };
-        body.insert("line".to_owned(), json!(number));
-        out.extend_from_slice(Value::Object(body).to_string().as_bytes());
-        out.push(b'\n');
+        results.push((number, batch_line(api, decision, deadline).await));
     }
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], out).into_response())
+    Ok(results)
 }
 
 /// `GET /v1/records/{digest}`: a record and how far it has come.
@@ -178,7 +196,7 @@ pub(crate) fn in_either_form<T: IntoResponse>(
     to_cbor: impl FnOnce() -> Vec<u8>,
     to_json: impl FnOnce() -> Result<T, FormError>,
 ) -> Result<Response, Refusal> {
-    if wants_cbor(headers) {
+    if accepts(headers, "application/cbor") {
         let content_type = [(header::CONTENT_TYPE, "application/cbor")];
         return Ok((content_type, to_cbor()).into_response());
     }
@@ -205,9 +223,14 @@ pub(crate) async fn search(State(api): State<Api>, uri: Uri) -> Result<Response,
             "limit",
         ],
     )?;
-    let key = index_key(&parameters)?;
-    let heights = range(&parameters, "from_height", "to_height")?;
-    let times = range(&parameters, "from_ms", "to_ms")?;
+    found(&api, &parameters).await
+}
+
+/// Searches by what [`search`] takes.
+pub(crate) async fn found(api: &Api, parameters: &Parameters) -> Result<Response, Refusal> {
+    let key = index_key(parameters)?;
+    let heights = range(parameters, "from_height", "to_height")?;
+    let times = range(parameters, "from_ms", "to_ms")?;
     let after = parameters.unsigned("after")?;
     let limit = parameters.unsigned("limit")?.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -486,12 +509,12 @@ fn index_key(parameters: &Parameters) -> Result<IndexKey, Refusal> {
     }
 }
 
-/// Whether CBOR is asked for, among whatever else.
-fn wants_cbor(headers: &HeaderMap) -> bool {
+/// Whether a content type is asked for, among whatever else.
+pub(crate) fn accepts(headers: &HeaderMap, content_type: &str) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted
         .flat_map(|value| value.split(','))
-        .any(|range| range.split(';').next().unwrap_or("").trim() == "application/cbor")
+        .any(|range| range.split(';').next().unwrap_or("").trim() == content_type)
 }
 
 /// The members of a JSON object.

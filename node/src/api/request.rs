@@ -45,6 +45,12 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
+    /// Those of a request that has them by type.
+    pub(crate) fn of(given: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Self {
+        let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Self(given.collect())
+    }
+
     /// The value of a parameter, if it is given.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -2,6 +2,8 @@
 //! does as it is told.
 
 mod admin;
+mod calls;
+mod description;
 mod governance;
 mod patterns;
 mod reading;
@@ -122,6 +124,7 @@ impl Node {
             admin_listen: ([127, 0, 0, 1], 0).into(),
             admin_token: None,
             limits: Limits::default(),
+            note_key: validator_key(0),
         };
         change(&mut options);
         let log_levels = Arc::new(Mutex::new(Vec::new()));

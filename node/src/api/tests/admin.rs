@@ -121,6 +121,7 @@ async fn an_open_admin_port_without_a_token_refuses_to_start() {
         admin_listen: ([0, 0, 0, 0], 0).into(),
         admin_token: None,
         limits: Limits::default(),
+        note_key: validator_key(0),
     };
     let (_shutdown, ends) = watch::channel(false);
     let log_level = LogLevel::new(|_| Ok(()));
@@ -136,6 +137,7 @@ async fn a_port_that_is_taken_is_named() {
         admin_listen: ([127, 0, 0, 1], 0).into(),
         admin_token: None,
         limits: Limits::default(),
+        note_key: validator_key(0),
     };
     let (_shutdown, ends) = watch::channel(false);
     let log_level = LogLevel::new(|_| Ok(()));

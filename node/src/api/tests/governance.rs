@@ -5,6 +5,8 @@ use crate::storage::testing::{put_entry, said_by};
 use bizra_consensus::Evidence;
 use bizra_ledger::plain::Family;
 use bizra_ledger::reputation::Reputation;
+use bizra_types::crypto::PublicKey;
+use bizra_types::genesis;
 use bizra_types::hash::BlockId;
 use bizra_types::message::{SignedVote, Vote};
 use bizra_types::numbers::View;
@@ -14,7 +16,7 @@ const CHANGE: &str = r#"{"kind":"parameter","name":"snr_min_ppm","value":900000}
 
 impl Node {
     /// A block in which a validator says something, and the digest of that.
-    fn say(&mut self, validator: u8, action: &str, data: &str) -> RecordDigest {
+    pub(super) fn say(&mut self, validator: u8, action: &str, data: &str) -> RecordDigest {
         let nonce = u64::from(validator) + 1_000 * self.shared.store.head().height().get();
         let chain = self.chain.genesis.chain_id();
         let record = said_by(validator, &chain, nonce, action, data);
@@ -23,12 +25,34 @@ impl Node {
         digest_of(&record)
     }
 
-    fn vote(&mut self, validator: u8, proposal: RecordDigest, choice: &str) {
+    /// Has a validator propose [`CHANGE`].
+    pub(super) fn propose(&mut self, procedure: &str) -> RecordDigest {
+        let data = format!(r#"{{"procedure":"{procedure}","change":{CHANGE}}}"#);
+        self.say(0, "governance/propose", &data)
+    }
+
+    /// Puts two votes of validator 2 into the store, which exclude each other, and
+    /// tells whose they are.
+    pub(super) fn catch_a_liar(&self) -> PublicKey {
+        let chain = self.chain.genesis.chain_id();
+        let liar = validator_key(2);
+        let vote = |block: u8| {
+            let (era, view) = (Era::new(1), View::new(5));
+            let vote = Vote { era, view, block: BlockId([block; 32]) };
+            let signature = liar.sign(&vote.signed_bytes(&chain));
+            SignedVote { vote, signer: ValidatorIndex::new(2), signature }
+        };
+        let caught = Evidence::Votes(vote(1), vote(2));
+        self.shared.store.store_evidence(&caught).expect("the store can be written");
+        liar.public()
+    }
+
+    pub(super) fn vote(&mut self, validator: u8, proposal: RecordDigest, choice: &str) {
         let data = format!(r#"{{"proposal":"{proposal}","choice":"{choice}"}}"#);
         self.say(validator, "governance/vote", &data);
     }
 
-    fn grow_to(&mut self, height: u64) {
+    pub(super) fn grow_to(&mut self, height: u64) {
         while self.shared.store.head().height().get() < height {
             self.chain.grow(&self.shared.store, &[]);
         }
@@ -46,8 +70,7 @@ async fn a_proposal_tells_who_voted_and_how_far_it_is() {
         "of four"
     );
 
-    let data = format!(r#"{{"procedure":"emergency","change":{CHANGE}}}"#);
-    let digest = node.say(0, "governance/propose", &data);
+    let digest = node.propose("emergency");
     let path = format!("/v1/gov/proposals/{digest}");
     let told = node.get(&path).await.json();
     let change: Value = serde_json::from_str(CHANGE).unwrap();
@@ -118,17 +141,28 @@ async fn a_proposal_tells_who_voted_and_how_far_it_is() {
     assert_eq!(none["proposals"], serde_json::json!([]));
     let parameters = node.get("/v1/gov/parameters").await.json();
     let listed = parameters["parameters"].as_array().expect("a list");
-    let expected = serde_json::json!(
-        { "name": "snr_min_ppm", "value": 900_000, "min": 0, "max": 1_000_000 }
-    );
-    assert!(listed.contains(&expected), "{listed:?}");
+    for expected in [
+        serde_json::json!(
+            { "name": "idle_block_ms", "value": 1_000, "min": 50, "max": 60_000 }
+        ),
+        serde_json::json!(
+            { "name": "snr_min_ppm", "value": 900_000, "min": 0, "max": 1_000_000 }
+        ),
+    ] {
+        assert!(listed.contains(&expected), "{listed:?}");
+    }
+    let all = node.get("/v1/params").await.json();
+    let governed: BTreeSet<&str> =
+        listed.iter().map(|it| it["name"].as_str().expect("a name")).collect();
+    let left_out = all["parameters"].as_object().expect("an object").keys();
+    let left_out = left_out.map(String::as_str).filter(|name| !governed.contains(name));
+    assert_eq!(left_out.collect::<BTreeSet<_>>(), BTreeSet::from(genesis::Parameters::FIXED));
 }
 
 #[tokio::test]
 async fn a_ballot_of_a_validator_in_quarantine_is_shown_and_does_not_count() {
     let mut node = Node::start().await;
-    let data = format!(r#"{{"procedure":"emergency","change":{CHANGE}}}"#);
-    let digest = node.say(0, "governance/propose", &data);
+    let digest = node.propose("emergency");
     node.grow_to(11);
     node.vote(1, digest, "approve");
     let liar = validator_key(1).public();
@@ -171,18 +205,9 @@ async fn evidence_is_told_as_it_is_filed() {
     let mut node = Node::start().await;
     let none = node.get("/v1/gov/evidence").await.json();
     assert_eq!(none, serde_json::json!({ "evidence": [] }));
-    let chain = node.chain.genesis.chain_id();
-    let vote = |block: u8| {
-        let (era, view) = (Era::new(1), View::new(5));
-        let vote = Vote { era, view, block: BlockId([block; 32]) };
-        let signature = validator_key(2).sign(&vote.signed_bytes(&chain));
-        SignedVote { vote, signer: ValidatorIndex::new(2), signature }
-    };
-    let caught = Evidence::Votes(vote(1), vote(2));
-    node.shared.store.store_evidence(&caught).expect("the store can be written");
+    let liar = node.catch_a_liar();
     let told = node.get("/v1/gov/evidence").await.json();
     let told = &told["evidence"][0];
-    let liar = validator_key(2).public();
     assert_eq!(told["data"]["accused"], liar.to_string());
     assert!(told["filed"].is_null());
 

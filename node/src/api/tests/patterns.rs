@@ -6,7 +6,7 @@ use crate::patterns::{Ask, Pool};
 
 impl Node {
     /// Lets a pool answer what is asked from now on.
-    fn answer_patterns(&mut self) -> tokio::task::JoinHandle<Vec<bytes::Bytes>> {
+    pub(super) fn answer_patterns(&mut self) -> tokio::task::JoinHandle<Vec<bytes::Bytes>> {
         let shared = &self.shared;
         let mut pool = Pool::new(
             &shared.genesis,

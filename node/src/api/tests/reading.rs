@@ -10,6 +10,7 @@ use bizra_types::encoding::Encode as _;
 use bizra_types::hash::Hash;
 use bizra_types::message::Timeout;
 use bizra_types::numbers::View;
+use signed_note::{Note, StandardVerifier, VerifierList};
 
 #[tokio::test]
 async fn a_record_is_served_byte_by_byte() {
@@ -474,4 +475,70 @@ async fn the_log_proves_its_head_and_that_it_only_grew() {
     assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (400, "BAD_QUERY"));
     let answer = node.get("/v1/log/consistency?from=1&to=4").await;
     assert_eq!((answer.status.as_u16(), answer.refusal().as_str()), (404, "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn the_head_of_the_log_is_a_note_that_tools_of_other_logs_read() {
+    let mut node = Node::start().await;
+    for number in 0..3 {
+        node.commit(&[record(number)]);
+    }
+    let url = node.url("/v1/log/checkpoint");
+    let answer = send(node.client.get(&url).header("accept", "text/plain")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+    let body = node.get("/v1/log/checkpoint").await.json();
+    assert_eq!(body["note"], answer.text.as_str());
+
+    let committee = node.get("/v1/committee").await.json();
+    let keys: Vec<_> = (0..4)
+        .map(|index| committee["validators"][index]["note_key"].as_str().expect("text").to_owned())
+        .collect();
+    let verifiers = |index: usize| {
+        let verifier = StandardVerifier::new(&keys[index]).expect("a key of a note");
+        VerifierList::new(vec![Box::new(verifier)])
+    };
+    let note = Note::from_bytes(answer.text.as_bytes()).expect("a note");
+    let (good, unknown) = note.verify(&verifiers(0)).expect("validator 0 signed it");
+    assert_eq!((good.len(), unknown.len()), (1, 0));
+    note.verify(&verifiers(1)).expect_err("validator 1 did not sign it");
+    let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).expect("a checkpoint");
+    assert_eq!(checkpoint.origin(), format!("bizra/{}", node.chain.genesis.chain_id()));
+    assert_eq!(good[0].name(), checkpoint.origin());
+    assert_eq!((checkpoint.size(), checkpoint.extension()), (3, ""));
+    assert_eq!(checkpoint.hash().0, node.shared.store.head().fields.log_root.0);
+
+    let forged = answer.text.replacen("\n3\n", "\n4\n", 1);
+    let forged = Note::from_bytes(forged.as_bytes()).expect("the form is right");
+    forged.verify(&verifiers(0)).expect_err("the signature is over another size");
+
+    // Another line for the same text makes one note with two signatures.
+    let chain = node.chain.genesis.chain_id();
+    let root = node.shared.store.head().fields.log_root;
+    let other = super::note::signed(&chain, 3, root, &validator_key(1));
+    let line = other.lines().last().expect("a line");
+    let both = Note::from_bytes(format!("{}{line}\n", answer.text).as_bytes()).expect("a note");
+    for index in [0, 1] {
+        let (good, unknown) = both.verify(&verifiers(index)).expect("both signed it");
+        assert_eq!((good.len(), unknown.len()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_seat_or_has_stopped_signing_signs_no_head_of_the_log() {
+    let changes: [fn(&mut NodeStatus); 3] = [
+        |status| status.me = None,
+        |status| status.me = Some(ValidatorIndex::new(1)),
+        |status| status.diverged = true,
+    ];
+    for change in changes {
+        let mut node = Node::start().await;
+        node.commit(&[record(1)]);
+        node.set_status(change);
+        let request = node.client.get(node.url("/v1/log/checkpoint"));
+        let answer = send(request.header("accept", "text/plain")).await;
+        assert_eq!((answer.status.as_u16(), &*answer.refusal()), (503, "NOT_A_VALIDATOR"));
+        let body = node.get("/v1/log/checkpoint").await.json();
+        assert_eq!((&body["log_size"], body.get("note")), (&1.into(), None));
+    }
 }

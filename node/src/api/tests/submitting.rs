@@ -5,6 +5,7 @@ use bizra_ledger::policy::{DEFAULT_POLICY, PolicyHash};
 use bizra_light_client::Client as LightClient;
 use bizra_types::crypto::{Signature, SignatureCheck, check_each};
 use bizra_types::hash::hex_array;
+use bizra_types::message::CommitVote;
 use bizra_types::proof::FinalityProof;
 
 #[tokio::test]
@@ -288,6 +289,11 @@ async fn a_driver_that_is_gone_is_told() {
     assert_eq!(answer.refusal(), "NOT_A_VALIDATOR");
 }
 
+fn committed_vote(proof: &Value) -> CommitVote {
+    let proof = FinalityProof::from_json(proof.to_string().as_bytes()).expect("a proof");
+    proof.head.commit.vote
+}
+
 #[tokio::test]
 async fn waiting_for_final_ends_with_a_receipt_whose_proof_needs_no_trust() {
     let mut node = Node::start().await;
@@ -314,9 +320,55 @@ async fn waiting_for_final_ends_with_a_receipt_whose_proof_needs_no_trust() {
     assert_eq!(receipt["verifier_set"].as_array().unwrap().len(), 3);
     assert_eq!(receipt["verifier_set"][0]["sat_id"], "validator-0");
     assert_eq!(receipt["policy_hash"], PolicyHash::of(DEFAULT_POLICY).to_string());
+    assert_eq!(
+        receipt["verification"]["gates_passed"],
+        serde_json::json!([
+            "SCHEMA",
+            "SIGNATURE",
+            "TIMESTAMP",
+            "REPLAY",
+            "ROLE",
+            "SNR",
+            "IHSAN",
+            "POLICY",
+            "FATE",
+            "FORMAL"
+        ])
+    );
     assert_eq!(receipt["verification"]["ihsan"], 0.97);
     assert_eq!(receipt["verification"]["snr"], 0.93);
+    // The claim is 0.95 of transparency, and the record names no rationale.
+    let fate = serde_json::json!({ "f": 1.0, "a": 1.0, "t": 0.9, "e": 0.91 });
+    assert_eq!(receipt["verification"]["fate"], fate);
     assert!(receipt["verification"]["latency_ms"].as_f64().is_some_and(|it| it > 0.0));
+    let members: Vec<&String> = receipt.as_object().expect("an object").keys().collect();
+    let expected = [
+        "commit_ref",
+        "envelope_digest",
+        "finality_proof",
+        "policy_hash",
+        "quorum",
+        "receipt_id",
+        "timestamp",
+        "verification",
+        "verifier_set",
+        "version",
+    ];
+    assert_eq!(members, expected);
+    let id = receipt["receipt_id"].as_str().expect("a UUID");
+    assert!(id.len() == 36 && id.as_bytes()[14] == b'4', "{id}");
+    let time = OffsetDateTime::parse(receipt["timestamp"].as_str().expect("a time"), &Rfc3339);
+    assert!(time.expect("RFC 3339").offset().is_utc());
+    for (index, verifier) in (0..).zip(receipt["verifier_set"].as_array().expect("a list")) {
+        assert_eq!(verifier["sat_id"], format!("validator-{index}"));
+        let key = validator_key(index).public();
+        assert_eq!(verifier["public_key"], key.to_string());
+        let signature = verifier["signature"].as_str().and_then(hex_array).expect("hex");
+        let vote = committed_vote(&receipt["finality_proof"]);
+        let message = vote.signed_bytes(&node.chain.genesis.chain_id());
+        let check = SignatureCheck { key, message: &message, signature: Signature(signature) };
+        assert_eq!(check_each(&[check]), [true], "verifier {index}");
+    }
 
     let proof = receipt["finality_proof"].to_string();
     let proof = FinalityProof::from_json(proof.as_bytes()).expect("a proof");
@@ -327,7 +379,11 @@ async fn waiting_for_final_ends_with_a_receipt_whose_proof_needs_no_trust() {
     // Once it is final, asking again is enough.
     let again = send(node.submit("?wait=final", &record)).await;
     assert_eq!(again.status, StatusCode::OK);
-    assert_eq!(again.json()["receipt"]["commit_ref"], receipt["commit_ref"]);
+    let repeated = &again.json()["receipt"];
+    assert_eq!(repeated["commit_ref"], receipt["commit_ref"]);
+    assert_ne!(repeated["receipt_id"], receipt["receipt_id"]);
+    // Nobody has timed it a second time.
+    assert_eq!(repeated["verification"].get("latency_ms"), None);
     let again = send(node.submit("", &record)).await;
     assert_eq!((again.status, &again.json()["status"]), (StatusCode::ACCEPTED, &"final".into()));
     assert!(node.submissions.try_recv().is_err(), "a final record was submitted again");
@@ -602,4 +658,19 @@ async fn bodies_are_bounded_together_and_leave_their_place() {
     slow.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
     assert_eq!(node.accept(&record).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn the_receipt_of_what_is_no_inference_names_the_gates_that_judged_it() {
+    let mut node = Node::start().await;
+    let key = SenderKey::from_seed(&[71; 32]);
+    let record = registration(&key, &node.chain.genesis.chain_id());
+    let batch = node.chain.batch(0, &[Arc::clone(&record)]);
+    node.chain.grow(&node.shared.store, &[batch]);
+    let answer = send(node.submit("?wait=final", &record)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let verification = &answer.json()["receipt"]["verification"];
+    let gates = verification["gates_passed"].as_array().expect("a list");
+    assert!(gates.contains(&"POLICY".into()) && !gates.contains(&"FATE".into()), "{gates:?}");
+    assert_eq!((verification.get("fate"), verification.get("snr")), (None, None));
 }
