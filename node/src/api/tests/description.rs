@@ -16,7 +16,8 @@ async fn document(node: &Node) -> Value {
 
 #[tokio::test]
 async fn every_route_is_described_and_everything_described_is_a_route() {
-    let node = Node::start().await;
+    let mut node = Node::start().await;
+    let _answering = node.answer_patterns();
     let document = document(&node).await;
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let paths = document["paths"].as_object().expect("an object");
