@@ -215,7 +215,10 @@ mod tests {
             let is_named = |name| path.file_name().is_some_and(|it| it == name);
             if path.is_dir() && !is_named("tests") {
                 sources(&path, text);
-            } else if path.is_file() && !is_named("tests.rs") && !is_named("codes.rs") {
+            } else if path.extension().is_some_and(|it| it == "rs")
+                && !is_named("tests.rs")
+                && !is_named("codes.rs")
+            {
                 let source = std::fs::read_to_string(&path).expect("readable");
                 *text += source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             }
