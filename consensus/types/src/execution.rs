@@ -7,6 +7,7 @@ use crate::encoding::Encode;
 use crate::hash::{Context, ExecHash, Hash};
 use crate::numbers::{Height, ProtocolVersion};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 /// Root of the state tree while it holds nothing, and hash of every place in it
 /// that is empty: the placeholder of Jellyfish Merkle trees.
