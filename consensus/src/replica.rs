@@ -1575,6 +1575,8 @@ impl Replica {
         }
         let wanted = self.wanted(missing);
         self.asks.retain(|ask, _| wanted.contains_key(ask));
+        let again = now.plus_micros(self.patience_micros());
+        self.chain_next = self.chain_next.min(again);
         for (ask, peers) in wanted {
             let first = match ask {
                 Wanted::Batches(_) => now
@@ -1582,6 +1584,7 @@ impl Replica {
                 Wanted::Block(_) | Wanted::Chain(_) | Wanted::End => now,
             };
             let asked = self.asks.entry(ask).or_insert(Asked { attempts: 0, next: first });
+            asked.next = asked.next.min(again);
             if matches!(ask, Wanted::Chain(_)) {
                 // The goal moves with every certificate; one range at a time.
                 asked.next = asked.next.max(self.chain_next);
@@ -1594,8 +1597,7 @@ impl Replica {
             }
             let peer = peers[asked.attempts % peers.len()];
             asked.attempts += 1;
-            asked.next =
-                now.plus_micros(REPEAT_MICROS_MIN.max(2 * self.pacemaker.round_trip_micros()));
+            asked.next = again;
             if matches!(ask, Wanted::Chain(_)) {
                 self.chain_next = asked.next;
             }
@@ -1672,6 +1674,8 @@ impl Replica {
     /// Sends what must not get lost again, until it is superseded.
     fn repeat(&mut self, effects: &mut Effects) {
         let Some(at) = self.repeat_at else { return };
+        let at = at.min(self.now.time.plus_micros(self.patience_micros()));
+        self.repeat_at = Some(at);
         if self.now.time < at {
             return;
         }
@@ -1747,8 +1751,15 @@ impl Replica {
     }
 
     fn plan_repeat(&mut self) {
-        let wait = REPEAT_MICROS_MIN.max(2 * self.pacemaker.round_trip_micros());
-        self.repeat_at.get_or_insert(self.now.time.plus_micros(wait));
+        let at = self.now.time.plus_micros(self.patience_micros());
+        self.repeat_at.get_or_insert(at);
+    }
+
+    /// How long, in µs, an answer may take before we ask or send again. It is
+    /// judged anew as round trips are measured: a wait that was planned while
+    /// the network was slow does not outlast the slowness.
+    fn patience_micros(&self) -> u64 {
+        REPEAT_MICROS_MIN.max(2 * self.pacemaker.round_trip_micros())
     }
 
     fn send_timeout(&self, effects: &mut Effects) {

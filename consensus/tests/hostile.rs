@@ -3,7 +3,7 @@
 
 mod harness;
 
-use bizra_consensus::Input;
+use bizra_consensus::{Ask, Input};
 use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::block::Citation;
 use bizra_types::certificate::Certificate;
@@ -284,4 +284,31 @@ fn hints_of_one_peer_do_not_crowd_out_the_others() {
         })
         .collect();
     assert_eq!(asked, [(0, index(D)), (100, index(B))]);
+}
+
+/// C was slow when A asked: once a quorum is near again, A waits no longer than
+/// for a near one, and asks somebody else.
+#[test]
+fn patience_learned_from_slow_peers_ends_with_their_slowness() {
+    let mut cluster = Cluster::new(&[D, C]);
+    let hears = |cluster: &mut Cluster, peer, micros| {
+        cluster.step(A, Input::Heard { peer: index(peer), round_trip_micros: Some(micros) });
+    };
+    hears(&mut cluster, B, 1_000);
+    hears(&mut cluster, C, 2_000_000);
+    let root = cluster.root_qc();
+    let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let qc = cluster.qc(&[B, C, D], &first);
+    let second = cluster.block(C, view(2), 2, 6, &qc, Vec::new());
+    cluster.send_proposal(A, &second, None);
+    let asked = |cluster: &Cluster| {
+        let all = cluster.nodes[A].asked.iter();
+        all.filter(|ask| matches!(ask, Ask::Block { block, .. } if *block == first.id())).count()
+    };
+    assert_eq!(asked(&cluster), 1);
+    cluster.pass(&[A], 1_000);
+    assert_eq!(asked(&cluster), 1, "an answer of a quorum may take two seconds");
+    hears(&mut cluster, D, 1_000);
+    cluster.pass(&[A], 300);
+    assert_eq!(asked(&cluster), 2);
 }
