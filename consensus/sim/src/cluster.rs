@@ -67,6 +67,12 @@ const AMNESIA_DOWN_MICROS: u64 = 50_000;
 /// little, so that few runs have them.
 const RECORD_INTERVALS_MICROS: [u64; 10] =
     [1_000, 5_000, 5_000, 20_000, 20_000, 20_000, 100_000, 100_000, 100_000, 100_000];
+/// Between two faults of a run without liars there are about so many records
+/// at most.
+const RECORDS_PER_FAULT_MAX: u64 = 20;
+/// After healing, where nobody lies, a record is handed in so often on average,
+/// unless it is rarer in the run.
+const RECORD_INTERVAL_MICROS_HEALED: u64 = 20_000;
 /// Healthy clocks differ by at most so much.
 const SKEW_MICROS_MAX: i64 = 20_000;
 
@@ -247,6 +253,8 @@ pub(crate) struct Cluster {
     record_interval_micros: u64,
     record_bytes_max: u64,
     are_records_made: bool,
+    /// Since faults ended, until they begin again.
+    is_healed: bool,
     /// While time to finality is measured.
     pub(crate) finality: Option<Finality>,
     trace: Trace,
@@ -419,7 +427,12 @@ impl Cluster {
         let are_reveals_made = rng.chance(250_000) || are_reveals_needed;
         let sync_micros = rng.pick(&[100, 1_000, 5_000]);
         let per_record = if is_wide { 10 } else { 1 };
-        let record_interval_micros = per_record * rng.pick(&RECORD_INTERVALS_MICROS);
+        let faults = Faults::new(seed, size, &options.fault_kinds);
+        let mut record_interval_micros = per_record * rng.pick(&RECORD_INTERVALS_MICROS);
+        if options.faults_min > 0 && liars.is_empty() {
+            let least = faults.interval_micros() / RECORDS_PER_FAULT_MAX;
+            record_interval_micros = record_interval_micros.max(least);
+        }
         let record_bytes_max = rng.pick(&[100, 100, 100, 60_000]);
         Self {
             now_micros: 0,
@@ -442,7 +455,7 @@ impl Cluster {
             queue: BinaryHeap::new(),
             sequence: 0,
             network: Network::new(seed, size, is_wide),
-            faults: Faults::new(seed, size, &options.fault_kinds),
+            faults,
             faults_injected: 0,
             fault_kinds: BTreeMap::new(),
             phase: 0,
@@ -451,6 +464,7 @@ impl Cluster {
             record_interval_micros,
             record_bytes_max,
             are_records_made: true,
+            is_healed: false,
             finality: None,
             trace: Trace::new(options.is_traced),
             options,
@@ -555,6 +569,7 @@ impl Cluster {
 
     fn faults_phase(&mut self) -> Checked {
         self.phase += 1;
+        self.is_healed = false;
         self.oracles.on_plagued();
         let phase = self.phase;
         let pause = self.faults.pause_micros();
@@ -567,6 +582,7 @@ impl Cluster {
     /// on without them.
     fn heal_phase(&mut self) -> Checked {
         self.phase += 1;
+        self.is_healed = true;
         let dead = self.left_dead();
         self.note_phase(&format!("heal, without {dead:?}"));
         for (id, remedy) in std::mem::take(&mut self.remedies) {
@@ -649,6 +665,9 @@ impl Cluster {
         self.run_until(end, is_drained)?;
         self.are_records_made = true;
         if is_drained(self) {
+            if !self.is_enough() {
+                return Ok(());
+            }
             let replicas =
                 all.iter().filter_map(|node| Some((*node, self.nodes[*node].replica()?)));
             return replicas.into_iter().try_for_each(|it| self.oracles.on_rest(it.0, it.1));
@@ -800,7 +819,11 @@ impl Cluster {
                 Ok(())
             }
             Event::Record => {
-                let delay = 1 + self.rng.below(2 * self.record_interval_micros);
+                // Liars lie on after healing: there the views are worth their cost.
+                let is_slow = self.is_healed && self.liars.is_empty();
+                let least = if is_slow { RECORD_INTERVAL_MICROS_HEALED } else { 1 };
+                let interval = self.record_interval_micros.max(least);
+                let delay = 1 + self.rng.below(2 * interval);
                 self.push(delay, Event::Record);
                 self.record()
             }

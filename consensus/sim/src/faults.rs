@@ -205,6 +205,11 @@ impl Faults {
         Self { rng, size, interval_micros, weights }
     }
 
+    /// A fault begins so often on average.
+    pub(crate) const fn interval_micros(&self) -> u64 {
+        self.interval_micros
+    }
+
     /// How long to wait for the next fault.
     pub(crate) fn pause_micros(&mut self) -> u64 {
         self.rng.below(2 * self.interval_micros) + 1
