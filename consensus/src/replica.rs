@@ -1390,8 +1390,7 @@ impl Replica {
         if self.is_too_early(header.timestamp_ms, parent.header.timestamp_ms) {
             return;
         }
-        let depth = self.tree.path(header.parent).map_or(0, |path| path.len() as u64);
-        if depth >= self.parameters().uncommitted_blocks_max && !is_empty {
+        if self.is_too_deep(header.parent) && !is_empty {
             return;
         }
         let vote = self.safety.vote(&block, tc.as_ref());
@@ -1400,6 +1399,23 @@ impl Replica {
         self.store_block(effects, block);
         send_all(effects, Outgoing::Vote(vote));
         self.plan_repeat();
+    }
+
+    /// Rule 9: whether so many blocks up to this one are not final here that
+    /// what follows may order no records.
+    fn is_too_deep(&self, parent: BlockId) -> bool {
+        let depth = self.tree.path(parent).map_or(0, |path| path.len() as u64);
+        depth >= self.parameters().uncommitted_blocks_max
+    }
+
+    /// A block that is too deep here to order records on, and the leader who does
+    /// so: to it, less is without a commit certificate. Unless we learn of these
+    /// certificates, the others may need our vote and never get it.
+    fn proposed_too_deep(&self) -> Option<(BlockId, ValidatorIndex)> {
+        self.leader_proposals()
+            .map(|proposal| &proposal.block)
+            .find(|block| !block.citations().is_empty() && self.is_too_deep(block.header().parent))
+            .map(|block| (block.header().parent, block.header().proposer))
     }
 
     /// Rule 5.
@@ -1417,9 +1433,8 @@ impl Replica {
         if parent.exec.is_none() {
             return;
         }
-        let depth = self.tree.path(justify.vote.block).map_or(0, |path| path.len() as u64);
         let closes = self.tree.closing(justify.vote.block);
-        let citations = if closes.is_some() || depth >= self.parameters().uncommitted_blocks_max {
+        let citations = if closes.is_some() || self.is_too_deep(justify.vote.block) {
             Vec::new()
         } else {
             self.lanes.citable(&parent.lane_heads, &self.citation_limits())
@@ -1597,8 +1612,12 @@ impl Replica {
             }
             let peer = peers[asked.attempts % peers.len()];
             asked.attempts += 1;
-            asked.next = again;
-            if matches!(ask, Wanted::Chain(_)) {
+            let is_chain = matches!(ask, Wanted::Chain(_));
+            // Chains are long. Of anything else a second copy costs less than
+            // waiting for one who is slow, or has just died.
+            let is_hedged = !is_chain && asked.attempts < peers.len();
+            asked.next = if is_hedged { now.plus_micros(REPEAT_MICROS_MIN) } else { again };
+            if is_chain {
                 self.chain_next = asked.next;
             }
             effects.ask.push(match ask {
@@ -1619,6 +1638,7 @@ impl Replica {
             && self.pending_certs.is_empty()
             && self.later_era.is_none()
             && self.tree.contains(self.safety.record().high_qc.vote.block)
+            && self.proposed_too_deep().is_none()
     }
 
     /// What is missing, each with the peers that may have it.
@@ -1659,6 +1679,10 @@ impl Replica {
                 blocks.insert(goal);
                 wanted.insert(Wanted::Chain(goal), self.sources_of(goal));
             }
+        }
+        if let Some((parent, leader)) = self.proposed_too_deep() {
+            let peers = core::iter::once(leader).chain(self.others()).collect();
+            wanted.insert(Wanted::Chain(parent), self.reachable(peers));
         }
         blocks.retain(|block| !self.tree.contains(*block) && !self.orphans.contains_key(block));
         for block in blocks {

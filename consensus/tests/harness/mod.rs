@@ -133,6 +133,12 @@ impl Cluster {
         cluster
     }
 
+    /// Who leads a view of the first epoch.
+    pub(crate) fn leader(&self, view: View) -> usize {
+        let seed = Root::genesis(&self.genesis, ExecHash([0; 32])).epoch.seed;
+        Schedule::leader(&self.genesis.committee, seed, view).get().into()
+    }
+
     /// The disk of a node whose keys never signed.
     pub(crate) fn fresh_disk(&self, node: usize) -> Disk {
         let fresh = |key| ((ERA, key), SafetyRecord::new(self.root_qc(), None));
