@@ -196,6 +196,11 @@ impl Pacemaker {
             .filter(move |(_, time)| now.micros_since(**time) <= span)
             .map(|(peer, _)| *peer)
     }
+
+    /// Whether anything came from `peer` after a time.
+    pub(crate) fn is_heard_after(&self, peer: ValidatorIndex, time: Time) -> bool {
+        self.heard.get(&peer).is_some_and(|heard| *heard > time)
+    }
 }
 
 #[cfg(test)]

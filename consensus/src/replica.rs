@@ -98,6 +98,8 @@ pub struct Replica {
     sources: BTreeMap<BlockId, Vec<ValidatorIndex>>,
     pending_certs: BTreeMap<View, Final>,
     asks: BTreeMap<Wanted, Asked>,
+    /// Who was asked, and when, and had not answered when the next was asked.
+    owing: BTreeMap<ValidatorIndex, Time>,
     /// While it was heard of a later era: who spoke of it.
     later_era: Option<BTreeSet<ValidatorIndex>>,
     /// When the next range of final blocks may be asked for.
@@ -251,6 +253,7 @@ fn lost_keys(config: &ReplicaConfig, restored: &Restored) -> BTreeSet<PublicKey>
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     attempts: usize,
+    last: Option<(ValidatorIndex, Time)>,
     next: Time,
 }
 
@@ -342,6 +345,7 @@ impl Replica {
             sources: BTreeMap::new(),
             pending_certs: BTreeMap::new(),
             asks: BTreeMap::new(),
+            owing: BTreeMap::new(),
             later_era: None,
             chain_next: now.time,
             closed,
@@ -1270,6 +1274,7 @@ impl Replica {
         self.sources.clear();
         self.pending_certs.clear();
         self.asks.clear();
+        self.owing.clear();
         self.later_era = None;
         self.answered.clear();
         // Views count anew.
@@ -1598,7 +1603,8 @@ impl Replica {
                     .plus_micros(self.pacemaker.round_trip_micros().max(ASK_BATCHES_AFTER_MICROS)),
                 Wanted::Block(_) | Wanted::Chain(_) | Wanted::End => now,
             };
-            let asked = self.asks.entry(ask).or_insert(Asked { attempts: 0, next: first });
+            let asked =
+                self.asks.entry(ask).or_insert(Asked { attempts: 0, last: None, next: first });
             asked.next = asked.next.min(again);
             if matches!(ask, Wanted::Chain(_)) {
                 // The goal moves with every certificate; one range at a time.
@@ -1611,6 +1617,7 @@ impl Replica {
                 continue;
             }
             let peer = peers[asked.attempts % peers.len()];
+            self.owing.extend(asked.last.replace((peer, now)));
             asked.attempts += 1;
             let is_chain = matches!(ask, Wanted::Chain(_));
             // Chains are long. Of anything else a second copy costs less than
@@ -2071,13 +2078,17 @@ impl Replica {
         self.committee.indices()
     }
 
-    /// Each peer once, without this validator; those heard lately come first.
+    /// Each peer once, without this validator; those heard lately come first,
+    /// unless they owe an answer since before.
     fn reachable(&self, peers: Vec<ValidatorIndex>) -> Vec<ValidatorIndex> {
         let heard: BTreeSet<_> = self.pacemaker.heard_since(self.now.time).collect();
         let mut near = Vec::new();
         let mut far = Vec::new();
         for peer in peers {
-            let list = if heard.contains(&peer) { &mut near } else { &mut far };
+            let owes = self.owing.get(&peer);
+            let is_near = heard.contains(&peer)
+                && owes.is_none_or(|asked| self.pacemaker.is_heard_after(peer, *asked));
+            let list = if is_near { &mut near } else { &mut far };
             if Some(peer) != self.me.map(|(me, _)| me) && !list.contains(&peer) {
                 list.push(peer);
             }

@@ -5,10 +5,10 @@ mod harness;
 
 use bizra_consensus::{Ask, Input};
 use bizra_types::batch::{BatchHeader, BatchRecord};
-use bizra_types::block::Citation;
+use bizra_types::block::{Block, Citation};
 use bizra_types::certificate::Certificate;
 use bizra_types::hash::BatchDigest;
-use bizra_types::numbers::{Height, LaneSeq, TimestampMs, View};
+use bizra_types::numbers::{Height, LaneSeq, TimestampMs, ValidatorIndex, View};
 use harness::*;
 use std::sync::Arc;
 
@@ -286,6 +286,16 @@ fn hints_of_one_peer_do_not_crowd_out_the_others() {
     assert_eq!(asked, [(0, index(D)), (100, index(B))]);
 }
 
+/// Whom A asked for a block, in this order.
+fn asked_for(cluster: &Cluster, wanted: &Block) -> Vec<ValidatorIndex> {
+    let asked = cluster.nodes[A].asked.iter();
+    let peers = asked.filter_map(|ask| match ask {
+        Ask::Block { block, peer } if *block == wanted.id() => Some(*peer),
+        _ => None,
+    });
+    peers.collect()
+}
+
 /// C was slow when A asked. Everybody is asked once, soon; and again only after
 /// two of the quorum's round trips, which are short once D is near.
 #[test]
@@ -301,22 +311,38 @@ fn who_is_slow_does_not_keep_us_from_asking_the_others() {
     let qc = cluster.qc(&[B, C, D], &first);
     let second = cluster.block(C, view(2), 2, 6, &qc, Vec::new());
     cluster.send_proposal(A, &second, None);
-    let asked = |cluster: &Cluster| {
-        let all = cluster.nodes[A].asked.iter();
-        let peers = all.filter_map(|ask| match ask {
-            Ask::Block { block, peer } if *block == first.id() => Some(*peer),
-            _ => None,
-        });
-        peers.collect::<Vec<_>>()
-    };
-    assert_eq!(asked(&cluster).len(), 1);
+    assert_eq!(asked_for(&cluster, &first).len(), 1);
     cluster.pass(&[A], 2_000);
-    let mut once = asked(&cluster);
+    let mut once = asked_for(&cluster, &first);
     once.sort_unstable();
     assert_eq!(once, [B, C, D].map(index));
     hears(&mut cluster, D, 1_000);
     cluster.pass(&[A], 300);
-    assert_eq!(asked(&cluster).len(), 4);
+    assert_eq!(asked_for(&cluster, &first).len(), 4);
+}
+
+/// B was heard a moment ago, but has just died: it is asked first once, and not
+/// for everything that A lacks.
+#[test]
+fn who_owes_an_answer_and_is_silent_is_asked_last() {
+    let mut cluster = Cluster::new(&[D]);
+    for peer in [B, C, D] {
+        let heard = Input::Heard { peer: index(peer), round_trip_micros: Some(1_000) };
+        cluster.step(A, heard);
+    }
+    let root = cluster.root_qc();
+    let first = cluster.block(D, view(1), 1, 5, &root, Vec::new());
+    let qc = cluster.qc(&[B, C, D], &first);
+    let leader = cluster.leader(view(2));
+    let second = cluster.block(leader, view(2), 2, 6, &qc, Vec::new());
+    let qc = cluster.qc(&[B, C, D], &second);
+    cluster.send_certificate(A, Certificate::Qc(qc));
+    cluster.pass(&[A], 210);
+    assert_eq!(asked_for(&cluster, &second), [B, C].map(index));
+    let heard = Input::Heard { peer: index(C), round_trip_micros: Some(1_000) };
+    cluster.step(A, heard);
+    cluster.send_block(A, &second);
+    assert_eq!(asked_for(&cluster, &first), [index(C)]);
 }
 
 /// D orders records where A, which was told of no commit, may vote for none:
