@@ -417,6 +417,7 @@ fn descend<S: StateNodes + ?Sized>(
 }
 
 /// A node that was read.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it was read")]
 enum Node {
     Inner(Children),
     /// The leaf with this key hash.
