@@ -140,7 +140,8 @@ pub struct Overlay {
     timestamp: TimestampMs,
     first_log_hash: u64,
     log_hashes: Vec<Hash>,
-    plain: ByFamily<Option<Vec<u8>>>,
+    /// Those that the block sets, without what they were.
+    plain: ByFamily<DraftEntry>,
     state: state::Change,
     outcomes: Vec<Outcome>,
     decisions: Decisions,
@@ -244,8 +245,8 @@ impl<'a> Parent<'a> {
     /// When the store cannot be read.
     pub fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         for overlay in self.pending.iter().rev() {
-            if let Some(value) = overlay.plain.get(family, key) {
-                return Ok(value.clone());
+            if let Some(entry) = overlay.plain.get(family, key) {
+                return Ok(entry.new.clone().flatten());
             }
         }
         self.base.plain(family, key)
@@ -361,7 +362,9 @@ impl Overlay {
 
     /// Entries to put, or to delete where there is no value.
     pub fn plain_writes(&self) -> impl Iterator<Item = (Family, &[u8], Option<&[u8]>)> {
-        self.plain.iter().map(|(family, key, value)| (family, key, value.as_deref()))
+        self.plain.iter().map(|(family, key, entry)| {
+            (family, key, entry.new.as_ref().and_then(|value| value.as_deref()))
+        })
     }
 
     /// Nodes of the state tree to put, by their keys. None of them is there already.
@@ -393,6 +396,7 @@ struct Draft<'a> {
 }
 
 /// An entry that was read or set; where there is no value, it is none.
+#[derive(Clone, Debug)]
 struct DraftEntry {
     /// What the parent has, once it was asked: nothing is read from it twice.
     old: Option<Option<Vec<u8>>>,
@@ -447,13 +451,18 @@ impl<'a> Draft<'a> {
             state: state.tree,
         };
         let (first_log_hash, log_hashes) = self.log.into_hashes();
+        let mut entries = self.entries.into_inner();
+        entries.retain(|entry| {
+            entry.old = None;
+            entry.new.is_some()
+        });
         Ok(Overlay {
             fields,
             head,
             timestamp: block.timestamp,
             first_log_hash,
             log_hashes,
-            plain: self.entries.into_inner().filter_map(|entry| entry.new),
+            plain: entries,
             state,
             outcomes,
             decisions,

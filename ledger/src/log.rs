@@ -153,14 +153,35 @@ impl<'a, S: LogHashes + ?Sized> Appended<'a, S> {
     /// # Errors
     /// When the store fails; then nothing was appended.
     pub fn push(&mut self, leaf: Hash) -> Result<u64, StorageError> {
-        let index = self.size;
-        let adapter = Adapter::new(self);
-        let leaf = tlog_tiles::Hash(leaf.0);
-        let result = tlog_tiles::stored_hashes_for_record_hash(index, leaf, &adapter);
-        let new = adapter.settle(result)?;
-        self.hashes.extend(new.into_iter().map(|hash| Hash(hash.0)));
+        let (index, count) = (self.size, self.hashes.len());
+        let mut node = tlog_tiles::Hash(leaf.0);
+        self.hashes.push(leaf);
+        // It completes one subtree for each 1 at the end of its index.
+        for level in 0..index.trailing_ones() as u8 {
+            let left = tlog_tiles::stored_hash_index(level, (index >> level) - 1);
+            match self.log_hash(left) {
+                Ok(left) => node = tlog_tiles::node_hash(tlog_tiles::Hash(left.0), node),
+                Err(failure) => {
+                    self.hashes.truncate(count);
+                    return Err(failure);
+                }
+            }
+            self.hashes.push(Hash(node.0));
+        }
         self.size += 1;
         Ok(index)
+    }
+
+    /// One stored hash; most that appending asks for were appended before.
+    fn log_hash(&self, number: u64) -> Result<Hash, StorageError> {
+        let new = number.checked_sub(self.first_number).and_then(|at| usize::try_from(at).ok());
+        match new {
+            Some(at) => Ok(self.hashes[at]),
+            None => {
+                let found = self.store.log_hashes(&[number])?;
+                found.first().copied().ok_or_else(|| missing(number))
+            }
+        }
     }
 
     /// Records in the log with the appended ones.
@@ -208,9 +229,13 @@ pub(crate) fn read_layered(
                 None => old_hashes.next(),
                 Some(at) => usize::try_from(at).ok().and_then(|at| hashes.get(at)).copied(),
             };
-            hash.ok_or_else(|| StorageError(format!("stored hash {number} is missing")))
+            hash.ok_or_else(|| missing(*number))
         })
         .collect()
+}
+
+fn missing(number: u64) -> StorageError {
+    StorageError(format!("stored hash {number} is missing"))
 }
 
 /// Lends a store to `tlog_tiles` and keeps its failure.

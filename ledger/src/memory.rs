@@ -2,7 +2,7 @@
 
 use crate::execution::{Base, Head, Overlay};
 use crate::log::{LogHashes, StorageError};
-use crate::plain::{ByFamily, Family, LtHash};
+use crate::plain::{ByFamily, Family, Key, LtHash};
 use crate::state::{self, StaleNodes, StateNodes};
 use alloc::collections::BTreeMap;
 use bizra_types::hash::Hash;
@@ -14,7 +14,7 @@ pub struct MemoryLedger {
     head: Head,
     log_hashes: Vec<Hash>,
     plain: ByFamily<Vec<u8>>,
-    state_nodes: BTreeMap<Vec<u8>, Vec<u8>>,
+    state_nodes: BTreeMap<Key<'static>, Vec<u8>>,
     stale_nodes: BTreeMap<StateVersion, StaleNodes>,
 }
 
@@ -48,14 +48,14 @@ impl MemoryLedger {
             };
         }
         for (key, node) in overlay.state_nodes() {
-            let old = self.state_nodes.insert(key.to_vec(), node.to_vec());
+            let old = self.state_nodes.insert(Key::new(key.to_vec()), node.to_vec());
             assert_eq!(old, None, "a node of the state tree is written once");
         }
         if let Some((version, stale)) = overlay.stale_nodes() {
             self.stale_nodes.insert(version, stale.clone());
             let expired = state::expired(version).and_then(|it| self.stale_nodes.remove(&it));
             for key in expired.iter().flat_map(|stale| &stale.0) {
-                self.state_nodes.remove(key);
+                self.state_nodes.remove(&Key::new(key.clone()));
             }
         }
         self.head = overlay.head().clone();
@@ -75,7 +75,7 @@ impl MemoryLedger {
             let change = state::change(self.head.state, &writes, self);
             let state::Change { tree, nodes, stale } = change.expect("memory does not fail");
             self.head.state = tree;
-            self.state_nodes.extend(nodes);
+            self.state_nodes.extend(nodes.into_iter().map(|(key, node)| (Key::new(key), node)));
             self.stale_nodes.insert(tree.version, stale);
             self.plain.insert(family, key, value);
             return;
@@ -117,7 +117,7 @@ impl LogHashes for MemoryLedger {
 
 impl StateNodes for MemoryLedger {
     fn state_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self.state_nodes.get(key).cloned())
+        Ok(Key::new(key).find_in(&self.state_nodes).cloned())
     }
 }
 

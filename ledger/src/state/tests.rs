@@ -1,4 +1,6 @@
 use super::*;
+use bizra_types::encoding::encode_bytes;
+use core::cell::RefCell;
 use core::iter::once;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -101,7 +103,7 @@ fn entry_key(number: u8) -> (Family, Vec<u8>) {
     (family, vec![number / 2; 16])
 }
 
-/// The root of these entries by the definition: no tree, no update, no `jmt`.
+/// The root of these entries by the definition: no tree and no update.
 pub(crate) fn root_of<'a>(entries: impl Iterator<Item = (Family, &'a [u8], &'a [u8])>) -> Hash {
     fn subtree(leaves: &[([u8; 32], [u8; 32])], depth: usize) -> [u8; 32] {
         match leaves {
@@ -190,9 +192,53 @@ fn pruning_keeps_what_the_window_needs_and_nothing_else() {
     assert_eq!(store.asked.take(), stored);
     for (tree, _) in gone.iter().filter(|(tree, _)| !tree.is_empty()) {
         let error = store.prove(tree, &entry_key(0)).expect_err("this version is gone");
-        let root = hex(&node_key(tree.version.get(), &[]));
+        let root = hex(&node_key(tree.version, &[]));
         assert_eq!(error.0, format!("node {root} of the state tree is missing"));
     }
+}
+
+#[test]
+fn what_is_stored_keeps_its_bytes() {
+    let mut store = Store::with(40);
+    store.write(&[(entry_key(3), None)]);
+    let set = |number: u8| (entry_key(number), Some(vec![number; 9]));
+    store.write(&[set(3), set(7), (entry_key(8), None), (entry_key(9), None), set(50), set(51)]);
+    let mut bytes = Vec::new();
+    for (key, node) in &store.nodes {
+        encode_bytes(key, &mut bytes);
+        encode_bytes(node, &mut bytes);
+    }
+    for stale in store.stale.values() {
+        stale.encode(&mut bytes);
+    }
+    let hash = Context::List.hash(&[&bytes]).to_string();
+    assert_eq!(hash, "1257fba02313e1dcd675b76e4a73939c1f0166d2ce7744cfdc07d10eb8d75fcb");
+}
+
+#[test]
+fn large_blocks_leave_the_tree_of_their_entries() {
+    let key = |number: u32| (Family::Key, number.to_le_bytes().to_vec());
+    let mut store = Store::new();
+    for block in 0..5_u8 {
+        let first = 600 * u32::from(block);
+        let puts = (first..first + 800).map(|number| (key(number), Some(vec![block; 9])));
+        // A third of what earlier blocks have put is taken out again.
+        let outs = (0..first).filter(|number| number % 3 == u32::from(block) % 3);
+        let outs = outs.map(|number| (key(number), None));
+        store.write(&puts.chain(outs).collect::<Vec<_>>());
+        let entries = store.entries.iter();
+        let root = root_of(entries.map(|((family, key), value)| (*family, &key[..], &value[..])));
+        assert_eq!(store.tree.root, root);
+    }
+    assert!(store.entries.len() > 1_000, "{} entries", store.entries.len());
+    // Whatever is stored and not replaced yet is part of the tree.
+    let change = store.change_all().expect("nothing is damaged");
+    let stale: BTreeSet<_> =
+        store.stale.values().chain([&change.stale]).flat_map(|it| &it.0).collect();
+    assert!(stale.into_iter().eq(store.nodes.keys()));
+    let clear: Vec<_> = store.entries.keys().map(|key| (key.clone(), None)).collect();
+    store.write(&clear);
+    assert!(store.tree.is_empty());
 }
 
 #[test]
@@ -264,7 +310,10 @@ fn what_no_proof_can_carry_is_our_own_fault() {
 
 #[test]
 fn lists_of_stale_nodes_have_one_encoding() {
-    let stale = StaleNodes(vec![node_key(7, &[]), node_key(6, &[1, 2, 3])]);
+    let stale = StaleNodes(vec![
+        node_key(StateVersion::new(7), &[]),
+        node_key(StateVersion::new(6), &[1, 2, 3]),
+    ]);
     let bytes = stale.to_bytes();
     assert_eq!(
         hex(&bytes),

@@ -84,7 +84,13 @@ pub fn value_hash(value: &[u8]) -> Hash {
 /// Hash of two subtrees, of which at least one is not empty.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Context::StateTree.hash(&[NODE, &left.0, &right.0])
+    // In one piece, which is hashed where it is; several would first be copied together.
+    let mut bytes = [0; NODE.len() + 32 + 32];
+    let (name, children) = bytes.split_at_mut(NODE.len());
+    name.copy_from_slice(NODE);
+    children[..32].copy_from_slice(&left.0);
+    children[32..].copy_from_slice(&right.0);
+    Context::StateTree.hash(&[&bytes])
 }
 
 impl StateLeaf {
