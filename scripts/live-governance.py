@@ -2,9 +2,10 @@
 
     python3 scripts/live-governance.py BIZRA FOLDER
 
-While records flow, with `bizra gov` and nothing else:
+While records flow, with `bizra gov` and `bizra patterns`, and nothing else:
 
-1. emergencies shorten the periods of amendments;
+1. emergencies shorten the periods of amendments,
+   and a pattern is offered and voted valid for the network;
 2. an amendment takes a fifth validator in, another changes a parameter, a third the policy;
 3. the chain goes on in the next era; without one of the old validators, it does so by the vote of
    the new one;
@@ -28,7 +29,8 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "clients" / "python"))
+sys.path[:0] = [str(ROOT / "clients" / "python"), str(ROOT / "scripts" / "measure")]
+import patterns  # noqa: E402
 import pci  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
 
@@ -171,6 +173,25 @@ def verify(file):
     return json.loads(bizra("proof", "verify", file, "--genesis", NET / "genesis.json", "--json"))
 
 
+def elevate(flow, voters):
+    """Offers a pattern to the first, and has them all vote for it at their own nodes."""
+    client = pci.Client(api(voters[0]), SEED, "live", flow.policy)
+    offer = client.envelope({}, ihsan_score=0.97, snr_score=0.9)
+    offer["payload"] |= patterns.offer(1, SENDER)["payload"]
+    offer = pci.sign(offer, SEED)
+    offered = client._call("/v1/patterns", offer)
+    check(offered.status == 202, f"the offer of a pattern: {offered.error}")
+    pattern = offered.body["pattern_id"]
+    path = f"/v1/patterns?id={pattern}"
+    for node in voters:
+        until(f"node {node} knows the pattern", lambda: (get(node, path) or {}).get("total") == 1)
+        bizra("patterns", "elevate", pattern, "--key", key(node), "--endpoint", api(node))
+    until(
+        "the pattern is valid for the network",
+        lambda: get(voters[-1], path)["patterns"][0]["network"].get("validated_at"),
+    )
+
+
 def pid(node):
     return int((NET / f"node-{node}" / "pid").read_text())
 
@@ -208,6 +229,9 @@ def main():
             propose(1, "parameter", "voting_blocks", 40, "--procedure", "emergency"),
         ],
     )
+
+    say("a pattern is offered, and three of four vote it valid for the network")
+    elevate(flow, [0, 1, 2])
 
     say("a fifth node is started; it has no seat")
     added = json.loads(bizra("testnet", "add", "--dir", NET, "--json"))

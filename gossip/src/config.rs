@@ -5,6 +5,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,6 +28,25 @@ pub struct NetworkConfig {
     pub dial_first: TransportKind,
     /// Times and bounds.
     pub limits: Limits,
+}
+
+impl NetworkConfig {
+    /// A network that no other machine reaches: it listens at a free TCP port of the loopback and
+    /// knows no peers yet.
+    #[must_use]
+    pub fn on_loopback(identity: Keypair, validators: BTreeSet<PeerId>, hello: Hello) -> Self {
+        let listen = Multiaddr::empty().with(Protocol::Ip4(Ipv4Addr::LOCALHOST));
+        Self {
+            identity,
+            listen: vec![listen.with(Protocol::Tcp(0))],
+            peers: Vec::new(),
+            validators,
+            followers_allowed: false,
+            hello,
+            dial_first: TransportKind::Tcp,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Times and bounds of the network. The defaults suit seven validators.

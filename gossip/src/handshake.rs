@@ -5,6 +5,7 @@
 //! open long before the other side has taken it up.
 
 use bizra_types::encode_fields;
+use bizra_types::genesis::Genesis;
 use bizra_types::hash::ChainId;
 use bizra_types::numbers::{Era, Height, ProtocolVersion};
 
@@ -29,6 +30,18 @@ pub struct Hello {
 encode_fields!(Hello { protocol_version_min, protocol_version_max, chain_id, era, height });
 
 impl Hello {
+    /// What a node says that has the genesis block alone and runs the version of its chain.
+    #[must_use]
+    pub fn at_genesis(genesis: &Genesis) -> Self {
+        Self {
+            protocol_version_min: genesis.protocol_version,
+            protocol_version_max: genesis.protocol_version,
+            chain_id: genesis.chain_id(),
+            era: genesis.header().era,
+            height: Height::ZERO,
+        }
+    }
+
     /// Whether a node that says `theirs` can take part with us.
     ///
     /// # Errors

@@ -30,16 +30,20 @@
 use crate::codes::{Code, Rejection};
 use crate::gates::check_records;
 use bizra_types::batch::{
-    BATCH_BYTES_MAX, BatchHeader, BatchRecord, RECORD_OVERHEAD_BYTES, Ticket,
+    BATCH_BYTES_MAX, BatchHeader, BatchRecord, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES,
+    SignedBatch, Ticket,
 };
 use bizra_types::block::proposal_bytes;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::hash::{ChainId, Context, RecordDigest, hex, unhex};
-use bizra_types::json::{Member, Members, Object, SchemaError, Value};
+use bizra_types::json::{Member, Members, Object, SchemaError, Value, canonical};
 use bizra_types::message::{CommitVote, Timeout, Vote};
 use bizra_types::numbers::{Era, Height, TimestampMs};
+
+/// Bytes of an envelope that are left to whatever is not `payload.data`.
+const ENVELOPE_REST_BYTES: usize = 2_048;
 
 /// What a piece of evidence shows; the numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,6 +195,26 @@ impl Encode for Statement {
 }
 
 impl EvidenceFile {
+    /// That the author of a batch signed a record that no honest validator takes.
+    #[must_use]
+    pub fn of_batch(batch: &SignedBatch) -> Self {
+        let header = *batch.header();
+        Self {
+            accused: header.author,
+            kind: Kind::InvalidRecord,
+            first: Signed { statement: Statement::Batch(header), signature: batch.signature() },
+            second: None,
+            records: batch.records().to_vec(),
+        }
+    }
+
+    /// Whether an envelope has room for it, whose agent id and metadata are no longer than they
+    /// have to be.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        canonical(&self.to_data()).len() + ENVELOPE_REST_BYTES <= RECORD_BYTES_MAX
+    }
+
     /// Reads `payload.data`.
     ///
     /// # Errors

@@ -20,10 +20,11 @@
 //! is decided. What is enacted holds from the next block on. The `emergency` procedure is the one
 //! with the shorter periods and the higher threshold.
 //!
-//! **Votes.** Each validator has one ballot, and may change it until the end. With n validators
-//! an amendment needs ⌈0.67·n⌉ approvals and an emergency ⌈0.85·n⌉, both at least a quorum; and
-//! ⌈0.33·n⌉ vetoes, at least f + 1, end a proposal at once. The shares are parameters that cannot
-//! go below these. n is the size of the committee of the block that decides, whoever is alive.
+//! **Votes.** Each validator has one ballot, and may change it until the end. With n validators,
+//! f of whom may be gone, an amendment needs n − f approvals: a quorum, more than two thirds, and
+//! never more than can be had. An emergency needs ⌈0.85·n⌉, and ⌈0.33·n⌉ vetoes, at least f + 1,
+//! end a proposal at once. These two shares are parameters that cannot go below that. n is the size
+//! of the committee of the block that decides, whoever is alive.
 //! Whoever leaves the committee takes the ballots on open proposals along, at the end of the block
 //! that closes the era; a joiner may vote in the next. A validator in quarantine
 //! ([`crate::reputation`]) can neither propose, vote nor attest, and its ballots do not count.
@@ -790,7 +791,8 @@ impl Thresholds {
             usize::try_from(parts.div_ceil(1_000_000)).expect("at most the committee")
         };
         Self {
-            amendment: share(parameters.amendment_min_ppm).max(committee.quorum()),
+            // More would lock governance up with f validators gone, fewer let the lying decide.
+            amendment: committee.quorum(),
             emergency: share(parameters.emergency_min_ppm).max(committee.quorum()),
             // Those who may be faulty must not be enough.
             veto: share(parameters.veto_min_ppm).max(committee.one_honest()),

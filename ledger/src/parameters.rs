@@ -97,11 +97,9 @@ parameters! {
     gini_max_ppm: 0..=1_000_000 = 350_000,
     /// Most units of a resource that an acquisition may leave to its one holder.
     market_sole_units_max: 1..=1_000_000_000 = 1_000,
-    /// Share of the committee that must approve an amendment, in parts per million. It cannot be
-    /// governed below 0.67.
-    amendment_min_ppm: 670_000..=850_000 = 670_000,
     /// Share of the committee that must approve an emergency, in parts per million. It cannot be
-    /// governed below 0.85.
+    /// governed below 0.85. It may be more than those who are there: an amendment needs no more than
+    /// them, whatever is governed.
     emergency_min_ppm: 850_000..=1_000_000 = 850_000,
     /// Share of the committee whose vetoes end a proposal, in parts per million. It cannot be
     /// governed below 0.33, nor above a half, which would leave the few without a veto.

@@ -539,8 +539,16 @@ impl SignedOffer {
         let pattern = pattern_of(&envelope);
         pattern.check_consistent(envelope.timestamp)?;
         pattern.check_shared(parameters)?;
-        let impact = pattern.impact(envelope.timestamp);
-        Ok(Offer { envelope, bytes, impact })
+        Ok(Self { envelope, bytes }.checked_before())
+    }
+
+    /// The offer, if it was adopted here before. What has changed since is not asked, as nothing
+    /// is of an offer that has stayed in memory.
+    #[must_use]
+    pub fn checked_before(self) -> Offer {
+        let Self { envelope, bytes } = self;
+        let impact = pattern_of(&envelope).impact(envelope.timestamp);
+        Offer { envelope, bytes, impact }
     }
 }
 
@@ -587,7 +595,9 @@ impl Offer {
         now.saturating_ms_since(self.envelope.timestamp) < TTL_MS
     }
 
-    fn key(&self) -> (PatternId, PublicKey) {
+    /// By what a [`PatternBook`] knows it: its pattern, and who offers it.
+    #[must_use]
+    pub fn key(&self) -> (PatternId, PublicKey) {
         (self.pattern().id, self.source())
     }
 
@@ -632,6 +642,12 @@ impl PatternBook {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.offers.is_empty()
+    }
+
+    /// Whether there is an offer of this [key](Offer::key).
+    #[must_use]
+    pub fn contains(&self, key: &(PatternId, PublicKey)) -> bool {
+        self.offers.contains_key(key)
     }
 
     /// Takes an offer in, and lets go of those that have expired.

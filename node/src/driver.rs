@@ -35,7 +35,7 @@ use bizra_consensus::{
 };
 use bizra_gossip::{EventReceiver, Hello, Network, PeerId};
 use bizra_keys::KeyRing;
-use bizra_types::batch::BatchRecord;
+use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::FinalHeader;
 use bizra_types::committee::Committee;
 use bizra_types::crypto::SignatureMemo;
@@ -92,6 +92,8 @@ pub struct DriverParts {
     pub events: EventReceiver,
     /// Records that passed admission.
     pub submissions: mpsc::Receiver<Submission>,
+    /// The patterns that the disk held.
+    pub patterns: Pool,
     /// What the API asks about patterns.
     pub pattern_asks: mpsc::Receiver<patterns::Ask>,
     /// Where the state is published.
@@ -166,6 +168,7 @@ impl Driver {
         let own_keys = keys.consensus_keys().map(|key| key.public()).collect();
         let eras = Eras::of_chain(&chain, &keys);
         let verifier = Verifier::new(chain, SignatureMemo::new(SIGNATURE_MEMO_SIZE));
+        let verdicts = Arc::new(judge(&store, &parts.metrics));
         let context = Arc::new(Context {
             genesis: Arc::clone(&genesis),
             eras,
@@ -173,7 +176,7 @@ impl Driver {
             store,
             network: parts.network,
             verifier: Mutex::new(verifier),
-            verdicts: Arc::new(Verdicts::new(genesis.chain_id(), VERDICTS_SIZE_MAX)),
+            verdicts,
             metrics: parts.metrics,
             events: events.clone(),
             answers,
@@ -190,14 +193,8 @@ impl Driver {
         });
         let fetcher = fetch::Fetcher::start(&context);
         let heads = heads::Heads::start(&context);
-        let pool = Pool::new(
-            &genesis,
-            context.store.clone(),
-            parts.status.subscribe(),
-            Arc::clone(&context.metrics),
-        );
         let (heard_patterns, patterns) =
-            patterns::start(pool, context.network.clone(), parts.pattern_asks);
+            patterns::start(parts.patterns, context.network.clone(), parts.pattern_asks);
         let inbox = inbox::start(&context, parts.events, heads.heard, heard_patterns);
         forward(&context, parts.submissions);
         let executor = Executor::start(
@@ -548,6 +545,29 @@ impl Loop {
         };
         self.context.metrics.status(&status);
         self.status.send_replace(status);
+    }
+}
+
+/// Verdicts on records, which keep a batch that no honest validator makes as evidence.
+fn judge(store: &Store, metrics: &Arc<Metrics>) -> Verdicts {
+    let (store, metrics) = (store.clone(), Arc::clone(metrics));
+    Verdicts::new(store.chain_id(), VERDICTS_SIZE_MAX, move |batch| {
+        keep_invalid(&store, &metrics, batch);
+    })
+}
+
+fn keep_invalid(store: &Store, metrics: &Metrics, batch: &SignedBatch) {
+    match store.store_invalid_batch(batch) {
+        Ok(true) => {
+            metrics.equivocation();
+            let BatchHeader { author, lane_seq, .. } = batch.header();
+            tracing::error!(
+                %author, %lane_seq,
+                "a validator signed a batch with a record that no honest one takes"
+            );
+        }
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "evidence could not be stored"),
     }
 }
 

@@ -90,14 +90,13 @@ pub struct Executor {
 
 /// Static verdicts on the records of batches, computed once per node and
 /// remembered for the batches that were used last. Shared by all threads.
-#[derive(Debug)]
 pub struct Verdicts {
     chain_id: ChainId,
     size_max: usize,
     known: Mutex<Known>,
+    on_invalid: Box<dyn Fn(&SignedBatch) + Send + Sync>,
 }
 
-#[derive(Debug)]
 struct Known {
     batches: LruCache<BatchDigest, (Arc<[Verdict]>, usize)>,
     size: usize,
@@ -163,10 +162,16 @@ impl Drop for Executor {
 
 impl Verdicts {
     /// An empty memory for a chain, of at most `size_max` bytes of records.
+    /// `on_invalid` is told of each batch with a record that no honest validator
+    /// takes, when its verdicts are computed; its signature may be anything.
     #[must_use]
-    pub fn new(chain_id: ChainId, size_max: usize) -> Self {
+    pub fn new(
+        chain_id: ChainId,
+        size_max: usize,
+        on_invalid: impl Fn(&SignedBatch) + Send + Sync + 'static,
+    ) -> Self {
         let known = Known { batches: LruCache::unbounded(), size: 0 };
-        Self { chain_id, size_max, known: Mutex::new(known) }
+        Self { chain_id, size_max, known: Mutex::new(known), on_invalid: Box::new(on_invalid) }
     }
 
     /// The verdicts on a batch's records, in their order: remembered, or
@@ -184,6 +189,9 @@ impl Verdicts {
             .collect();
         let verdicts: Arc<[Verdict]> = check_records(&records, &self.chain_id).into();
         self.remember(digest, Arc::clone(&verdicts), batch.header().records_bytes as usize);
+        if verdicts.iter().any(|verdict| verdict.envelope().is_none()) {
+            (self.on_invalid)(batch);
+        }
         verdicts
     }
 

@@ -1,10 +1,13 @@
 //! The patterns that this node knows: heard from others, offered here, asked for.
 //!
 //! One thread owns them, so that neither the engine nor the API's threads read
-//! envelopes of strangers. They are in memory only: an offer is worth something
-//! for a week, its source makes another when its metrics have changed, and
-//! nothing that is agreed on depends on one. What validators have voted for is
-//! in the ledger.
+//! envelopes of strangers. What is adopted is in memory and in the store, which
+//! holds no more than memory does, so a node knows after a restart what it knew
+//! before: nobody would tell it again. The last ones may be lost with the power:
+//! an offer is worth something for a week, its source makes another when its
+//! metrics have changed, and nothing that is agreed on depends on one. What
+//! validators have voted for is in the ledger. The reputation of sources begins
+//! anew with each start.
 //!
 //! An offer that is adopted is passed on at once; whatever is refused here goes
 //! no further, and neither does one that is known or no better than what is. So
@@ -39,6 +42,7 @@ use bizra_types::genesis::Genesis;
 use bizra_types::hash::{ChainId, RecordDigest};
 use bizra_types::numbers::TimestampMs;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -48,7 +52,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::driver::wall_clock;
 use crate::metrics::{Metrics, OfferOutcome};
 use crate::shared::NodeStatus;
-use crate::storage::Store;
+use crate::storage::{PatternKey, StorageError, Store};
 
 /// Questions of the API that may wait; beyond it answers 429.
 pub const ASKS_MAX: usize = 256;
@@ -120,6 +124,8 @@ pub struct Pool {
     metrics: Arc<Metrics>,
     policies: Policies,
     book: PatternBook,
+    /// What the store holds.
+    kept: BTreeSet<PatternKey>,
     reputations: Reputations,
 }
 
@@ -178,23 +184,39 @@ async fn run(
 }
 
 impl Pool {
-    /// A pool that knows nothing. `status` tells it the committee.
-    #[must_use]
-    pub fn new(
+    /// A pool that knows what the store holds and is still worth something. `status` tells it the
+    /// committee.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn restored(
         genesis: &Genesis,
         store: Store,
         status: watch::Receiver<NodeStatus>,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
+        now: TimestampMs,
+    ) -> Result<Self, StorageError> {
+        let mut pool = Self {
             chain_id: genesis.chain_id(),
             store,
             status,
             metrics,
             policies: Policies::new(genesis.policies.iter().map(|policy| &*policy.rego)),
             book: PatternBook::new(BookLimits::default()),
+            kept: BTreeSet::new(),
             reputations: Reputations::default(),
+        };
+        for (key, bytes) in pool.store.patterns()? {
+            pool.kept.insert(key);
+            let offer = SignedOffer::parse_canonical(&bytes, &pool.chain_id);
+            let adoption = offer.and_then(|it| pool.book.adopt(it.checked_before(), now));
+            if let Err(rejection) = adoption {
+                tracing::debug!(id = %key.0, source = %key.1, %rejection, "a pattern is forgotten");
+            }
         }
+        pool.keep(None);
+        pool.metrics.patterns(pool.book.len());
+        Ok(pool)
     }
 
     /// Adopts a message of the network, and says what it was worth.
@@ -271,6 +293,7 @@ impl Pool {
         let committee = Arc::clone(&self.status.borrow().committee);
         let policies = &mut self.policies;
         let offer = signed.check(now, key.as_ref(), &committee, &parameters, policies)?;
+        let key = offer.key();
         let taken = Taken {
             id: offer.pattern().id,
             digest: offer.digest(),
@@ -280,7 +303,29 @@ impl Pool {
             bytes: Arc::clone(offer.bytes()),
         };
         let adoption = self.book.adopt(offer, now)?;
+        if adoption != Adoption::Known {
+            self.keep(Some((key, &taken.bytes)));
+        }
         Ok(Taken { adoption, ..taken })
+    }
+
+    /// Has the store hold what the book does, after this was adopted. What it refuses is not known
+    /// after a restart, and nothing else.
+    fn keep(&mut self, adopted: Option<(PatternKey, &[u8])>) {
+        let is_gone = |key: &&PatternKey| !self.book.contains(key);
+        let gone: Vec<_> = self.kept.iter().filter(is_gone).copied().collect();
+        if adopted.is_none() && gone.is_empty() {
+            return;
+        }
+        let written = adopted.as_ref().map(|(key, bytes)| (key, *bytes));
+        if let Err(error) = self.store.keep_pattern(written, &gone) {
+            tracing::warn!(%error, "a pattern was not written to disk");
+            return;
+        }
+        for key in &gone {
+            self.kept.remove(key);
+        }
+        self.kept.extend(adopted.map(|(key, _)| key));
     }
 
     /// What governance has decided, and what the ledger says of the source's key.

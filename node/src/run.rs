@@ -2,10 +2,12 @@
 
 use crate::api;
 use crate::config::{Config, LogFormat};
-use crate::driver::{self, Driver, DriverParts, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
+use crate::driver::{
+    self, Driver, DriverParts, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, wall_clock,
+};
 use crate::key_use;
 use crate::metrics::Metrics;
-use crate::patterns::ASKS_MAX;
+use crate::patterns::{ASKS_MAX, Pool};
 use crate::shared::{NodeStatus, SUBMISSIONS_MAX, Shared};
 use crate::storage::Store;
 use anyhow::{Context as _, bail};
@@ -98,6 +100,13 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         note_key: keys.consensus.clone(),
     };
     let servers = api::start(options, shared.clone(), log_level, shutdown).await?;
+    let known_patterns = Pool::restored(
+        &genesis,
+        store.clone(),
+        shared.status.clone(),
+        Arc::clone(&metrics),
+        wall_clock(),
+    )?;
     let driver = Driver::start(DriverParts {
         genesis,
         keys: Arc::new(keys),
@@ -106,6 +115,7 @@ async fn serve(config: &Config, log_level: api::LogLevel) -> anyhow::Result<()> 
         network: network.clone(),
         events,
         submissions: submitted,
+        patterns: known_patterns,
         pattern_asks,
         status: status_sender,
         committed,

@@ -27,7 +27,8 @@
 //! | `state` | version, path → node of the state tree |
 //! | `stale` | version → nodes that are no part of the state tree since |
 //! | `index` | session, sender, model or nothing, log index → digest |
-//! | `evidence` | kind, era, accused, hash → two messages of one signer that exclude each other, few of each kind |
+//! | `evidence` | kind, era, accused, hash → two messages of one signer that exclude each other, few of each kind; or 8, era, author, sequence → a batch that no honest validator makes |
+//! | `patterns` | pattern, source → an offer that was adopted, as long as it is in memory |
 //!
 //! Batches are kept for ever: they are what peers catch up from, and a record's
 //! bytes are in its batch and nowhere else.
@@ -49,6 +50,7 @@ mod read;
 mod write;
 
 pub use error::StorageError;
+pub use formats::PatternKey;
 pub use read::{ChainPart, IndexKey, LANE_WALK_MAX, StoredOutcome, StoredRecord};
 pub use write::{CommittedBlock, EVIDENCE_MAX};
 
@@ -93,9 +95,10 @@ const STATE: &str = "state";
 const STALE: &str = "stale";
 const INDEX: &str = "index";
 const EVIDENCE: &str = "evidence";
+const PATTERNS: &str = "patterns";
 
 /// Every family.
-const FAMILIES: [&str; 20] = [
+const FAMILIES: [&str; 21] = [
     META,
     SAFETY,
     ERAS,
@@ -116,6 +119,7 @@ const FAMILIES: [&str; 20] = [
     STALE,
     INDEX,
     EVIDENCE,
+    PATTERNS,
 ];
 
 const META_LAYOUT: &[u8] = b"layout";
@@ -482,7 +486,7 @@ fn family_options(name: &str) -> Options {
     options.set_block_based_table_factory(&tables);
     // Hashes and signatures do not compress.
     options.set_compression_type(match name {
-        BATCHES | BLOCKS | HEIGHTS | OUTCOMES | RECORDS | INDEX | EVIDENCE => {
+        BATCHES | BLOCKS | HEIGHTS | OUTCOMES | RECORDS | INDEX | EVIDENCE | PATTERNS => {
             DBCompressionType::Lz4
         }
         _ => DBCompressionType::None,

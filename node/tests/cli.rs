@@ -51,6 +51,7 @@ fn misspelt_verbs_and_flags_are_wrong_use_and_name_the_right_one() {
         (&["proof", "verify", "x", "--gneesis", "y"], "--genesis"),
         (&["run", "--api-lisetn", "x"], "--api-listen"),
         (&["submit", "x", "--wait", "finale"], "final"),
+        (&["patterns", "elevat"], "elevate"),
     ] {
         let output = bizra(arguments);
         let said = text(&output.stderr);
@@ -190,6 +191,24 @@ fn what_is_no_export_is_refused_and_says_where() {
     assert_eq!(text(&output.stdout).trim_end(), format!("not as it should be: {reason}"));
     assert_eq!(code(&bizra(&["audit", "replay", path(&file)])), 2);
     assert_eq!(code(&bizra(&["audit", "export", "--out", path(&file), "--to", "0"])), 2);
+}
+
+#[test]
+fn a_vote_for_a_pattern_needs_a_pattern_and_the_key_of_a_validator() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sender.key");
+    bizra_keys::SenderKey::generate().write_new(&file).expect("written");
+    for (pattern, expected, complaint) in [
+        ("sape_1", 2, "a pattern is the digest of an offer"),
+        ("sape_0123456789abcdef", 1, "sender"),
+    ] {
+        let output = bizra(&["patterns", "elevate", pattern, "--key", path(&file)]);
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), expected, "{said}");
+        assert!(said.contains(complaint), "{complaint:?} is not in {said}");
+    }
+    let output = bizra(&["patterns", "--domain", "x", "elevate", "sape_0123456789abcdef"]);
+    assert_eq!(code(&output), 2, "{}", text(&output.stderr));
 }
 
 #[test]

@@ -9,14 +9,14 @@
 mod common;
 
 use bizra_gossip::wire::Message;
-use bizra_gossip::{Event, Hello, Limits, Network, NetworkConfig, TransportKind, parse_peers};
+use bizra_gossip::{Event, Hello, Network, NetworkConfig, parse_peers};
 use bizra_keys::KeyRing;
 use bizra_types::certificate::Qc;
 use bizra_types::crypto::Signature;
 use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use bizra_types::message::{CommitVote, SignedCommitVote, SignedTimeout, Timeout, Vote};
-use bizra_types::numbers::{Era, Height, LaneSeq, ValidatorIndex, View};
+use bizra_types::numbers::{Era, LaneSeq, ValidatorIndex, View};
 use common::{init, path};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -166,21 +166,12 @@ async fn collect(dir: PathBuf, messages: mpsc::Sender<(ValidatorIndex, Message)>
     let peers = parse_peers(&peers).expect("peers");
     let me = keys.network.peer_id();
     let listen = peers.iter().filter(|it| it.peer == me).map(|it| it.address.clone()).collect();
+    let validators = genesis.committee.iter().map(|it| it.1.peer_id.parse().expect("one"));
+    let (identity, hello) = (keys.network.keypair().clone(), Hello::at_genesis(&genesis));
     let config = NetworkConfig {
-        identity: keys.network.keypair().clone(),
         listen,
         peers,
-        validators: genesis.committee.iter().map(|it| it.1.peer_id.parse().expect("one")).collect(),
-        followers_allowed: false,
-        hello: Hello {
-            protocol_version_min: genesis.protocol_version,
-            protocol_version_max: genesis.protocol_version,
-            chain_id: genesis.chain_id(),
-            era: Era::new(1),
-            height: Height::ZERO,
-        },
-        dial_first: TransportKind::Tcp,
-        limits: Limits::default(),
+        ..NetworkConfig::on_loopback(identity, validators.collect(), hello)
     };
     let mut registry = prometheus_client::registry::Registry::default();
     let (network, mut events) = Network::start(config, &mut registry).await.expect("it starts");

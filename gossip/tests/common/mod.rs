@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use bizra_gossip::{
-    Channel, Event, EventReceiver, Hello, Keypair, Limits, Multiaddr, Network, NetworkConfig,
-    PeerAddress, PeerId, TransportKind,
+    Channel, Event, EventReceiver, Hello, Keypair, Multiaddr, Network, NetworkConfig, PeerAddress,
+    PeerId, TransportKind,
 };
 use bizra_types::hash::ChainId;
 use bizra_types::numbers::{Era, Height, ProtocolVersion};
@@ -52,19 +52,10 @@ pub(crate) fn hello() -> Hello {
 }
 
 pub(crate) fn config(identity: &Keypair, validators: &[Keypair]) -> NetworkConfig {
-    NetworkConfig {
-        identity: identity.clone(),
-        listen: vec![
-            "/ip4/127.0.0.1/tcp/0".parse().unwrap(),
-            "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(),
-        ],
-        peers: Vec::new(),
-        validators: validators.iter().map(peer_id).collect(),
-        followers_allowed: false,
-        hello: hello(),
-        dial_first: TransportKind::Tcp,
-        limits: Limits::default(),
-    }
+    let validators = validators.iter().map(peer_id).collect();
+    let mut config = NetworkConfig::on_loopback(identity.clone(), validators, hello());
+    config.listen.push("/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap());
+    config
 }
 
 pub(crate) fn keys(count: usize) -> Vec<Keypair> {

@@ -375,9 +375,9 @@ fn what_cannot_be_governed_is_refused_in_words() {
              parameter, but is 949999",
         ),
         (
-            parameter("amendment_min_ppm", 669_999),
-            "INVARIANT: `payload.data.change.value` must be from 670000 to 850000 for this \
-             parameter, but is 669999",
+            parameter("amendment_min_ppm", 670_000),
+            "STATE: `payload.data.change.name` must be the name of a governed parameter, but there \
+             is none of this name",
         ),
         (
             parameter("emergency_min_ppm", 849_999),
@@ -468,8 +468,8 @@ fn what_cannot_be_governed_is_refused_in_words() {
         let found = LedgerParameters::RANGES.iter().find(|(known, _)| *known == name);
         *found.expect("a parameter").1.start()
     };
-    let floors = ["ihsan_min_ppm", "amendment_min_ppm", "emergency_min_ppm", "veto_min_ppm"];
-    assert_eq!(floors.map(range), [950_000, 670_000, 850_000, 330_000]);
+    let floors = ["ihsan_min_ppm", "emergency_min_ppm", "veto_min_ppm"];
+    assert_eq!(floors.map(range), [950_000, 850_000, 330_000]);
     // A name means one parameter.
     for (name, _) in genesis::Parameters::default().iter() {
         assert!(LedgerParameters::RANGES.iter().all(|(known, _)| *known != name), "{name}");
@@ -538,6 +538,7 @@ fn thresholds_are_shares_of_the_registered() {
         (1, 1, 1, 1),
         (3, 3, 3, 1),
         (4, 3, 4, 2),
+        (5, 4, 5, 2),
         (7, 5, 6, 3),
         (10, 7, 9, 4),
         (13, 9, 12, 5),
@@ -549,14 +550,69 @@ fn thresholds_are_shares_of_the_registered() {
         assert_eq!(Thresholds::of(&committee, &parameters), expected, "{size}");
         assert!(expected.veto > committee.faulty_max() && expected.amendment >= committee.quorum());
     }
-    let strict = LedgerParameters {
-        amendment_min_ppm: 850_000,
-        emergency_min_ppm: 1_000_000,
-        veto_min_ppm: 500_000,
-        ..parameters
-    };
-    let expected = Thresholds { amendment: 6, emergency: 7, veto: 4 };
+    let strict =
+        LedgerParameters { emergency_min_ppm: 1_000_000, veto_min_ppm: 500_000, ..parameters };
+    let expected = Thresholds { amendment: 5, emergency: 7, veto: 4 };
     assert_eq!(Thresholds::of(&committee(1..=7), &strict), expected);
+}
+
+/// Whatever governance has made of its numbers, those who are there when f are gone can amend, and
+/// neither the f nor as many liars as there may be can stop them.
+#[test]
+fn an_amendment_passes_without_those_who_may_be_gone() {
+    for parameter_max in [false, true] {
+        let mut parameters = LedgerParameters::default();
+        if parameter_max {
+            let all: BTreeMap<&str, u64> = LedgerParameters::RANGES
+                .iter()
+                .map(|(name, range)| (*name, *range.end()))
+                .collect();
+            let entries = |_: Family, key: &[u8]| {
+                let name = core::str::from_utf8(key).expect("a name");
+                Ok(Some(all[name].to_bytes()))
+            };
+            parameters = LedgerParameters::read(entries).expect("each is within its range");
+        }
+        for size in 4..=200 {
+            let committee = committee(1..=size);
+            let gone = committee.faulty_max();
+            let there = committee.size() - gone;
+            let thresholds = Thresholds::of(&committee, &parameters);
+            let tally = |approvals: usize| Tally {
+                approvals: u16::try_from(approvals).expect("small"),
+                vetoes: u16::try_from(gone).expect("small"),
+            };
+            assert!(thresholds.is_approved(Procedure::Amendment, tally(there)), "{size}");
+            assert!(!thresholds.is_vetoed(tally(there)), "{size}");
+            // Nor do fewer than an honest majority of the honest ones decide.
+            assert!(!thresholds.is_approved(Procedure::Amendment, tally(there - 1)), "{size}");
+            assert!(3 * thresholds.amendment > 2 * committee.size(), "{size}");
+        }
+    }
+}
+
+/// The same on a chain: a lasting deadlock is undone by whoever is left.
+#[test]
+fn governance_goes_on_with_as_many_gone_as_may_be() {
+    for size in [4, 5, 7, 10, 100] {
+        let mut world = World::new(1..=size);
+        let everybody: Vec<u8> = (1..=size).collect();
+        for (name, most) in [("emergency_min_ppm", 1_000_000), ("veto_min_ppm", 500_000)] {
+            let (ending, _) = world.decide(1, &parameter(name, most), &everybody);
+            assert_eq!(ending, Ending::Enacted, "{name} with {size}");
+        }
+        let (gone, left) = everybody.split_at(world.committee.faulty_max());
+        // They make room for others, as many as one record can name.
+        let names: Vec<String> = gone.iter().take(8).map(|it| validator(*it).name).collect();
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let joiners: Vec<Validator> = (101..).take(names.len()).map(validator).collect();
+        let change = seats(&joiners, &names);
+        let (ending, _) = world.decide(left[0], &change, &left[1..]);
+        assert_eq!(ending, Ending::Refused, "one fewer than n - f, with {size}");
+        let (ending, last) = world.decide(left[0], &change, left);
+        assert_eq!(ending, Ending::Enacted, "with {size}");
+        assert!(last.decisions().next_committee.is_some());
+    }
 }
 
 #[test]

@@ -33,6 +33,8 @@ use crate::storage::{StorageError, Store};
 
 /// Pieces of evidence of one answer, at most.
 const EVIDENCE_MAX: usize = 100;
+/// Batches among them, at most: each takes up to 64 KiB.
+const INVALID_BATCHES_MAX: usize = 32;
 
 /// `GET /v1/gov/proposals`: the open proposals, in the order in which they were
 /// opened, and how many ballots decide.
@@ -135,9 +137,14 @@ pub(crate) async fn reputation(State(api): State<Api>, uri: Uri) -> Result<Json<
 pub(crate) async fn evidence(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     Parameters::read(&uri, &[])?;
     let read = api.read(|store| {
-        let mut told = Vec::new();
-        for evidence in store.evidence(EVIDENCE_MAX)? {
-            let Some(file) = fileable(store, &evidence)? else { continue };
+        let batches = store.invalid_batches(INVALID_BATCHES_MAX)?;
+        let mut files = Vec::new();
+        for evidence in store.evidence(EVIDENCE_MAX - batches.len())? {
+            files.extend(fileable(store, &evidence)?);
+        }
+        files.extend(batches.iter().map(EvidenceFile::of_batch));
+        let mut told = Vec::with_capacity(files.len());
+        for file in files {
             let filed: Option<FiledEvidence> = store.entry(Family::Evidence, &file.offence())?;
             let data = canonical(&file.to_data());
             let data: Value = serde_json::from_slice(&data).expect("canonical JSON is JSON");

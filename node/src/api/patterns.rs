@@ -27,8 +27,8 @@ const PAGE_MAX: u64 = 100;
 
 /// `POST /v1/patterns`: offers a pattern, signed, to this node and by it to the others.
 ///
-/// A `202` says that this node has adopted the offer, or had before, in memory: nothing about it
-/// is durable, and others judge for themselves. Idempotent by the digest.
+/// A `202` says that this node has adopted the offer, or had before. It survives a restart, but is
+/// not synced to disk, and others judge for themselves. Idempotent by the digest.
 pub(crate) async fn offer(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     Parameters::read(&parts.uri, &[])?;

@@ -272,7 +272,8 @@ impl<'a> Replay<'a> {
             genesis,
             verifier: Verifier::new(genesis.chain(), SignatureMemo::new(SIGNATURES_MAX)),
             // Nothing is judged twice here, so nothing needs to be remembered.
-            verdicts: Verdicts::new(chain_id, 0),
+            // Who lied is for the nodes to say.
+            verdicts: Verdicts::new(chain_id, 0, |_| ()),
             policies: Policies::new(genesis.policies.iter().map(|policy| &*policy.rego)),
             ledger: MemoryLedger::genesis(),
             versions: Versions::of(genesis.protocol_version),

@@ -163,13 +163,13 @@ pub(crate) struct File {
 
 /// Who speaks, and to whom.
 #[derive(Args)]
-struct Speaking {
+pub(crate) struct Speaking {
     /// The validator's consensus key; evidence may have that of any sender.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The node.
     #[arg(long, value_name = "URL", default_value = DEFAULT_ENDPOINT)]
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// How far the record must have come before this ends.
     #[arg(long, default_value = "final")]
     wait: Wait,
@@ -591,12 +591,12 @@ impl Ask {
 }
 
 impl Speaking {
-    fn validator(&self) -> Result<SigningKey> {
+    pub(crate) fn validator(&self) -> Result<SigningKey> {
         Ok(SigningKey::Validator(ConsensusKey::load(&self.key)?))
     }
 
     /// Signs an action and submits it.
-    async fn say(&self, key: SigningKey, action: &str, data: &Value) -> Result<Answer> {
+    pub(crate) async fn say(&self, key: SigningKey, action: &str, data: &Value) -> Result<Answer> {
         let client = client()?;
         let url = self.endpoint.url("/v1/params");
         let params = get_json(&client, &url, ANSWER_TIMEOUT).await?;

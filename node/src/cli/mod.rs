@@ -88,7 +88,7 @@ enum Verb {
     Status(asking::Status),
     /// Follow the blocks of a node.
     Events(asking::Events),
-    /// Print the patterns that a node knows, the best first.
+    /// Print the patterns that a node knows, the best first, or vote for one.
     Patterns(patterns::Patterns),
     /// Look at configuration files.
     #[command(subcommand)]

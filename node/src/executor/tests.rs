@@ -25,7 +25,8 @@ impl Bench {
         let (report, reports) = mpsc::channel();
         let (broadcast, committed) = broadcast::channel(16);
         let (announce, ordered) = broadcast::channel(16);
-        let verdicts = Arc::new(Verdicts::new(chain.genesis.chain_id(), VERDICTS_SIZE_MAX));
+        let chain_id = chain.genesis.chain_id();
+        let verdicts = Arc::new(Verdicts::new(chain_id, VERDICTS_SIZE_MAX, |_| ()));
         let executor = Executor::start(
             store.clone(),
             &chain.genesis,
@@ -297,7 +298,7 @@ fn verdicts_are_computed_once_and_bounded() {
     let mut chain = TestChain::new("a");
     let batches: Vec<_> = (1..=3).map(|number| chain.batch(0, &[record(number)])).collect();
     let size = batches[0].header().records_bytes as usize;
-    let verdicts = Verdicts::new(chain.genesis.chain_id(), 2 * size);
+    let verdicts = Verdicts::new(chain.genesis.chain_id(), 2 * size, |_| ());
     let first = verdicts.check_batch(&batches[0]);
     assert!(first.iter().all(|verdict| verdict.envelope().is_some()));
     assert!(Arc::ptr_eq(&first, &verdicts.check_batch(&batches[0])));
@@ -308,6 +309,26 @@ fn verdicts_are_computed_once_and_bounded() {
     assert!(Arc::ptr_eq(&first, &verdicts.check_batch(&batches[0])));
     assert!(!Arc::ptr_eq(&second, &verdicts.check_batch(&batches[1])));
     assert!(verdicts.known().size <= 2 * size);
+}
+
+#[test]
+fn a_batch_with_a_bad_record_is_told_once_while_it_is_remembered() {
+    let mut chain = TestChain::new("a");
+    let bad: Arc<[u8]> = b"{}".as_slice().into();
+    let batches = [
+        chain.batch(0, &[record(1)]),
+        chain.batch(0, &[record(2), bad]),
+        chain.batch(1, &[record(3)]),
+    ];
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let verdicts = Verdicts::new(chain.genesis.chain_id(), VERDICTS_SIZE_MAX, move |batch| {
+        tell.lock().expect("nobody panics").push(batch.clone());
+    });
+    for batch in batches.iter().chain(&batches) {
+        verdicts.check_batch(batch);
+    }
+    assert_eq!(*told.lock().expect("nobody panics"), [SignedBatch::clone(&batches[1])]);
 }
 
 #[test]

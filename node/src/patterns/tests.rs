@@ -2,24 +2,29 @@ use super::testing::{changed_offer, offer, source};
 use super::*;
 use crate::storage::testing::{TestChain, genesis};
 use bizra_gossip::{
-    Event, EventReceiver, Fault, Hello, Keypair, Limits, NetworkConfig, PeerAddress, PeerId,
-    TransportKind,
+    Event, EventReceiver, Fault, Hello, Keypair, NetworkConfig, PeerAddress, PeerId,
 };
-use bizra_types::numbers::{Era, Height};
+use bizra_ledger::pattern::TTL_MS;
+use bizra_types::numbers::Era;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use std::collections::BTreeSet;
 use tempfile::TempDir;
 
 const NOW: TimestampMs = TimestampMs::new(1_795_311_963_123);
 
 fn pool(name: &str) -> (Pool, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    (pool_in(&folder, name, NOW), folder)
+}
+
+/// The pool of a node that starts with this folder.
+fn pool_in(folder: &TempDir, name: &str, now: TimestampMs) -> Pool {
     let chain = TestChain::new(name);
     let store = Store::open(folder.path(), &chain.genesis).expect("the folder opens");
     let committee = Arc::clone(&chain.genesis.committee);
     let (_, status) = watch::channel(NodeStatus::new(Era::new(1), committee, None));
-    (Pool::new(&chain.genesis, store, status, Arc::new(Metrics::new())), folder)
+    let pool = Pool::restored(&chain.genesis, store, status, Arc::new(Metrics::new()), now);
+    pool.expect("the folder can be read")
 }
 
 fn line(pool: &Pool, line: &str) {
@@ -146,6 +151,86 @@ fn patterns_are_found_in_pages() {
     assert_eq!(known(&pool, &one), all[..2]);
 }
 
+/// Offers as a node tells them, with the keys under which the store has them.
+fn remembered(pool: &Pool) -> (Vec<Arc<[u8]>>, BTreeSet<PatternKey>) {
+    let page = pool.find(&Wanted { limit: 9_999, ..Wanted::default() }, NOW).page;
+    let stored = pool.store.patterns().expect("the folder can be read");
+    let stored: BTreeSet<_> = stored.into_keys().collect();
+    assert_eq!(stored, pool.kept, "the pool knows what is stored");
+    (page.into_iter().map(|(offer, _)| Arc::clone(offer.bytes())).collect(), stored)
+}
+
+#[test]
+fn a_node_knows_after_a_restart_what_it_knew_before() {
+    let (mut pool, folder) = pool("patterns");
+    let (old, better) = (offer(1, 1, 90, NOW), offer(1, 1, 95, NOW));
+    let other = offer(2, 1, 80, NOW.saturating_add_ms(1_000));
+    for adopted in [&old, &better, &other] {
+        assert_eq!(pool.hear(adopted, NOW), Verdict::Accept);
+    }
+    assert_eq!(pool.hear(&offer(3, 1, 79, NOW), NOW), Verdict::Reject);
+    let before = remembered(&pool);
+    assert_eq!(before.0, [better.clone(), other.clone()]);
+    drop(pool);
+
+    let later = NOW.saturating_add_ms(TTL_MS - 1);
+    let mut pool = pool_in(&folder, "patterns", later);
+    assert_eq!(remembered(&pool), before, "though none of them could be adopted as late");
+    line(&pool, "bizra_patterns 2");
+    assert_eq!(pool.hear(&better, NOW), Verdict::Ignore, "it is known");
+    assert_eq!(pool.hear(&old, NOW), Verdict::Ignore, "it is no better");
+    drop(pool);
+
+    // One of them has expired by now.
+    let pool = pool_in(&folder, "patterns", NOW.saturating_add_ms(TTL_MS));
+    let (offers, stored) = remembered(&pool);
+    assert_eq!((offers, stored.len()), (vec![other], 1));
+}
+
+#[test]
+fn what_leaves_the_book_leaves_the_disk() {
+    let (mut pool, folder) = pool("patterns");
+    let limit = BookLimits::default().offers_per_source_max as u64;
+    // The first is the least worth, and leaves for the last.
+    for number in 0..=limit {
+        let offer = offer(1, number, 80 + u64::from(number > 0), NOW);
+        assert_eq!(pool.hear(&offer, NOW), Verdict::Accept, "{number}");
+    }
+    let before = remembered(&pool);
+    assert_eq!((before.0.len() as u64, before.1.len() as u64), (limit, limit));
+    drop(pool);
+    assert_eq!(remembered(&pool_in(&folder, "patterns", NOW)), before);
+}
+
+#[test]
+fn what_is_not_signed_by_its_source_is_forgotten() {
+    let (mut pool, folder) = pool("patterns");
+    let (good, bad) = (offer(1, 1, 90, NOW), offer(2, 1, 90, NOW));
+    for adopted in [&good, &bad] {
+        assert_eq!(pool.hear(adopted, NOW), Verdict::Accept);
+    }
+    let text = std::str::from_utf8(&bad).expect("UTF-8").replacen("smaller", "larger", 1);
+    let key = (PatternId::of("latency above 1 ms"), source(2).public());
+    pool.store.keep_pattern(Some((&key, text.as_bytes())), &[]).expect("writable");
+    drop(pool);
+    let (offers, stored) = remembered(&pool_in(&folder, "patterns", NOW));
+    assert_eq!((offers, stored.len()), (vec![good], 1));
+}
+
+/// Memory goes on where the disk does not.
+#[test]
+fn a_full_disk_takes_no_pattern_away() {
+    let (mut pool, folder) = pool("patterns");
+    pool.store.keep_free(u64::MAX);
+    assert_eq!(pool.hear(&offer(1, 1, 90, NOW), NOW), Verdict::Accept);
+    assert_eq!(remembered(&pool).0.len(), 1);
+    assert!(pool.kept.is_empty());
+    pool.store.keep_free(0);
+    assert_eq!(pool.hear(&offer(1, 2, 90, NOW), NOW), Verdict::Accept);
+    drop(pool);
+    assert_eq!(remembered(&pool_in(&folder, "patterns", NOW)).0.len(), 1);
+}
+
 struct Node {
     network: Network,
     events: EventReceiver,
@@ -157,22 +242,8 @@ struct Node {
 impl Node {
     async fn start(identity: &Keypair, validators: BTreeSet<PeerId>) -> Self {
         let genesis = genesis("patterns");
-        let config = NetworkConfig {
-            identity: identity.clone(),
-            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
-            peers: Vec::new(),
-            validators,
-            followers_allowed: false,
-            hello: Hello {
-                protocol_version_min: genesis.protocol_version,
-                protocol_version_max: genesis.protocol_version,
-                chain_id: genesis.chain_id(),
-                era: Era::new(1),
-                height: Height::ZERO,
-            },
-            dial_first: TransportKind::Tcp,
-            limits: Limits::default(),
-        };
+        let hello = Hello::at_genesis(&genesis);
+        let config = NetworkConfig::on_loopback(identity.clone(), validators, hello);
         let mut registry = Registry::default();
         let (network, events) = Network::start(config, &mut registry).await.unwrap();
         let (pool, _folder) = pool("patterns");

@@ -7,6 +7,7 @@ use bizra_consensus::{
     Activation, ClosedEra, EpochState, Evidence, Opening, Root, SafetyRecord, Versions,
 };
 use bizra_ledger::execution::Head;
+use bizra_ledger::pattern::PatternId;
 use bizra_types::batch::{BatchHeader, BatchRecord, SignedBatch};
 use bizra_types::block::Block;
 use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
@@ -28,6 +29,8 @@ pub(super) const LAYOUT: u32 = 5;
 pub(super) const BATCH_HEADER_SIZE: usize = 124;
 /// Bytes of a signature.
 pub(super) const SIGNATURE_SIZE: usize = 64;
+/// The tag of evidence that is one batch; those of [`evidence_bytes`] are below.
+pub(super) const INVALID_BATCH: u8 = 8;
 /// Stands for the signature of our own batches until they are signed. No key
 /// that a committee may have verifies anything under it.
 pub(super) const NO_SIGNATURE: Signature = Signature([0; SIGNATURE_SIZE]);
@@ -53,6 +56,22 @@ pub(super) struct BatchRef {
     pub(super) author: PublicKey,
     pub(super) lane_seq: LaneSeq,
     pub(super) digest: BatchDigest,
+}
+
+/// Where an adopted offer stands: its pattern, and who offers it.
+pub type PatternKey = (PatternId, PublicKey);
+
+/// The bytes of a [`PatternKey`].
+pub(super) fn pattern_key((id, source): &PatternKey) -> Vec<u8> {
+    [&id.0[..], &source.0].concat()
+}
+
+/// Reads [`pattern_key`].
+pub(super) fn read_pattern_key(bytes: &[u8]) -> Result<PatternKey, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let key = (PatternId(Decode::decode(&mut reader)?), Decode::decode(&mut reader)?);
+    reader.finish()?;
+    Ok(key)
 }
 
 /// A committed block, by height.
@@ -420,6 +439,12 @@ pub(super) fn offence_key(evidence: &Evidence) -> Vec<u8> {
         Evidence::HiddenQc(vote, _) => of_place(6, vote.vote.era, vote.signer),
         Evidence::OtherExec(vote, _) => of_place(7, vote.vote.era, vote.signer),
     }
+}
+
+/// What invalid batches of one author and era have in common: as [`offence_key`], with a tag that no
+/// [`Evidence`] has.
+pub(super) fn invalid_batches_key(header: &BatchHeader) -> Vec<u8> {
+    [&[INVALID_BATCH][..], &header.era.get().to_be_bytes(), &header.author.0].concat()
 }
 
 /// Reads [`evidence_bytes`].

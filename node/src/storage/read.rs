@@ -1,12 +1,13 @@
 //! What the engine starts from, and what peers and the API ask for.
 
 use super::formats::{
-    self, BATCH_HEADER_SIZE, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine,
-    RecordEntry, SIGNATURE_SIZE, SafetyKey,
+    self, BATCH_HEADER_SIZE, BatchRef, BlockEntry, BytesEntry, INVALID_BATCH, Mark, NO_SIGNATURE,
+    OutcomeLine, PatternKey, RecordEntry, SIGNATURE_SIZE, SafetyKey,
 };
 use super::{
     APART, BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT, LOG,
-    OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, STATE, StorageError, Store, UNCOMMITTED,
+    OUTCOMES, PATTERNS, PLAIN, RECORDS, SAFETY, SIGNATURES, STATE, StorageError, Store,
+    UNCOMMITTED,
 };
 use bizra_consensus::{ClosedEra, Evidence, Restored};
 use bizra_ledger::codes::Code;
@@ -756,16 +757,50 @@ impl Store {
         }
     }
 
-    /// All evidence, in no particular order; at most `limit` pieces.
+    /// All evidence that is two messages, in no particular order; at most `limit` pieces.
     ///
     /// # Errors
     /// When the folder cannot be read or is damaged.
     pub fn evidence(&self, limit: usize) -> Result<Vec<Evidence>, StorageError> {
         let mut found = Vec::new();
         for item in self.0.db.iterator_cf(self.family(EVIDENCE), IteratorMode::Start).take(limit) {
-            let (_, bytes) = item.map_err(|error| self.failure(error))?;
+            let (key, bytes) = item.map_err(|error| self.failure(error))?;
+            if key.starts_with(&[INVALID_BATCH]) {
+                break;
+            }
             let evidence = formats::read_evidence(&bytes);
             found.push(evidence.map_err(|error| self.decoding(EVIDENCE, error))?);
+        }
+        Ok(found)
+    }
+
+    /// Batches with a record that no honest validator takes, those of the latest eras first; at
+    /// most `limit`.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn invalid_batches(&self, limit: usize) -> Result<Vec<SignedBatch>, StorageError> {
+        let mut found = Vec::new();
+        for item in self.0.db.iterator_cf(self.family(EVIDENCE), IteratorMode::End).take(limit) {
+            let (key, bytes) = item.map_err(|error| self.failure(error))?;
+            if !key.starts_with(&[INVALID_BATCH]) {
+                break;
+            }
+            found.push(self.decode(EVIDENCE, &bytes)?);
+        }
+        Ok(found)
+    }
+
+    /// The offers of patterns that were adopted, as [`Store::keep_pattern`] has left them.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is damaged.
+    pub fn patterns(&self) -> Result<BTreeMap<PatternKey, Box<[u8]>>, StorageError> {
+        let mut found = BTreeMap::new();
+        for item in self.0.db.iterator_cf(self.family(PATTERNS), IteratorMode::Start) {
+            let (key, bytes) = item.map_err(|error| self.failure(error))?;
+            let key = formats::read_pattern_key(&key);
+            found.insert(key.map_err(|error| self.decoding(PATTERNS, error))?, bytes);
         }
         Ok(found)
     }

@@ -6,6 +6,7 @@ use bizra_consensus::{Activation, ClosedEra, Evidence, Opening, Persist, SafetyR
 use bizra_keys::SenderKey;
 use bizra_ledger::codes::Code;
 use bizra_ledger::envelope::Envelope;
+use bizra_ledger::evidence::EvidenceFile;
 use bizra_ledger::forms::Uuid;
 use bizra_ledger::log::LogError;
 use bizra_ledger::outcomes::signed_bytes_hash;
@@ -224,6 +225,48 @@ fn evidence_does_not_fill_the_disk() {
     };
     let refused = store.store_evidence(&Evidence::Votes(vote(1), vote(2)));
     assert!(matches!(refused, Err(StorageError::Full { .. })), "{refused:?}");
+}
+
+#[test]
+fn an_invalid_batch_is_kept_once_for_its_place_and_if_it_can_be_filed() {
+    let (dir, mut chain) = (folder(), TestChain::new("a"));
+    let store = open(&dir, &chain.genesis);
+    let bad = |size: usize| -> Arc<[u8]> { vec![b'{'; size].into() };
+    let keep = |batch: &SignedBatch| store.store_invalid_batch(batch).expect("writable");
+
+    let (mut fork, good) = (chain.clone(), chain.clone().batch(1, &[record(1)]));
+    assert!(!keep(&good), "nothing is wrong with it");
+    // Some 30 KB make 60 KB of hex, for which an envelope has room beside its other members.
+    let first = chain.batch(1, &[record(1), bad(28_000)]);
+    assert!(keep(&first));
+    assert!(!keep(&first), "it is there");
+    let other = fork.batch(1, &[bad(3)]);
+    assert!(!keep(&other), "another batch of the same place");
+    let large = chain.batch(1, &[bad(32_000)]);
+    assert!(!keep(&large), "no envelope has room for it");
+    let second = chain.batch(1, &[bad(3)]);
+    let unsigned = SignedBatch::new(*second.header(), Signature([0; 64]), second.records().clone());
+    assert!(!keep(&unsigned.expect("whole")), "anybody can make one");
+    assert!(keep(&second), "and it takes no room away");
+    assert_eq!(store.evidence(9), Ok(Vec::new()));
+    let kept = |batches: &[&Arc<SignedBatch>]| -> Vec<SignedBatch> {
+        batches.iter().map(|batch| SignedBatch::clone(batch)).collect()
+    };
+    assert_eq!(store.invalid_batches(9), Ok(kept(&[&second, &first])));
+    assert_eq!(store.invalid_batches(1), Ok(kept(&[&second])));
+
+    for _ in 2..EVIDENCE_MAX + 5 {
+        keep(&chain.batch(1, &[bad(3)]));
+    }
+    assert_eq!(store.invalid_batches(99).map(|it| it.len()), Ok(EVIDENCE_MAX));
+    assert!(keep(&chain.batch(2, &[bad(3)])), "another author");
+    // Each can be filed by what the store has.
+    for batch in store.invalid_batches(99).expect("readable") {
+        let file = EvidenceFile::of_batch(&batch);
+        assert_eq!((file.fits(), file.check(&chain.genesis.chain_id())), (true, Ok(())));
+    }
+    drop(store);
+    assert_eq!(open(&dir, &chain.genesis).invalid_batches(99).map(|it| it.len()), Ok(17));
 }
 
 #[test]

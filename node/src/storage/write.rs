@@ -1,18 +1,19 @@
 //! What the driver and the executor write.
 
 use super::formats::{
-    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, RecordEntry,
-    SafetyKey, batch_bytes, record_offsets,
+    self, BatchRef, BlockEntry, BytesEntry, Mark, NO_SIGNATURE, OutcomeLine, PatternKey,
+    RecordEntry, SafetyKey, batch_bytes, record_offsets,
 };
 use super::read::IndexKey;
 use super::{
     APART, BATCHES, BLOCKS, BY_HASH, CERTIFICATES, ChainHead, ERAS, EVIDENCE, HEIGHTS, INDEX, KEPT,
-    LOG, OUTCOMES, PLAIN, RECORDS, SAFETY, SIGNATURES, STALE, STATE, StorageError, Store,
+    LOG, OUTCOMES, PATTERNS, PLAIN, RECORDS, SAFETY, SIGNATURES, STALE, STATE, StorageError, Store,
     UNCOMMITTED,
 };
 use bizra_consensus::{Commit, Evidence, Persist};
 use bizra_ledger::codes::Code;
 use bizra_ledger::envelope::{Content, Envelope};
+use bizra_ledger::evidence::EvidenceFile;
 use bizra_ledger::execution::Overlay;
 use bizra_ledger::gates::Verdict;
 use bizra_ledger::outcomes::Outcome;
@@ -117,23 +118,72 @@ impl Store {
         self.check_reserve()?;
         let bytes = formats::evidence_bytes(evidence);
         let offence = formats::offence_key(evidence);
-        let mode = IteratorMode::From(&offence, Direction::Forward);
-        let kept = self.0.db.iterator_cf(self.family(EVIDENCE), mode).take(EVIDENCE_MAX);
-        let mut count = 0;
-        for item in kept {
-            let (key, _) = item.map_err(|error| self.failure(error))?;
-            if !key.starts_with(&offence) {
-                break;
-            }
-            count += 1;
-        }
-        if count == EVIDENCE_MAX {
+        if !self.has_room_for_evidence(&offence)? {
             return Ok(());
         }
         let mut batch = WriteBatch::default();
         let key = [&offence[..], &blake3::hash(&bytes).as_bytes()[..]].concat();
         batch.put_cf(self.family(EVIDENCE), key, bytes);
         self.write(batch, false)
+    }
+
+    /// Keeps a batch with a record that no honest validator takes, as evidence against
+    /// its author, and says whether it does: one for each place of its lane, at most
+    /// [`EVIDENCE_MAX`] of an era, and none that cannot be filed, because its signature
+    /// is not good, its records are, or no envelope has room for them. Not synced.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    pub fn store_invalid_batch(&self, signed: &SignedBatch) -> Result<bool, StorageError> {
+        let offence = formats::invalid_batches_key(signed.header());
+        let key = [&offence[..], &signed.header().lane_seq.get().to_be_bytes()].concat();
+        if self.contains(EVIDENCE, &key)? || !self.has_room_for_evidence(&offence)? {
+            return Ok(false);
+        }
+        let file = EvidenceFile::of_batch(signed);
+        if !file.fits() || file.check(&self.chain_id()).is_err() {
+            return Ok(false);
+        }
+        self.check_reserve()?;
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(EVIDENCE), key, signed.to_bytes());
+        self.write(batch, false)?;
+        Ok(true)
+    }
+
+    /// Keeps the canonical bytes of an offer that was adopted, if there is one, and forgets those
+    /// with the other keys. Not synced.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    pub fn keep_pattern(
+        &self,
+        adopted: Option<(&PatternKey, &[u8])>,
+        gone: &[PatternKey],
+    ) -> Result<(), StorageError> {
+        self.check_reserve()?;
+        let family = self.family(PATTERNS);
+        let mut batch = WriteBatch::default();
+        for key in gone {
+            batch.delete_cf(family, formats::pattern_key(key));
+        }
+        if let Some((key, bytes)) = adopted {
+            batch.put_cf(family, formats::pattern_key(key), bytes);
+        }
+        self.write(batch, false)
+    }
+
+    fn has_room_for_evidence(&self, offence: &[u8]) -> Result<bool, StorageError> {
+        let mode = IteratorMode::From(offence, Direction::Forward);
+        let mut kept = self.0.db.iterator_cf(self.family(EVIDENCE), mode);
+        for _ in 0..EVIDENCE_MAX {
+            match kept.next() {
+                Some(Ok((key, _))) if key.starts_with(offence) => {}
+                Some(Err(error)) => return Err(self.failure(error)),
+                Some(Ok(_)) | None => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// Writes blocks that became final, in one atomic write, and moves the head.

@@ -201,6 +201,26 @@ async fn what_is_no_proposal_is_told() {
 }
 
 #[tokio::test]
+async fn a_batch_that_no_honest_validator_makes_is_told_as_it_is_filed() {
+    let mut node = Node::start().await;
+    let bad = b"{}".as_slice().into();
+    let batch = node.chain.clone().batch(2, &[record(1), bad]);
+    assert_eq!(node.shared.store.store_invalid_batch(&batch), Ok(true));
+    let told = node.get("/v1/gov/evidence").await.json();
+    let told = &told["evidence"][0];
+    assert_eq!(told["data"]["kind"], "invalid_record");
+    assert_eq!(told["data"]["accused"], validator_key(2).public().to_string());
+    assert!(told["filed"].is_null());
+
+    let digest = node.say(0, "evidence/file", &told["data"].to_string());
+    let told = node.get("/v1/gov/evidence").await.json();
+    let filed = serde_json::json!({ "record": digest.to_string(), "height": 1 });
+    assert_eq!(told["evidence"][0]["filed"], filed);
+    let told = node.get("/v1/gov/reputation").await.json();
+    assert_eq!(told["validators"][2]["quarantine_epochs"], 4);
+}
+
+#[tokio::test]
 async fn evidence_is_told_as_it_is_filed() {
     let mut node = Node::start().await;
     let none = node.get("/v1/gov/evidence").await.json();

@@ -8,12 +8,14 @@ impl Node {
     /// Lets a pool answer what is asked from now on.
     pub(super) fn answer_patterns(&mut self) -> tokio::task::JoinHandle<Vec<bytes::Bytes>> {
         let shared = &self.shared;
-        let mut pool = Pool::new(
+        let pool = Pool::restored(
             &shared.genesis,
             shared.store.clone(),
             shared.status.clone(),
             Arc::clone(&shared.metrics),
+            admission::now(),
         );
+        let mut pool = pool.expect("the store can be read");
         let (_, closed) = mpsc::channel(1);
         let mut asks = std::mem::replace(&mut self.pattern_asks, closed);
         tokio::spawn(async move {

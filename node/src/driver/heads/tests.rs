@@ -1,8 +1,7 @@
 use super::*;
 use crate::storage::testing::{genesis, validator_key};
 use bizra_gossip::{
-    Event, EventReceiver, Fault, Hello, Keypair, Limits, Network, NetworkConfig, PeerAddress,
-    TransportKind,
+    Event, EventReceiver, Fault, Hello, Keypair, Network, NetworkConfig, PeerAddress,
 };
 use bizra_types::block::{Closes, Header};
 use bizra_types::certificate::CommitCert;
@@ -176,22 +175,8 @@ struct Node {
 impl Node {
     async fn start(identity: &Keypair, validators: BTreeSet<bizra_gossip::PeerId>) -> Self {
         let genesis = genesis("heads");
-        let config = NetworkConfig {
-            identity: identity.clone(),
-            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
-            peers: Vec::new(),
-            validators,
-            followers_allowed: false,
-            hello: Hello {
-                protocol_version_min: genesis.protocol_version,
-                protocol_version_max: genesis.protocol_version,
-                chain_id: genesis.chain_id(),
-                era: Era::new(1),
-                height: Height::ZERO,
-            },
-            dial_first: TransportKind::Tcp,
-            limits: Limits::default(),
-        };
+        let hello = Hello::at_genesis(&genesis);
+        let config = NetworkConfig::on_loopback(identity.clone(), validators, hello);
         let mut registry = Registry::default();
         let (network, events) = Network::start(config, &mut registry).await.unwrap();
         Self { network, events, verifier: verifier(&genesis), registry }

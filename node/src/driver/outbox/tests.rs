@@ -1,11 +1,10 @@
 use super::*;
 use crate::driver::seats::Eras;
-use crate::driver::{Decided, VERDICTS_SIZE_MAX};
-use crate::executor::Verdicts;
+use crate::driver::{Decided, judge};
 use crate::metrics::Metrics;
 use crate::storage::Store;
-use crate::storage::testing::{genesis, validator_key};
-use bizra_gossip::{Event, EventReceiver, Hello, Limits, Network, NetworkConfig, TransportKind};
+use crate::storage::testing::{TestChain, genesis, record, validator_key};
+use bizra_gossip::{Event, EventReceiver, Hello, Network, NetworkConfig};
 use bizra_keys::KeyRing;
 use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::certificate::{Certificate, Qc};
@@ -13,7 +12,7 @@ use bizra_types::committee::{Committee, Validator};
 use bizra_types::crypto::SignatureMemo;
 use bizra_types::hash::{BatchDigest, BlockId};
 use bizra_types::message::Vote;
-use bizra_types::numbers::{Height, LaneSeq, TimestampMs, ValidatorIndex, View};
+use bizra_types::numbers::{LaneSeq, TimestampMs, ValidatorIndex, View};
 use bizra_types::verify::Verifier;
 use prometheus_client::registry::Registry;
 use std::path::Path;
@@ -23,23 +22,8 @@ use std::sync::atomic::AtomicBool;
 const ERA: Era = Era::new(1);
 
 async fn network(keys: &KeyRing, validators: &[PeerId]) -> (Network, EventReceiver) {
-    let genesis = genesis("outbox");
-    let config = NetworkConfig {
-        identity: keys.network.keypair().clone(),
-        listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],
-        peers: Vec::new(),
-        validators: validators.iter().copied().collect(),
-        followers_allowed: false,
-        hello: Hello {
-            protocol_version_min: genesis.protocol_version,
-            protocol_version_max: genesis.protocol_version,
-            chain_id: genesis.chain_id(),
-            era: ERA,
-            height: Height::ZERO,
-        },
-        dial_first: TransportKind::Tcp,
-        limits: Limits::default(),
-    };
+    let (identity, hello) = (keys.network.keypair().clone(), Hello::at_genesis(&genesis("outbox")));
+    let config = NetworkConfig::on_loopback(identity, validators.iter().copied().collect(), hello);
     Network::start(config, &mut Registry::default()).await.expect("it listens")
 }
 
@@ -61,14 +45,16 @@ fn context(keys: KeyRing, peer: PeerId, network: Network, dir: &Path) -> Context
     let (events, _) = crossbeam_channel::bounded(1);
     let (answers, _) = crossbeam_channel::unbounded();
     let verifier = Verifier::new(genesis.chain(), SignatureMemo::new(16));
+    let store = Store::open(dir, &genesis).expect("the folder opens");
+    let metrics = Arc::new(Metrics::new());
     Context {
         eras: Eras::new([Seats::new(ERA, committee(peer), &keys)].into_iter()),
         keys: Arc::new(keys),
-        store: Store::open(dir, &genesis).expect("the folder opens"),
+        verdicts: Arc::new(judge(&store, &metrics)),
+        store,
         network,
         verifier: Mutex::new(verifier),
-        verdicts: Arc::new(Verdicts::new(genesis.chain_id(), VERDICTS_SIZE_MAX)),
-        metrics: Arc::new(Metrics::new()),
+        metrics,
         genesis,
         events,
         answers,
@@ -157,4 +143,26 @@ async fn evidence_is_kept_by_the_outbox() {
     drop(jobs);
     run(&context, &queue);
     assert_eq!(context.store.evidence(2), Ok(vec![evidence]));
+}
+
+/// Whoever meets a batch first, the inbox or the executor, asks for its verdicts.
+#[tokio::test]
+async fn a_batch_that_no_honest_validator_makes_is_kept_when_it_is_judged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let keys = KeyRing::generate();
+    let (network, _events) = network(&keys, &[]).await;
+    let context = context(keys, PeerId::random(), network, dir.path());
+    let mut chain = TestChain::new("outbox");
+    let good = chain.batch(1, &[record(1)]);
+    let bad = chain.batch(1, &[record(2), b"{}".as_slice().into()]);
+    for batch in [&good, &bad, &bad] {
+        context.verdicts.check_batch(batch);
+    }
+    assert_eq!(context.store.invalid_batches(9), Ok(vec![SignedBatch::clone(&bad)]));
+    // After a restart it is judged anew, and is no news.
+    judge(&context.store, &context.metrics).check_batch(&bad);
+    assert_eq!(context.store.invalid_batches(9).map(|it| it.len()), Ok(1));
+    let counter = "bizra_consensus_equivocations_total 1";
+    let told = context.metrics.encode();
+    assert!(told.lines().any(|line| line == counter), "{told}");
 }
