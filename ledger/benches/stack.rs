@@ -95,20 +95,26 @@ fn gates(criterion: &mut Criterion<CpuTime>) {
     let (committee, parameters) = (committee(), LedgerParameters::default());
     let mut group = criterion.benchmark_group("gates");
     group.throughput(Throughput::Elements(BATCH.into()));
-    for (name, keys) in [("a key each", BATCH), ("16 keys", 16)] {
-        let batch: Vec<Arc<[u8]>> = (0..BATCH).map(|at| signed(at % keys, at)).collect();
-        let sizes = batch.iter().map(|bytes| bytes.len());
-        println!("{name}: {} bytes on average", sizes.sum::<usize>() / batch.len());
-        let records: Vec<(TimestampMs, &[u8])> =
-            batch.iter().map(|bytes| (TIMESTAMP, &**bytes)).collect();
-        let envelopes: Vec<Envelope> = batch
+    // More keys than are remembered come again before the last batch has been.
+    for (name, keys, batches) in
+        [("16 keys", 16, 1), ("a key each", BATCH, 1), ("a key each, never met", BATCH, 40)]
+    {
+        let batches: Vec<Vec<Arc<[u8]>>> = (0..batches)
+            .map(|batch| batch * BATCH)
+            .map(|first| (0..BATCH).map(|at| signed(first + at % keys, first + at)).collect())
+            .collect();
+        let sizes = batches[0].iter().map(|bytes| bytes.len());
+        println!("{name}: {} bytes on average", sizes.sum::<usize>() / batches[0].len());
+        let records: Vec<Vec<(TimestampMs, &[u8])>> = batches
             .iter()
-            .map(|bytes| Envelope::parse_canonical(bytes).expect("the form is right"))
+            .map(|batch| batch.iter().map(|bytes| (TIMESTAMP, &**bytes)).collect())
             .collect();
 
+        let mut turn = records.iter().cycle();
         group.bench_function(format!("cheap gates, {BATCH} envelopes, {name}"), |bencher| {
             bencher.iter(|| {
-                let verdicts = check_records(black_box(&records), &ChainId([9; 32]));
+                let records = turn.next().expect("there is a batch");
+                let verdicts = check_records(black_box(records), &ChainId([9; 32]));
                 for verdict in &verdicts {
                     let Verdict::Good(envelope) = verdict else { panic!("{verdict:?}") };
                     check_role(envelope, &committee).expect("a personal agent");
@@ -116,14 +122,26 @@ fn gates(criterion: &mut Criterion<CpuTime>) {
                 }
             });
         });
-        let checks: Vec<_> = envelopes.iter().map(Envelope::signature_check).collect();
+        let envelopes: Vec<Vec<Envelope>> = batches
+            .iter()
+            .map(|batch| batch.iter().map(|it| Envelope::parse_canonical(it).expect("its form")))
+            .map(Iterator::collect)
+            .collect();
+        let checks: Vec<Vec<_>> = envelopes
+            .iter()
+            .map(|batch| batch.iter().map(Envelope::signature_check).collect())
+            .collect();
+        let mut turn = checks.iter().cycle();
         group.bench_function(format!("of these signatures, {name}"), |bencher| {
-            bencher.iter(|| assert!(check_each(black_box(&checks)).into_iter().all(|it| it)));
+            bencher.iter(|| {
+                let checks = turn.next().expect("there is a batch");
+                assert!(check_each(black_box(checks)).into_iter().all(|it| it));
+            });
         });
-        if keys == BATCH {
-            group.bench_function("of these form, canonical form and digest", |bencher| {
+        if keys == 16 {
+            group.bench_function("of these form, canonical form and hashes", |bencher| {
                 bencher.iter(|| {
-                    for bytes in black_box(&batch) {
+                    for bytes in black_box(&batches[0]) {
                         Envelope::parse_canonical(bytes).expect("the form is right");
                     }
                 });

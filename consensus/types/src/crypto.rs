@@ -1,17 +1,21 @@
 //! Ed25519 keys and signatures with one verification rule, ZIP-215.
 //!
-//! Single and batch verification through `ed25519-zebra` accept exactly the
-//! same signatures; `ed25519-dalek`'s batch does not agree with its own single
-//! check, so it decides nothing here. Keys of small order verify messages that
-//! nobody signed and are refused when a key is registered or read.
+//! A single check goes through `ed25519-zebra`, a batch through the sum of the
+//! same equation over all its signatures, so both accept exactly the same;
+//! `ed25519-dalek`'s batch does not agree with its own single check, so it
+//! decides nothing here. Keys of small order verify messages that nobody signed
+//! and are refused when a key is registered or read.
 
 use crate::encoding::{Decode, DecodeError, Encode, Reader};
 use crate::hash::{Context, Hash, hex_array};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
-use curve25519_dalek::edwards::CompressedEdwardsY;
-use ed25519_zebra::{VerificationKeyBytes, batch};
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::{IsIdentity as _, VartimeMultiscalarMul as _};
+use sha2::{Digest as _, Sha512};
 
 /// y of the points of small order, in each encoding: 0, 1, −1, the two of order 8, and 0 and 1
 /// again with the prime of the field added.
@@ -102,6 +106,11 @@ impl Signature {
     pub fn from_hex(text: &str) -> Option<Self> {
         hex_array(text).map(Self)
     }
+
+    /// The point and the scalar, as bytes.
+    fn halves(&self) -> [[u8; 32]; 2] {
+        [0, 32].map(|at| *self.0[at..].first_chunk().expect("64 bytes are twice 32"))
+    }
 }
 
 impl SignatureCheck<'_> {
@@ -184,48 +193,112 @@ fn bisect(checks: &[SignatureCheck<'_>], good: &mut Vec<bool>) {
     }
 }
 
-/// Batch verification with coefficients drawn from the batch itself: no
-/// ambient randomness, and an attacker who changes a signature changes all
+/// Whether the sum of all the equations holds, each times a coefficient of 128 bits drawn from the
+/// batch itself: no ambient randomness, and an attacker who changes a signature changes all
 /// coefficients.
+///
+/// With R and s the halves of a signature, A its key, B the base point and k = SHA-512(R ‖ A ‖
+/// message), the equation of each (ZIP-215) is 8 R + 8 k A − 8 s B = 0, where R and A may be any
+/// encoding of a point and s is below the order of B. The terms of each key become one.
 fn batch_is_good<'a>(checks: impl Iterator<Item = &'a SignatureCheck<'a>> + Clone) -> bool {
     let mut seed = Context::Signature.hasher();
-    let mut verifier = batch::Verifier::new();
-    for check in checks {
+    for check in checks.clone() {
         seed.update(check.memo_key().as_bytes());
-        verifier.queue(batch::Item::from((
-            VerificationKeyBytes::from(check.key.0),
-            ed25519_zebra::Signature::from_bytes(&check.signature.0),
-            check.message,
-        )));
     }
-    verifier.verify(SeededRng(seed.finalize_xof())).is_ok()
+    let mut coefficients = seed.finalize_xof();
+    let mut of_base = Scalar::ZERO;
+    let mut of_keys: BTreeMap<PublicKey, Scalar> = BTreeMap::new();
+    let (mut scalars, mut points) = (Vec::new(), Vec::new());
+    for check in checks {
+        let [commitment, response] = check.signature.halves();
+        let Some(point) = CompressedEdwardsY(commitment).decompress() else { return false };
+        let response: Option<Scalar> = Scalar::from_canonical_bytes(response).into();
+        let Some(response) = response else { return false };
+        let hasher = Sha512::new().chain_update(commitment).chain_update(check.key.0);
+        let challenge = Scalar::from_hash(hasher.chain_update(check.message));
+        let mut coefficient = [0; 16];
+        coefficients.fill(&mut coefficient);
+        let coefficient = Scalar::from(u128::from_le_bytes(coefficient));
+        of_base -= coefficient * response;
+        *of_keys.entry(check.key).or_default() += coefficient * challenge;
+        scalars.push(coefficient);
+        points.push(point);
+    }
+    scalars.extend(of_keys.values().copied().chain([of_base]));
+    let Some(keys) = points_of(of_keys.keys()) else { return false };
+    points.extend(keys.into_iter().chain([ED25519_BASEPOINT_POINT]));
+    EdwardsPoint::vartime_multiscalar_mul(&scalars, &points).mul_by_cofactor().is_identity()
 }
 
-/// The batch's own hash, stretched.
-struct SeededRng(blake3::OutputReader);
-
-impl rand_core::TryRng for SeededRng {
-    type Error = core::convert::Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut bytes = [0; 4];
-        self.0.fill(&mut bytes);
-        Ok(u32::from_le_bytes(bytes))
+/// The points of keys, or `None` if one is no point. To compute one takes as long as a fifth of
+/// a signature in a batch, and most senders come again.
+#[cfg(feature = "std")]
+fn points_of<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> Option<Vec<EdwardsPoint>> {
+    static MEMO: std::sync::Mutex<PointMemo> = std::sync::Mutex::new(PointMemo::new());
+    let lock = || MEMO.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let known: Vec<(PublicKey, Option<EdwardsPoint>)> = {
+        let mut memo = lock();
+        keys.map(|key| (*key, memo.get(key))).collect()
+    };
+    // Others need not wait for what is computed.
+    let mut points = Vec::with_capacity(known.len());
+    let mut new = Vec::new();
+    for (key, point) in known {
+        points.push(match point {
+            Some(point) => point,
+            None => {
+                let point = CompressedEdwardsY(key.0).decompress()?;
+                new.push((key, point));
+                point
+            }
+        });
     }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        Ok(u64::from_le_bytes(bytes))
+    if !new.is_empty() {
+        let mut memo = lock();
+        new.into_iter().for_each(|(key, point)| memo.insert(key, point));
     }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        self.0.fill(bytes);
-        Ok(())
-    }
+    Some(points)
 }
 
-impl rand_core::TryCryptoRng for SeededRng {}
+/// The points of keys, or `None` if one is no point.
+#[cfg(not(feature = "std"))]
+fn points_of<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> Option<Vec<EdwardsPoint>> {
+    keys.map(|key| CompressedEdwardsY(key.0).decompress()).collect()
+}
+
+/// The points of the keys met last, at most twice [`PointMemo::GENERATION_SIZE`]. What is not in
+/// it is computed again, to the same result.
+#[cfg(feature = "std")]
+struct PointMemo {
+    young: BTreeMap<PublicKey, EdwardsPoint>,
+    old: BTreeMap<PublicKey, EdwardsPoint>,
+}
+
+#[cfg(feature = "std")]
+impl PointMemo {
+    /// With 200 bytes or more each, both together are about 2 MB.
+    const GENERATION_SIZE: usize = 4_096;
+
+    const fn new() -> Self {
+        Self { young: BTreeMap::new(), old: BTreeMap::new() }
+    }
+
+    fn get(&mut self, key: &PublicKey) -> Option<EdwardsPoint> {
+        if let Some(point) = self.young.get(key) {
+            return Some(*point);
+        }
+        let point = self.old.remove(key)?;
+        self.insert(*key, point);
+        Some(point)
+    }
+
+    fn insert(&mut self, key: PublicKey, point: EdwardsPoint) {
+        if self.young.len() >= Self::GENERATION_SIZE {
+            self.old = core::mem::take(&mut self.young);
+        }
+        self.young.insert(key, point);
+    }
+}
 
 macro_rules! byte_array {
     ($name:ident) => {
@@ -261,7 +334,110 @@ byte_array!(Signature);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use curve25519_dalek::constants::{ED25519_BASEPOINT_COMPRESSED, EIGHT_TORSION};
+
+    const MESSAGE: &[u8] = b"what is signed";
+
+    /// A signature whose key and point are off by points of small order, which ZIP-215 allows, and
+    /// its scalar by `error`.
+    fn shifted(
+        key_by: EdwardsPoint,
+        point_by: EdwardsPoint,
+        error: u64,
+    ) -> SignatureCheck<'static> {
+        let (secret, nonce) = (Scalar::from(7_u64), Scalar::from(11_u64));
+        let key = PublicKey((ED25519_BASEPOINT_POINT * secret + key_by).compress().0);
+        let point = (ED25519_BASEPOINT_POINT * nonce + point_by).compress().0;
+        let hasher = Sha512::new().chain_update(point).chain_update(key.0).chain_update(MESSAGE);
+        let response = nonce + Scalar::from_hash(hasher) * secret + Scalar::from(error);
+        let signature = [point, response.to_bytes()].concat();
+        let signature = Signature(signature.try_into().expect("twice 32 bytes"));
+        SignatureCheck { key, message: MESSAGE, signature }
+    }
+
+    /// All at once, each twice beside a good one, and one by one.
+    fn assert_judged_alike(checks: &[SignatureCheck<'_>], expected: bool) {
+        let good = shifted(EIGHT_TORSION[0], EIGHT_TORSION[0], 0);
+        assert_eq!(batch_is_good(checks.iter()), expected);
+        for check in checks {
+            assert_eq!(check.is_good(), expected, "{check:?}");
+            assert_eq!(batch_is_good([good, *check, *check].iter()), expected, "{check:?}");
+            assert_eq!(check_each(&[good, *check]), [true, expected], "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_takes_what_a_single_check_takes() {
+        let mut good = Vec::new();
+        for key_by in EIGHT_TORSION {
+            good.extend(EIGHT_TORSION.map(|point_by| shifted(key_by, point_by, 0)));
+        }
+        assert_judged_alike(&good, true);
+        // Every encoding of every pair of small order, which signs everything with the scalar 0.
+        let small: Vec<[u8; 32]> =
+            SMALL_ORDER.iter().flat_map(|y| [0, 0x80].map(|sign| with_sign(*y, sign))).collect();
+        let mut good = Vec::new();
+        for key in &small {
+            for point in &small {
+                let signature = [*point, [0; 32]].concat().try_into().expect("twice 32 bytes");
+                let signature = Signature(signature);
+                good.push(SignatureCheck { key: PublicKey(*key), message: MESSAGE, signature });
+            }
+        }
+        assert_judged_alike(&good, true);
+    }
+
+    const fn with_sign(mut y: [u8; 32], sign: u8) -> [u8; 32] {
+        y[31] |= sign;
+        y
+    }
+
+    #[test]
+    fn a_batch_refuses_what_a_single_check_refuses() {
+        let good = shifted(EIGHT_TORSION[0], EIGHT_TORSION[0], 0);
+        let edited = |at: usize, bytes: [u8; 32]| {
+            let mut signature = good.signature;
+            signature.0[at..at + 32].copy_from_slice(&bytes);
+            SignatureCheck { signature, ..good }
+        };
+        // The scalar with the order of the base point added, which is below 2^253.
+        let order = (-Scalar::ONE).to_bytes();
+        let [_, response] = good.signature.halves();
+        let (mut larger, mut carry) = ([0; 32], 1);
+        for at in 0..32 {
+            let sum = u16::from(response[at]) + u16::from(order[at]) + carry;
+            [larger[at], _] = sum.to_le_bytes();
+            carry = sum >> 8;
+        }
+        let bad = vec![
+            shifted(EIGHT_TORSION[0], EIGHT_TORSION[0], 1),
+            shifted(EIGHT_TORSION[1], EIGHT_TORSION[5], 8),
+            SignatureCheck { message: b"what is signeD", ..good },
+            SignatureCheck { key: PublicKey([2; 32]), ..good },
+            edited(0, [2; 32]),
+            edited(32, larger),
+            edited(32, [0xff; 32]),
+        ];
+        assert_judged_alike(&bad, false);
+    }
+
+    #[test]
+    #[cfg(feature = "std")]
+    fn keys_met_again_are_remembered_and_others_forgotten() {
+        let key = |number: usize| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            PublicKey(key)
+        };
+        let mut memo = PointMemo::new();
+        for number in 0..4 * PointMemo::GENERATION_SIZE {
+            memo.insert(key(number), ED25519_BASEPOINT_POINT);
+            assert!(memo.get(&key(0)).is_some(), "it was met a moment ago");
+            assert!(memo.young.len() + memo.old.len() <= 2 * PointMemo::GENERATION_SIZE);
+        }
+        assert!(memo.get(&key(1)).is_none(), "it was met once, long ago");
+    }
 
     #[test]
     fn the_list_has_every_encoding_of_small_order() {
