@@ -377,7 +377,7 @@ pub(crate) fn verify_signatures<T>(
     let (mut signed, mut proven) = (signed.iter(), proven.iter());
     for item in &mut items {
         let Ok(it) = item else { continue };
-        let mut next_of = |good: &mut core::slice::Iter<'_, bool>| {
+        let next_of = |good: &mut core::slice::Iter<'_, bool>| {
             *good.next().expect("one answer for each check")
         };
         // Both answers are taken, whatever the first one is.

@@ -6,10 +6,10 @@
 //! beyond a limit, and numbers whose double lies beyond ±(2⁵³ − 1), however
 //! they are spelled. `-0` is 0, and what is too small for a double is 0.
 //!
-//! A [`Document`] is a text that was read, in one pass that copies nothing and finds
-//! out on the way whether the text is canonical. [`Object`] reads a closed schema
-//! from it: members are taken by name, and [`Object::finish`] refuses whatever was
-//! not asked for.
+//! A [`Document`] is a text that was read, in one pass that copies nothing but what
+//! the text spells otherwise, and finds out on the way whether it is canonical.
+//! [`Object`] reads a closed schema from it: members are taken by name, and
+//! [`Object::finish`] refuses whatever was not asked for.
 //!
 //! A [`Value`] is for building, changing and writing. It is canonical from the
 //! moment it is read: objects are sorted by the UTF-16 code units of their keys,
@@ -376,9 +376,6 @@ impl Number {
     }
 
     /// The double.
-    ///
-    /// # Panics
-    /// Never: the text is a number.
     #[must_use]
     pub fn get(&self) -> f64 {
         self.0.parse().expect("JSON's numbers are a part of what Rust reads as numbers")
@@ -857,7 +854,10 @@ impl<'a> Parser<'a> {
         let token = match self.byte() {
             Some(b'{') => return self.members(),
             Some(b'[') => return self.array(),
-            Some(b'"') => Token::String(self.string()?),
+            Some(b'"') => match self.plain_string() {
+                Some(text) => Token::String(Cow::Borrowed(text)),
+                None => Token::String(Cow::Owned(self.escaped_string()?)),
+            },
             Some(b'-' | b'0'..=b'9') => Token::Number(self.number()?),
             Some(b't') => self.word("true", Token::Bool(true))?,
             Some(b'f') => self.word("false", Token::Bool(false))?,
@@ -922,7 +922,10 @@ impl<'a> Parser<'a> {
                     return self.unexpected("a key");
                 }
                 let offset = self.at;
-                let key = self.string()?;
+                let key = match self.plain_string() {
+                    Some(key) => Cow::Borrowed(key),
+                    None => Cow::Owned(self.escaped_string()?),
+                };
                 let last = self.open[first_open..].last();
                 is_sorted &= last.is_none_or(|last| order(&last.key, &key).is_lt());
                 self.open.push(Entry { key, offset, value_at: self.tokens.len() });
@@ -962,19 +965,25 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        self.at += 1;
-        let plain = self.plain_text();
-        if self.byte() == Some(b'"') {
-            self.at += 1;
-            return Ok(Cow::Borrowed(plain));
+    /// A string that ends before any escape, if one stands here.
+    fn plain_string(&mut self) -> Option<&'a str> {
+        let rest = &self.text[self.at + 1..];
+        let size = plain_size(rest.as_bytes());
+        if rest.as_bytes().get(size) != Some(&b'"') {
+            return None;
         }
-        let mut out = plain.to_owned();
+        self.at += size + 2;
+        Some(&rest[..size])
+    }
+
+    fn escaped_string(&mut self) -> Result<String, JsonError> {
+        self.at += 1;
+        let mut out = self.plain_text().to_owned();
         loop {
             match self.byte() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Cow::Owned(out));
+                    return Ok(out);
                 }
                 Some(b'\\') => {
                     let escape_at = self.at;
