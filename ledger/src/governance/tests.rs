@@ -241,9 +241,7 @@ fn change_of(value: &Value) -> Change {
         r#"{{"procedure":"amendment","change":{}}}"#,
         String::from_utf8(canonical(value)).expect("JSON is text")
     );
-    let value = parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
-    let text = canonical(value);
-    let document = Document::parse(&text, Limits::ENVELOPE).expect("canonical");
+    let document = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
     match GovernanceAction::read_propose(&document.root()).expect("the form is right") {
         GovernanceAction::Propose { change, .. } => *change,
         GovernanceAction::Vote { .. } => unreachable!("it proposes"),
