@@ -33,11 +33,8 @@ use alloc::sync::Arc;
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
 use bizra_types::envelope::{SIGNED_FIELDS, read_signature, record_digest};
 use bizra_types::hash::{ChainId, Hash, RecordDigest};
-use bizra_types::json::{
-    self, Limits, Member, Members, Object, SchemaError, Value, canonical, canonical_around,
-};
+use bizra_types::json::{Document, Limits, Member, Members, Object, SchemaError, Value, canonical};
 use bizra_types::numbers::TimestampMs;
-use core::ops::Range;
 
 /// Members that `metadata` may hold besides the known ones.
 const METADATA_REST_MAX: usize = 8;
@@ -216,12 +213,17 @@ impl Envelope {
     /// # Errors
     /// [`Code::Schema`], with the member at fault.
     pub fn parse(text: &[u8]) -> Result<(Self, Vec<u8>), Rejection> {
-        let Value::Object(members) = json::parse(text, Limits::ENVELOPE)? else {
+        let document = Document::parse(text, Limits::ENVELOPE)?;
+        if document.is_canonical() {
+            return Ok((Self::read(&document, text)?, text.to_vec()));
+        }
+        let value = document.root().to_value();
+        if !matches!(value, Value::Object(_)) {
             return Err(no_object());
-        };
-        let (bytes, cut) = canonical_around(&members, "signature");
+        }
+        let bytes = canonical(&value);
         check_size(&bytes)?;
-        let envelope = Self::read(&Value::Object(members), &bytes, &cut)?;
+        let envelope = Self::read(&Document::parse(&bytes, Limits::ENVELOPE)?, &bytes)?;
         Ok((envelope, bytes))
     }
 
@@ -231,29 +233,25 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::parse`], and when the bytes are not canonical.
     pub fn parse_canonical(bytes: &[u8]) -> Result<Self, Rejection> {
-        let (value, cut) = json::parse_around(bytes, Limits::ENVELOPE, "signature")?;
-        match (&value, cut) {
-            (Value::Object(_), Some(cut)) => Self::read(&value, bytes, &cut),
-            (Value::Object(_), None) => {
-                let (_, canonical) = Self::parse(bytes)?;
-                let differ = canonical.iter().zip(bytes).position(|(left, right)| left != right);
-                let at = differ.unwrap_or_else(|| canonical.len().min(bytes.len()));
-                let detail = format!("is not in canonical form (RFC 8785) from byte {at} on");
-                Err(Rejection::new(Code::Schema, "", detail))
-            }
-            _ => Err(no_object()),
+        let document = Document::parse(bytes, Limits::ENVELOPE)?;
+        if document.is_canonical() {
+            return Self::read(&document, bytes);
         }
+        let (_, canonical) = Self::parse(bytes)?;
+        let differ = canonical.iter().zip(bytes).position(|(left, right)| left != right);
+        let at = differ.unwrap_or_else(|| canonical.len().min(bytes.len()));
+        let detail = format!("is not in canonical form (RFC 8785) from byte {at} on");
+        Err(Rejection::new(Code::Schema, "", detail))
     }
 
-    /// `bytes` are the canonical form of `value`, and `cut` is the part that is not hashed.
-    fn read(value: &Value, bytes: &[u8], cut: &Range<usize>) -> Result<Self, Rejection> {
-        let mut document = value.object()?;
-        let form = Form::read(&mut document)?;
-        let signature = read_signature(&document.take("signature")?)?;
-        document.finish()?;
-        let digest = record_digest(&[&bytes[..cut.start], &bytes[cut.end..]]);
+    /// `bytes` are what was read, and canonical.
+    fn read(document: &Document<'_>, bytes: &[u8]) -> Result<Self, Rejection> {
+        let mut object = document.object().map_err(|_| no_object())?;
+        let form = Form::read(&mut object)?;
+        let signature = read_signature(&object.take("signature")?)?;
+        object.finish()?;
         Ok(Self {
-            digest,
+            digest: record_digest(&document.around("signature")),
             signed_bytes: signed_bytes_hash(bytes),
             log_leaf: leaf_hash(bytes),
             envelope_id: form.envelope_id,
@@ -304,10 +302,11 @@ impl Unsigned {
     /// # Errors
     /// [`Code::Schema`], with the member at fault.
     pub fn parse(text: &[u8]) -> Result<Self, Rejection> {
-        let value = json::parse(text, Limits::ENVELOPE)?;
-        let mut document = value.object()?;
-        Form::read(&mut document)?;
-        document.finish()?;
+        let document = Document::parse(text, Limits::ENVELOPE)?;
+        let mut object = document.object()?;
+        Form::read(&mut object)?;
+        object.finish()?;
+        let value = document.root().to_value();
         let digest = record_digest(&[&canonical(&value)]);
         let Value::Object(members) = value else { unreachable!("it was read as an object") };
         Ok(Self { members, digest })
@@ -519,7 +518,7 @@ fn check_metadata_rest(name: &str, scalar: &Member<'_>) -> Result<(), SchemaErro
     if !is_name {
         return Err(scalar.error("must have a name of 1 to 32 characters from a-z, 0-9 and _"));
     }
-    match scalar.value() {
+    match scalar.to_value() {
         // The canonical text of a number has at most 25 bytes.
         Value::Bool(_) | Value::Number(_) => Ok(()),
         Value::String(_) => scalar.text(METADATA_SCALAR_SIZE_MAX).map(drop),

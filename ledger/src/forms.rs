@@ -49,8 +49,13 @@ impl Uuid {
         if bytes.len() != 36 || [8, 13, 18, 23].iter().any(|&at| bytes[at] != b'-') {
             return None;
         }
-        let digits: String = text.chars().filter(|&digit| digit != '-').collect();
-        hex_array(&digits).map(Self)
+        let mut uuid = [0; 16];
+        uuid[..4].copy_from_slice(&hex_array::<4>(text.get(..8)?)?);
+        for (place, at) in [(4, 9), (6, 14), (8, 19)] {
+            uuid[place..place + 2].copy_from_slice(&hex_array::<2>(text.get(at..at + 4)?)?);
+        }
+        uuid[10..].copy_from_slice(&hex_array::<6>(text.get(24..)?)?);
+        Some(Self(uuid))
     }
 
     /// Whether it is a random UUID (version 4) of the usual variant.
@@ -230,9 +235,8 @@ pub fn read_timestamp(member: &Member<'_>) -> Result<TimestampMs, SchemaError> {
 pub fn read_millionths(member: &Member<'_>, max: u64) -> Result<u64, SchemaError> {
     assert!(max <= u64::MAX / 1_000_000, "the largest number fits");
     let number = member.number()?;
-    millionths(number.text(), max).ok_or_else(|| {
-        member.error(format!("must be a number from 0 to {max}, but is {}", number.text()))
-    })
+    millionths(number, max)
+        .ok_or_else(|| member.error(format!("must be a number from 0 to {max}, but is {number}")))
 }
 
 fn millionths(text: &str, max: u64) -> Option<u64> {
@@ -283,7 +287,7 @@ const fn days_before_year(year: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bizra_types::json::{Limits, parse};
+    use bizra_types::json::{Document, Limits};
     use proptest::prelude::*;
 
     #[test]
@@ -419,8 +423,8 @@ mod tests {
             ("\"1\"", None),
             ("null", None),
         ] {
-            let value = parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
-            let read = read_millionths(&value.root(), 100);
+            let document = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
+            let read = read_millionths(&document.root(), 100);
             assert_eq!(read.as_ref().ok(), millionths.as_ref(), "{text}: {read:?}");
         }
     }

@@ -127,7 +127,7 @@ pub fn check_records(records: &[(TimestampMs, &[u8])], chain_id: &ChainId) -> Ve
         let envelope = Envelope::parse_canonical(bytes)?;
         check_chain(&envelope, chain_id)?;
         check_logged(&envelope)?;
-        Ok(envelope)
+        Ok(Arc::new(envelope))
     });
     let verified = verify_signatures(forms.collect(), |envelope| envelope);
     let timed = verified.into_iter().zip(records).map(|(envelope, (admitted_at, _))| {
@@ -135,7 +135,7 @@ pub fn check_records(records: &[(TimestampMs, &[u8])], chain_id: &ChainId) -> Ve
         check_timestamp(&envelope, *admitted_at)?;
         Ok(envelope)
     });
-    timed.map(|result| result.map_or_else(Verdict::Bad, |it| Verdict::Good(Arc::new(it)))).collect()
+    timed.map(|result| result.map_or_else(Verdict::Bad, Verdict::Good)).collect()
 }
 
 impl Submission {
@@ -359,45 +359,39 @@ fn check_logged(envelope: &Envelope) -> Result<(), Rejection> {
 /// The SIGNATURE gate over whatever came through SCHEMA: of each envelope that
 /// of its sender, and of a rotation also that of the new key.
 pub(crate) fn verify_signatures<T>(
-    items: Vec<Result<T, Rejection>>,
+    mut items: Vec<Result<T, Rejection>>,
     envelope: impl Fn(&T) -> &Envelope,
 ) -> Vec<Result<T, Rejection>> {
-    let sized: Vec<Result<(T, Option<Rotation>), Rejection>> = items
-        .into_iter()
-        .map(|item| {
-            let item = item?;
-            check_keys(envelope(&item))?;
-            let rotation = Rotation::of(envelope(&item));
-            Ok((item, rotation))
-        })
-        .collect();
-    let checks: Vec<SignatureCheck<'_>> = sized
-        .iter()
-        .flatten()
-        .flat_map(|(item, rotation)| {
-            let signature = envelope(item).signature_check();
-            [signature].into_iter().chain(rotation.as_ref().map(Rotation::signature_check))
-        })
-        .collect();
-    let mut good = check_each(&checks).into_iter();
-    let mut next_is_good = || good.next().expect("one answer for each check");
-    sized
-        .into_iter()
-        .map(|item| {
-            let (item, rotation) = item?;
-            // Both answers are taken, whatever the first one is.
-            let (is_signed, is_proven) = (next_is_good(), rotation.is_none() || next_is_good());
-            if !is_signed {
-                let detail = "is not the sender's signature over the digest of the record";
-                return Err(Rejection::new(Code::Signature, "signature.value", detail));
-            }
-            if !is_proven {
-                let detail = "is not the new key's signature of the rotation";
-                return Err(Rejection::new(Code::Signature, "payload.data.proof", detail));
-            }
-            Ok(item)
-        })
-        .collect()
+    for item in &mut items {
+        if let Err(rejection) = item.as_ref().map_or(Ok(()), |it| check_keys(envelope(it))) {
+            *item = Err(rejection);
+        }
+    }
+    let rotations: Vec<Rotation> =
+        items.iter().flatten().filter_map(|it| Rotation::of(envelope(it))).collect();
+    let signatures = items.iter().flatten().map(|it| envelope(it).signature_check());
+    let checks: Vec<SignatureCheck<'_>> =
+        signatures.chain(rotations.iter().map(Rotation::signature_check)).collect();
+    let good = check_each(&checks);
+    let (signed, proven) = good.split_at(good.len() - rotations.len());
+    let (mut signed, mut proven) = (signed.iter(), proven.iter());
+    for item in &mut items {
+        let Ok(it) = item else { continue };
+        let next_of = |good: &mut core::slice::Iter<'_, bool>| {
+            *good.next().expect("one answer for each check")
+        };
+        // Both answers are taken, whatever the first one is.
+        let is_signed = next_of(&mut signed);
+        let is_proven = Rotation::of(envelope(it)).is_none() || next_of(&mut proven);
+        if !is_signed {
+            let detail = "is not the sender's signature over the digest of the record";
+            *item = Err(Rejection::new(Code::Signature, "signature.value", detail));
+        } else if !is_proven {
+            let detail = "is not the new key's signature of the rotation";
+            *item = Err(Rejection::new(Code::Signature, "payload.data.proof", detail));
+        }
+    }
+    items
 }
 
 /// Refuses keys under which anything verifies.

@@ -5,7 +5,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use bizra_types::genesis::Genesis;
 use bizra_types::hash::{BlockId, ChainId, Hash};
-use bizra_types::json::{self, Limits, Members, Number, Value, canonical};
+use bizra_types::json::{Document, Limits, Members, Number, Value, canonical};
 use bizra_types::numbers::{Era, Height};
 use bizra_types::proof::tree::{EMPTY_ROOT, Log};
 
@@ -85,8 +85,8 @@ impl Checkpoint {
     /// # Errors
     /// When the text is not strict JSON of exactly the known members.
     pub fn from_json(text: &[u8]) -> Result<Self, CheckpointError> {
-        let value = json::parse(text, LIMITS)?;
-        let mut object = value.object()?;
+        let document = Document::parse(text, LIMITS)?;
+        let mut object = document.object()?;
         object.take("version")?.unsigned_in(VERSION.into()..=VERSION.into())?;
         let checkpoint = Self {
             chain_id: ChainId(object.take("chain_id")?.hex()?),

@@ -7,7 +7,7 @@
 
 use crate::crypto::{PublicKey, Signature, SignatureCheck};
 use crate::hash::{ChainId, RecordDigest};
-use crate::json::{JsonError, Limits, Member, SchemaError, Value, canonical_around, parse};
+use crate::json::{Document, JsonError, Limits, Member, SchemaError, canonical};
 use alloc::string::ToString;
 
 /// What is hashed before the canonical bytes.
@@ -57,24 +57,23 @@ impl SignedEnvelope {
     /// # Errors
     /// What is wrong with them.
     pub fn verify(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let value = parse(bytes, Limits::ENVELOPE)?;
-        let mut document = value.object()?;
-        let Value::Object(members) = &value else { unreachable!("it was read as an object") };
-        let (canonical, cut) = canonical_around(members, "signature");
-        if canonical != bytes {
+        let document = Document::parse(bytes, Limits::ENVELOPE)?;
+        let mut object = document.object()?;
+        if !document.is_canonical() {
+            let canonical = canonical(&document.root().to_value());
             let same = canonical.iter().zip(bytes).take_while(|(left, right)| left == right);
             return Err(EnvelopeError::NotCanonical(same.count()));
         }
-        let digest = record_digest(&[&canonical[..cut.start], &canonical[cut.end..]]);
-        let public_key = PublicKey(document.take("sender")?.object()?.take("public_key")?.hex()?);
-        let chain_id = document
+        let digest = record_digest(&document.around("signature"));
+        let public_key = PublicKey(object.take("sender")?.object()?.take("public_key")?.hex()?);
+        let chain_id = object
             .take("metadata")?
             .object()?
             .take_optional("chain_id")
             .map(|member| member.hex())
             .transpose()?
             .map(ChainId);
-        let signature = read_signature(&document.take("signature")?)?;
+        let signature = read_signature(&object.take("signature")?)?;
         if public_key.is_small_order() {
             return Err(EnvelopeError::SmallOrder(public_key));
         }

@@ -6,7 +6,7 @@
 use crate::block::Header;
 use crate::committee::{Committee, CommitteeError, NAME_BYTES_MAX, PEER_ID_BYTES_MAX, Validator};
 use crate::hash::{ChainId, Context, hex};
-use crate::json::{self, JsonError, Limits, Member, Members, Number, SchemaError, Value};
+use crate::json::{self, Document, JsonError, Limits, Member, Members, Number, SchemaError, Value};
 use crate::numbers::{ProtocolVersion, TimestampMs};
 use crate::verify::Chain;
 use alloc::string::{String, ToString};
@@ -196,8 +196,8 @@ impl Genesis {
     /// validators are no committee.
     pub fn parse(text: &[u8]) -> Result<Self, GenesisError> {
         let limits = Limits { size_max: GENESIS_BYTES_MAX, depth_max: 8 };
-        let value = json::parse(text, limits)?;
-        let mut object = value.object()?;
+        let document = Document::parse(text, limits)?;
+        let mut object = document.object()?;
         let name = object.take("name")?.text(64)?.to_string();
         let time_ms = TimestampMs::new(object.take("time_ms")?.unsigned()?);
         let version = object.take("protocol_version")?.unsigned_in(1..=u64::from(u16::MAX))?;

@@ -6,20 +6,23 @@
 //! beyond a limit, and numbers whose double lies beyond ±(2⁵³ − 1), however
 //! they are spelled. `-0` is 0, and what is too small for a double is 0.
 //!
-//! A [`Value`] is canonical from the moment it is read: objects are sorted by
-//! the UTF-16 code units of their keys, and a number carries its ECMAScript
-//! text. [`canonical`] therefore only writes, and its output always passes
-//! [`parse`] again (under a size limit that allows for it: `1e15` is shorter
-//! than its canonical spelling).
-//!
-//! [`Object`] reads a closed schema: members are taken by name, and
+//! A [`Document`] is a text that was read, in one pass that copies nothing but what
+//! the text spells otherwise, and finds out on the way whether it is canonical.
+//! [`Object`] reads a closed schema from it: members are taken by name, and
 //! [`Object::finish`] refuses whatever was not asked for.
 //!
-//! ```
-//! use bizra_types::json::{Limits, SchemaError, parse};
+//! A [`Value`] is for building, changing and writing. It is canonical from the
+//! moment it is read: objects are sorted by the UTF-16 code units of their keys,
+//! and a number is its ECMAScript text. [`canonical`] therefore only writes, and
+//! its output always passes [`parse`] again (under a size limit that allows for it:
+//! `1e15` is shorter than its canonical spelling).
 //!
-//! let value = parse(br#"{"name":"alpha","weights":[1,2]}"#, Limits::ENVELOPE).unwrap();
-//! let mut object = value.object()?;
+//! ```
+//! use bizra_types::json::{Document, Limits, SchemaError};
+//!
+//! let text = br#"{"name":"alpha","weights":[1,2]}"#;
+//! let document = Document::parse(text, Limits::ENVELOPE).unwrap();
+//! let mut object = document.object()?;
 //! let name = object.take("name")?.text(32)?;
 //! let weights = object.take("weights")?.items(7)?;
 //! let first = weights[0].unsigned()?;
@@ -33,16 +36,14 @@ use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
-use core::ops::Range;
 
 /// The largest magnitude a number may have: 2⁵³ − 1.
 pub const NUMBER_MAX: f64 = 9_007_199_254_740_991.0;
 
-/// What [`parse`] puts up with.
+/// What reading puts up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the whole text.
@@ -68,12 +69,9 @@ pub enum Value {
     Object(Members),
 }
 
-/// A finite number within ±(2⁵³ − 1) and its canonical text.
-#[derive(Clone, PartialEq)]
-pub struct Number {
-    value: f64,
-    text: Box<str>,
-}
+/// A finite number within ±(2⁵³ − 1), as its canonical text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Number(Box<str>);
 
 /// The members of an object: keys unique, in canonical order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -149,40 +147,66 @@ pub struct SchemaError {
     pub detail: String,
 }
 
+/// A text that was read, and whether it is canonical.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    text: &'a str,
+    is_canonical: bool,
+    /// All values, as they stand in the text.
+    tokens: Vec<Token<'a>>,
+    /// The members of all objects, those of each together and in canonical order.
+    entries: Vec<Entry<'a>>,
+}
+
+/// A scalar with its meaning, or the head of a container, which the values that it holds follow.
+#[derive(Clone, Debug)]
+enum Token<'a> {
+    Null,
+    Bool(bool),
+    /// Its canonical text.
+    Number(Cow<'a, str>),
+    String(Cow<'a, str>),
+    Array {
+        count: usize,
+        /// Tokens of the whole array, with this one.
+        span: usize,
+    },
+    Object {
+        /// The first of its entries.
+        first: usize,
+        count: usize,
+        /// Tokens of the whole object, with this one.
+        span: usize,
+    },
+}
+
+/// A member of an object.
+#[derive(Clone, Debug)]
+struct Entry<'a> {
+    key: Cow<'a, str>,
+    /// Byte of the text at which the key begins.
+    offset: usize,
+    /// The token of the value.
+    value_at: usize,
+}
+
 /// Takes the members of an object by name and refuses those nobody asked for.
 #[derive(Debug)]
 #[must_use = "finish() refuses unknown members"]
 pub struct Object<'a> {
-    members: &'a Members,
-    path: Option<Arc<Path<'a>>>,
+    whole: Member<'a>,
+    entries: &'a [Entry<'a>],
     asked: Vec<&'a str>,
     /// A bit for each of the first members that was asked for.
     found: u128,
 }
 
-/// One value and the path that leads to it.
-#[derive(Clone, Debug)]
-pub struct Member<'a> {
-    value: &'a Value,
-    path: Path<'a>,
-}
-
-/// The way to a value, spelled out when somebody is told about it.
-#[derive(Clone, Debug)]
-struct Path<'a> {
-    /// The way to what holds it, unless that is the whole document.
-    within: Option<Arc<Self>>,
-    step: Step<'a>,
-}
-
+/// One value of a document, and its place there.
 #[derive(Clone, Copy, Debug)]
-enum Step<'a> {
-    /// The whole document.
-    Whole,
-    /// A member of an object.
-    Name(&'a str),
-    /// An item of an array, from 0.
-    Item(usize),
+pub struct Member<'a> {
+    document: &'a Document<'a>,
+    /// Its token.
+    at: usize,
 }
 
 impl Limits {
@@ -195,50 +219,7 @@ impl Limits {
 /// # Errors
 /// When the text is not strict JSON or exceeds a limit.
 pub fn parse(text: &[u8], limits: Limits) -> Result<Value, JsonError> {
-    parse_around(text, limits, "").map(|(value, _)| value)
-}
-
-/// Reads a value, and finds out on the way whether the text is its canonical form: if so, the range
-/// of the text that holds the member `name` of the outermost object, as [`canonical_around`] would
-/// give it.
-///
-/// # Errors
-/// When the text is not strict JSON or exceeds a limit.
-pub fn parse_around(
-    text: &[u8],
-    limits: Limits,
-    name: &str,
-) -> Result<(Value, Option<Range<usize>>), JsonError> {
-    let fail = |offset, fault| Err(JsonError { offset, fault });
-    if text.len() > limits.size_max {
-        return fail(
-            limits.size_max,
-            JsonFault::TooLong { size: text.len(), limit: limits.size_max },
-        );
-    }
-    if text.starts_with(b"\xef\xbb\xbf") {
-        return fail(0, JsonFault::ByteOrderMark);
-    }
-    let text = match core::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => return fail(error.valid_up_to(), JsonFault::NotUtf8),
-    };
-    let mut parser = Parser {
-        text,
-        at: 0,
-        depth: 0,
-        depth_max: limits.depth_max,
-        is_canonical: true,
-        name,
-        range: 1..1,
-    };
-    parser.skip_space();
-    let value = parser.value()?;
-    parser.skip_space();
-    match parser.next_char() {
-        None => Ok((value, parser.is_canonical.then_some(parser.range))),
-        Some(found) => fail(parser.at, JsonFault::Trailing(found)),
-    }
+    Document::parse(text, limits).map(|document| document.root().to_value())
 }
 
 /// The canonical bytes of a value (RFC 8785).
@@ -249,18 +230,59 @@ pub fn canonical(value: &Value) -> Vec<u8> {
     out
 }
 
-/// The canonical bytes of an object, and the range that holds the member
-/// `name` with one comma beside it: what is left without the range is the
-/// canonical form of the object without the member. The range is empty when
-/// there is no such member.
-#[must_use]
-pub fn canonical_around(members: &Members, name: &str) -> (Vec<u8>, Range<usize>) {
-    let mut out = Vec::new();
-    let range = write_members(members, Some(name), &mut out);
-    (out, range)
-}
+impl<'a> Document<'a> {
+    /// Reads one value that fills `text` to the end.
+    ///
+    /// # Errors
+    /// When the text is not strict JSON or exceeds a limit.
+    pub fn parse(text: &'a [u8], limits: Limits) -> Result<Self, JsonError> {
+        let fail = |offset, fault| Err(JsonError { offset, fault });
+        if text.len() > limits.size_max {
+            return fail(
+                limits.size_max,
+                JsonFault::TooLong { size: text.len(), limit: limits.size_max },
+            );
+        }
+        if text.starts_with(b"\xef\xbb\xbf") {
+            return fail(0, JsonFault::ByteOrderMark);
+        }
+        let text = match core::str::from_utf8(text) {
+            Ok(text) => text,
+            Err(error) => return fail(error.valid_up_to(), JsonFault::NotUtf8),
+        };
+        let mut parser = Parser {
+            text,
+            at: 0,
+            depth: 0,
+            depth_max: limits.depth_max,
+            is_canonical: true,
+            // Of an envelope, one is made of 20 bytes and more.
+            tokens: Vec::with_capacity(text.len() / 16),
+            entries: Vec::with_capacity(text.len() / 16),
+            open: Vec::with_capacity(32),
+        };
+        parser.skip_space();
+        parser.value()?;
+        parser.skip_space();
+        if let Some(found) = parser.next_char() {
+            return fail(parser.at, JsonFault::Trailing(found));
+        }
+        let Parser { is_canonical, tokens, entries, .. } = parser;
+        Ok(Self { text, is_canonical, tokens, entries })
+    }
 
-impl Value {
+    /// Whether the text is the canonical form of what it says.
+    #[must_use]
+    pub const fn is_canonical(&self) -> bool {
+        self.is_canonical
+    }
+
+    /// The value, for schemas that are no object.
+    #[must_use]
+    pub fn root(&self) -> Member<'_> {
+        Member { document: self, at: 0 }
+    }
+
     /// Begins to read an object as the whole document.
     ///
     /// # Errors
@@ -269,10 +291,37 @@ impl Value {
         self.root().object()
     }
 
-    /// The value as the whole document, for schemas that are no object.
+    /// The text before and after the member `name` of the outermost object and one comma beside it:
+    /// together the canonical form of the object without the member. There is nothing after a
+    /// member that does not exist.
+    ///
+    /// # Panics
+    /// When the text is not canonical.
     #[must_use]
-    pub const fn root(&self) -> Member<'_> {
-        Member { value: self, path: Path { within: None, step: Step::Whole } }
+    pub fn around(&self, name: &str) -> [&'a [u8]; 2] {
+        assert!(self.is_canonical, "what is cut from the text is its canonical form");
+        let text = self.text.as_bytes();
+        let entries = self.root().entries();
+        let Some(place) = entries.iter().position(|entry| entry.key == name) else {
+            return [text, &[]];
+        };
+        let (start, next) = (entries[place].offset, entries.get(place + 1));
+        match (place, next) {
+            (0, Some(next)) => [&text[..start], &text[next.offset..]],
+            (0, None) => [&text[..start], b"}"],
+            (_, Some(next)) => [&text[..start - 1], &text[next.offset - 1..]],
+            (_, None) => [&text[..start - 1], b"}"],
+        }
+    }
+}
+
+impl Token<'_> {
+    /// Tokens of the value that begins with this one.
+    const fn span(&self) -> usize {
+        match self {
+            Self::Array { span, .. } | Self::Object { span, .. } => *span,
+            _ => 1,
+        }
     }
 
     const fn kind(&self) -> &'static str {
@@ -281,8 +330,8 @@ impl Value {
             Self::Bool(_) => "a boolean",
             Self::Number(_) => "a number",
             Self::String(_) => "a string",
-            Self::Array(_) => "an array",
-            Self::Object(_) => "an object",
+            Self::Array { .. } => "an array",
+            Self::Object { .. } => "an object",
         }
     }
 }
@@ -323,52 +372,31 @@ impl Number {
 
     fn from_finite(value: f64) -> Self {
         // Adding zero turns −0 into 0, which the canonical text cannot tell apart.
-        let value = value + 0.0;
-        Self { value, text: ryu_js::Buffer::new().format_finite(value).into() }
+        Self(ryu_js::Buffer::new().format_finite(value + 0.0).into())
     }
 
     /// The double.
     #[must_use]
-    pub const fn get(&self) -> f64 {
-        self.value
+    pub fn get(&self) -> f64 {
+        self.0.parse().expect("JSON's numbers are a part of what Rust reads as numbers")
     }
 
     /// The canonical text, as ECMAScript prints the double.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0
     }
 
     /// The number as an unsigned integer, if it is one (`1.0` and `1e0` are).
     #[must_use]
     pub fn as_unsigned(&self) -> Option<u64> {
-        // Integers up to 2⁵³ − 1 are printed without an exponent.
-        self.text.bytes().all(|digit| digit.is_ascii_digit()).then(|| {
-            self.text.parse().expect("at most 16 digits, because numbers are at most 2^53 - 1")
-        })
-    }
-
-    /// A number in [0, 1] as parts per million, cut off from the canonical
-    /// decimal text, so that everyone computes the same; `None` outside [0, 1].
-    #[must_use]
-    pub fn parts_per_million(&self) -> Option<u32> {
-        match &*self.text {
-            "0" => return Some(0),
-            "1" => return Some(1_000_000),
-            // ECMAScript writes 1e-7 for what is below one part per million.
-            text if text.contains("e-") && !text.starts_with('-') => return Some(0),
-            _ => {}
-        }
-        let digits = self.text.strip_prefix("0.")?.as_bytes();
-        Some((0..6).fold(0, |parts, place| {
-            10 * parts + digits.get(place).map_or(0, |digit| u32::from(digit - b'0'))
-        }))
+        as_unsigned(&self.0)
     }
 }
 
 impl fmt::Debug for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 
@@ -390,12 +418,7 @@ impl Members {
     /// The value of a key.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        Some(&self.0[self.place(name)?].1)
-    }
-
-    /// One after the other: objects are small, and most keys differ in their length.
-    fn place(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|(key, _)| key == name)
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// Sets the value of a key, and gives back the one before.
@@ -458,23 +481,18 @@ impl<'a> Object<'a> {
     /// accessor accepts it.
     pub fn take_optional(&mut self, name: &'a str) -> Option<Member<'a>> {
         self.asked.push(name);
-        let at = self.members.place(name)?;
-        if at < 128 {
-            self.found |= 1 << at;
+        // One after the other: objects are small, and most keys differ in their length.
+        let place = self.entries.iter().position(|entry| entry.key == name)?;
+        if place < 128 {
+            self.found |= 1 << place;
         }
-        Some(self.member(name, &self.members.0[at].1))
+        Some(Member { at: self.entries[place].value_at, ..self.whole })
     }
 
     /// Takes all members that were not asked for, in canonical order, for the
     /// few schemas that leave room for them.
     pub fn take_rest(&mut self) -> Vec<(&'a str, Member<'a>)> {
-        let members = self.members;
-        let mut rest = Vec::new();
-        for (name, value) in members.iter() {
-            if !self.asked.contains(&name) {
-                rest.push((name, self.member(name, value)));
-            }
-        }
+        let rest = self.rest();
         self.asked.extend(rest.iter().map(|(name, _)| *name));
         rest
     }
@@ -484,66 +502,86 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When there is a member that was not asked for.
     pub fn finish(self) -> Result<(), SchemaError> {
-        if self.found.count_ones() as usize == self.members.len() {
+        if self.found.count_ones() as usize == self.entries.len() {
             return Ok(());
         }
-        for (name, _) in self.members.iter() {
-            if !self.asked.contains(&name) {
+        match self.rest().first() {
+            None => Ok(()),
+            Some((name, _)) => {
                 let known = self.asked.join(", ");
-                return Err(self.error(name, format!("is an unknown member; known here: {known}")));
+                Err(self.error(name, format!("is an unknown member; known here: {known}")))
             }
         }
-        Ok(())
     }
 
     /// An error that names a member of this object.
     pub fn error(&self, name: &str, detail: impl Into<Cow<'static, str>>) -> SchemaError {
-        let path = Path { within: self.path.clone(), step: Step::Name(name) };
-        SchemaError { path: path.to_string(), detail: detail.into().into_owned() }
+        let mut path = self.whole.path();
+        push_name(&mut path, name);
+        SchemaError { path, detail: detail.into().into_owned() }
     }
 
-    fn member(&self, name: &'a str, value: &'a Value) -> Member<'a> {
-        Member { value, path: Path { within: self.path.clone(), step: Step::Name(name) } }
-    }
-}
-
-impl<'a> Path<'a> {
-    /// As the way to what holds something else.
-    fn to_here(&self) -> Option<Arc<Self>> {
-        match self.step {
-            Step::Whole => None,
-            _ => Some(Arc::new(self.clone())),
-        }
-    }
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(within) = &self.within {
-            within.fmt(f)?;
-        }
-        match self.step {
-            Step::Whole => Ok(()),
-            Step::Name(name) => {
-                f.write_str(if self.within.is_some() { "." } else { "" })?;
-                f.write_str(&shortened(name))
-            }
-            Step::Item(at) => write!(f, "[{at}]"),
-        }
+    /// The members that were not asked for, in canonical order.
+    fn rest(&self) -> Vec<(&'a str, Member<'a>)> {
+        self.whole.members().filter(|(name, _)| !self.asked.contains(name)).collect()
     }
 }
 
 impl<'a> Member<'a> {
-    /// The bare value.
+    fn token(&self) -> &'a Token<'a> {
+        &self.document.tokens[self.at]
+    }
+
+    /// The members of an object; none of anything else.
+    fn entries(&self) -> &'a [Entry<'a>] {
+        match *self.token() {
+            Token::Object { first, count, .. } => &self.document.entries[first..first + count],
+            _ => &[],
+        }
+    }
+
+    /// The members of an object in canonical order; none of anything else.
+    fn members(self) -> impl Iterator<Item = (&'a str, Self)> {
+        self.entries().iter().map(move |it| (&*it.key, Self { at: it.value_at, ..self }))
+    }
+
+    /// The value by itself.
     #[must_use]
-    pub const fn value(&self) -> &'a Value {
-        self.value
+    pub fn to_value(&self) -> Value {
+        match self.token() {
+            Token::Null => Value::Null,
+            Token::Bool(value) => Value::Bool(*value),
+            Token::Number(text) => Value::Number(Number(text.as_ref().into())),
+            Token::String(text) => Value::String(text.to_string()),
+            Token::Array { .. } => Value::Array(self.each_item().map(|it| it.to_value()).collect()),
+            Token::Object { .. } => {
+                let members = self.members().map(|(key, it)| (key.to_owned(), it.to_value()));
+                Value::Object(Members(members.collect()))
+            }
+        }
     }
 
     /// The path that leads here.
     #[must_use]
     pub fn path(&self) -> String {
-        self.path.to_string()
+        let mut path = String::new();
+        let mut way = self.document.root();
+        while way.at != self.at {
+            let holds_it = |it: &Self| (it.at..it.at + it.token().span()).contains(&self.at);
+            if let Some((name, member)) = way.members().find(|(_, it)| holds_it(it)) {
+                push_name(&mut path, name);
+                way = member;
+            } else {
+                let (place, item) = way
+                    .each_item()
+                    .enumerate()
+                    .find(|(_, it)| holds_it(it))
+                    .expect("what is no item is a member");
+                path += &format!("[{place}]");
+                way = item;
+            }
+        }
+        path
     }
 
     /// An error that names this member. `detail` continues the sentence that
@@ -553,9 +591,9 @@ impl<'a> Member<'a> {
     }
 
     fn mismatch(&self, expected: &str) -> SchemaError {
-        let found = match self.value {
-            Value::String(text) => format!("{:?}", shortened(text)),
-            Value::Number(number) => number.text().to_owned(),
+        let found = match self.token() {
+            Token::String(text) => format!("{:?}", shortened(text)),
+            Token::Number(text) => text.to_string(),
             other => other.kind().to_owned(),
         };
         self.error(format!("must be {expected}, but is {found}"))
@@ -566,8 +604,8 @@ impl<'a> Member<'a> {
     /// # Errors
     /// When it is anything else.
     pub fn string(&self) -> Result<&'a str, SchemaError> {
-        match self.value {
-            Value::String(text) if !text.is_empty() => Ok(text),
+        match self.token() {
+            Token::String(text) if !text.is_empty() => Ok(text),
             _ => Err(self.mismatch("a string that is not empty")),
         }
     }
@@ -602,7 +640,7 @@ impl<'a> Member<'a> {
     /// # Errors
     /// When it is anything else.
     pub fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, SchemaError> {
-        if let Value::String(text) = self.value
+        if let Token::String(text) = self.token()
             && let Some((_, meaning)) = choices.iter().find(|(name, _)| name == text)
         {
             return Ok(*meaning);
@@ -624,33 +662,35 @@ impl<'a> Member<'a> {
     /// # Errors
     /// When it is anything else.
     pub fn boolean(&self) -> Result<bool, SchemaError> {
-        match self.value {
-            Value::Bool(value) => Ok(*value),
+        match self.token() {
+            Token::Bool(value) => Ok(*value),
             _ => Err(self.mismatch("true or false")),
         }
     }
 
-    /// A number.
+    /// The canonical text of a number.
     ///
     /// # Errors
     /// When it is anything else.
-    pub fn number(&self) -> Result<&'a Number, SchemaError> {
-        match self.value {
-            Value::Number(number) => Ok(number),
-            _ => Err(self.mismatch("a number")),
+    pub fn number(&self) -> Result<&'a str, SchemaError> {
+        self.as_number().ok_or_else(|| self.mismatch("a number"))
+    }
+
+    fn as_number(&self) -> Option<&'a str> {
+        match self.token() {
+            Token::Number(text) => Some(text),
+            _ => None,
         }
     }
 
-    /// An integer from 0 to 2⁵³ − 1.
+    /// An integer from 0 to 2⁵³ − 1 (`1.0` and `1e0` are integers).
     ///
     /// # Errors
     /// When it is anything else.
     pub fn unsigned(&self) -> Result<u64, SchemaError> {
-        match self.value {
-            Value::Number(number) => number.as_unsigned(),
-            _ => None,
-        }
-        .ok_or_else(|| self.mismatch("an integer from 0 to 9007199254740991"))
+        self.as_number()
+            .and_then(as_unsigned)
+            .ok_or_else(|| self.mismatch("an integer from 0 to 9007199254740991"))
     }
 
     /// An integer from `range`, both ends included.
@@ -658,25 +698,20 @@ impl<'a> Member<'a> {
     /// # Errors
     /// When it is anything else.
     pub fn unsigned_in(&self, range: core::ops::RangeInclusive<u64>) -> Result<u64, SchemaError> {
-        match self.value {
-            Value::Number(number) => number.as_unsigned().filter(|value| range.contains(value)),
-            _ => None,
-        }
-        .ok_or_else(|| {
-            self.mismatch(&format!("an integer from {} to {}", range.start(), range.end()))
-        })
+        self.as_number().and_then(as_unsigned).filter(|value| range.contains(value)).ok_or_else(
+            || self.mismatch(&format!("an integer from {} to {}", range.start(), range.end())),
+        )
     }
 
-    /// A number from 0 to 1, in parts per million, cut off.
+    /// A number from 0 to 1, in parts per million, cut off from the canonical decimal text, so that
+    /// everyone computes the same.
     ///
     /// # Errors
     /// When it is anything else.
     pub fn parts_per_million(&self) -> Result<u32, SchemaError> {
-        match self.value {
-            Value::Number(number) => number.parts_per_million(),
-            _ => None,
-        }
-        .ok_or_else(|| self.mismatch("a number from 0 to 1"))
+        self.as_number()
+            .and_then(as_parts_per_million)
+            .ok_or_else(|| self.mismatch("a number from 0 to 1"))
     }
 
     /// Begins to read an object.
@@ -684,13 +719,11 @@ impl<'a> Member<'a> {
     /// # Errors
     /// When it is anything else.
     pub fn object(&self) -> Result<Object<'a>, SchemaError> {
-        match self.value {
-            Value::Object(members) => {
-                let asked = Vec::with_capacity(members.len());
-                Ok(Object { members, path: self.path.to_here(), asked, found: 0 })
-            }
-            _ => Err(self.mismatch("an object")),
+        if !matches!(self.token(), Token::Object { .. }) {
+            return Err(self.mismatch("an object"));
         }
+        let entries = self.entries();
+        Ok(Object { whole: *self, entries, asked: Vec::with_capacity(entries.len()), found: 0 })
     }
 
     /// The items of an array of at most `count_max`.
@@ -698,18 +731,59 @@ impl<'a> Member<'a> {
     /// # Errors
     /// When it is anything else.
     pub fn items(&self, count_max: usize) -> Result<Vec<Self>, SchemaError> {
-        let Value::Array(items) = self.value else {
-            return Err(self.mismatch("an array"));
-        };
-        if items.len() > count_max {
-            return Err(
-                self.error(format!("must have at most {count_max} items, but has {}", items.len()))
-            );
+        match *self.token() {
+            Token::Array { count, .. } if count > count_max => {
+                Err(self.error(format!("must have at most {count_max} items, but has {count}")))
+            }
+            Token::Array { .. } => Ok(self.each_item().collect()),
+            _ => Err(self.mismatch("an array")),
         }
-        let within = self.path.to_here();
-        let path = |at| Path { within: within.clone(), step: Step::Item(at) };
-        Ok(items.iter().enumerate().map(|(at, value)| Self { value, path: path(at) }).collect())
     }
+
+    /// The items of an array; none of anything else.
+    fn each_item(self) -> impl Iterator<Item = Self> {
+        let count = match self.token() {
+            Token::Array { count, .. } => *count,
+            _ => 0,
+        };
+        let mut next = self.at + 1;
+        (0..count).map(move |_| {
+            let item = Self { at: next, ..self };
+            next += item.token().span();
+            item
+        })
+    }
+}
+
+/// Goes on with a path to a member.
+fn push_name(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(&shortened(name));
+}
+
+/// A canonical number as an unsigned integer.
+fn as_unsigned(text: &str) -> Option<u64> {
+    // Integers up to 2⁵³ − 1 are printed without an exponent.
+    text.bytes()
+        .all(|digit| digit.is_ascii_digit())
+        .then(|| text.parse().expect("at most 16 digits, because numbers are at most 2^53 - 1"))
+}
+
+/// A canonical number from 0 to 1 in parts per million, cut off.
+fn as_parts_per_million(text: &str) -> Option<u32> {
+    match text {
+        "0" => return Some(0),
+        "1" => return Some(1_000_000),
+        // ECMAScript writes 1e-7 for what is below one part per million.
+        text if text.contains("e-") && !text.starts_with('-') => return Some(0),
+        _ => {}
+    }
+    let digits = text.strip_prefix("0.")?.as_bytes();
+    Some((0..6).fold(0, |parts, place| {
+        10 * parts + digits.get(place).map_or(0, |digit| u32::from(digit - b'0'))
+    }))
 }
 
 /// The order of RFC 8785: by UTF-16 code units.
@@ -742,9 +816,10 @@ struct Parser<'a> {
     depth_max: usize,
     /// Whether all that was read is spelled as the canonical form spells it.
     is_canonical: bool,
-    /// The member of the outermost object whose range is wanted, and that range.
-    name: &'a str,
-    range: Range<usize>,
+    tokens: Vec<Token<'a>>,
+    entries: Vec<Entry<'a>>,
+    /// The members so far of the objects that are being read, outermost first.
+    open: Vec<Entry<'a>>,
 }
 
 impl<'a> Parser<'a> {
@@ -775,45 +850,53 @@ impl<'a> Parser<'a> {
         self.fail(self.at, fault)
     }
 
-    fn value(&mut self) -> Result<Value, JsonError> {
-        match self.byte() {
-            Some(b'{') => self.members(),
-            Some(b'[') => self.array(),
-            Some(b'"') => Ok(Value::String(self.string()?)),
-            Some(b'-' | b'0'..=b'9') => Ok(Value::Number(self.number()?)),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
-            _ => self.unexpected("a value"),
-        }
+    fn value(&mut self) -> Result<(), JsonError> {
+        let token = match self.byte() {
+            Some(b'{') => return self.members(),
+            Some(b'[') => return self.array(),
+            Some(b'"') => match self.plain_string() {
+                Some(text) => Token::String(Cow::Borrowed(text)),
+                None => Token::String(Cow::Owned(self.escaped_string()?)),
+            },
+            Some(b'-' | b'0'..=b'9') => Token::Number(self.number()?),
+            Some(b't') => self.word("true", Token::Bool(true))?,
+            Some(b'f') => self.word("false", Token::Bool(false))?,
+            Some(b'n') => self.word("null", Token::Null)?,
+            _ => return self.unexpected("a value"),
+        };
+        self.tokens.push(token);
+        Ok(())
     }
 
-    fn word(&mut self, word: &'static str, value: Value) -> Result<Value, JsonError> {
+    fn word(&mut self, word: &'static str, token: Token<'a>) -> Result<Token<'a>, JsonError> {
         for expected in word.bytes() {
             if self.byte() != Some(expected) {
                 return self.unexpected(word);
             }
             self.at += 1;
         }
-        Ok(value)
+        Ok(token)
     }
 
-    fn enter(&mut self) -> Result<(), JsonError> {
+    /// Enters a container, and gives the place of its head.
+    fn enter(&mut self) -> Result<usize, JsonError> {
         if self.depth == self.depth_max {
             return self.fail(self.at, JsonFault::TooDeep(self.depth_max));
         }
         self.depth += 1;
         self.at += 1;
         self.skip_space();
-        Ok(())
+        self.tokens.push(Token::Null);
+        Ok(self.tokens.len() - 1)
     }
 
-    fn array(&mut self) -> Result<Value, JsonError> {
-        self.enter()?;
-        let mut items = Vec::new();
+    fn array(&mut self) -> Result<(), JsonError> {
+        let head = self.enter()?;
+        let mut count = 0;
         if self.byte() != Some(b']') {
             loop {
-                items.push(self.value()?);
+                self.value()?;
+                count += 1;
                 self.skip_space();
                 match self.byte() {
                     Some(b',') => self.at += 1,
@@ -825,37 +908,34 @@ impl<'a> Parser<'a> {
         }
         self.at += 1;
         self.depth -= 1;
-        Ok(Value::Array(items))
+        self.tokens[head] = Token::Array { count, span: self.tokens.len() - head };
+        Ok(())
     }
 
-    fn members(&mut self) -> Result<Value, JsonError> {
-        self.enter()?;
-        let mut members: Vec<(String, usize, Value)> = Vec::new();
+    fn members(&mut self) -> Result<(), JsonError> {
+        let head = self.enter()?;
+        let first_open = self.open.len();
         let mut is_sorted = true;
         if self.byte() != Some(b'}') {
             loop {
                 if self.byte() != Some(b'"') {
                     return self.unexpected("a key");
                 }
-                let key_at = self.at;
-                let key = self.string()?;
+                let offset = self.at;
+                let key = match self.plain_string() {
+                    Some(key) => Cow::Borrowed(key),
+                    None => Cow::Owned(self.escaped_string()?),
+                };
+                let last = self.open[first_open..].last();
+                is_sorted &= last.is_none_or(|last| order(&last.key, &key).is_lt());
+                self.open.push(Entry { key, offset, value_at: self.tokens.len() });
                 self.skip_space();
                 if self.byte() != Some(b':') {
                     return self.unexpected("`:`");
                 }
                 self.at += 1;
                 self.skip_space();
-                let value = self.value()?;
-                if self.depth == 1 && key == self.name {
-                    // With the comma before it, or if it stands first with the one behind it.
-                    self.range = if members.is_empty() {
-                        key_at..self.at + usize::from(self.byte() == Some(b','))
-                    } else {
-                        key_at - 1..self.at
-                    };
-                }
-                is_sorted &= members.last().is_none_or(|(last, ..)| order(last, &key).is_lt());
-                members.push((key, key_at, value));
+                self.value()?;
                 self.skip_space();
                 match self.byte() {
                     Some(b',') => self.at += 1,
@@ -870,18 +950,33 @@ impl<'a> Parser<'a> {
         if !is_sorted {
             self.is_canonical = false;
             // The sort is stable, so of two equal keys the later one stands second.
-            members.sort_by(|(left, ..), (right, ..)| order(left, right));
-            for pair in members.windows(2) {
-                if pair[0].0 == pair[1].0 {
-                    return self.fail(pair[1].1, JsonFault::DuplicateKey(shortened(&pair[1].0)));
+            self.open[first_open..].sort_by(|left, right| order(&left.key, &right.key));
+            for pair in self.open[first_open..].windows(2) {
+                if pair[0].key == pair[1].key {
+                    let fault = JsonFault::DuplicateKey(shortened(&pair[1].key));
+                    return self.fail(pair[1].offset, fault);
                 }
             }
         }
-        let members = members.into_iter().map(|(key, _, value)| (key, value)).collect();
-        Ok(Value::Object(Members(members)))
+        let first = self.entries.len();
+        self.entries.extend(self.open.drain(first_open..));
+        let (count, span) = (self.entries.len() - first, self.tokens.len() - head);
+        self.tokens[head] = Token::Object { first, count, span };
+        Ok(())
     }
 
-    fn string(&mut self) -> Result<String, JsonError> {
+    /// A string that ends before any escape, if one stands here.
+    fn plain_string(&mut self) -> Option<&'a str> {
+        let rest = &self.text[self.at + 1..];
+        let size = plain_size(rest.as_bytes());
+        if rest.as_bytes().get(size) != Some(&b'"') {
+            return None;
+        }
+        self.at += size + 2;
+        Some(&rest[..size])
+    }
+
+    fn escaped_string(&mut self) -> Result<String, JsonError> {
         self.at += 1;
         let mut out = self.plain_text().to_owned();
         loop {
@@ -909,8 +1004,7 @@ impl<'a> Parser<'a> {
     /// What stands here of a string before a quote, an escape or a control character.
     fn plain_text(&mut self) -> &'a str {
         let rest = &self.text[self.at..];
-        let end = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-        let end = end.unwrap_or(rest.len());
+        let end = plain_size(rest.as_bytes());
         self.at += end;
         &rest[..end]
     }
@@ -959,7 +1053,7 @@ impl<'a> Parser<'a> {
         Ok(unit)
     }
 
-    fn number(&mut self) -> Result<Number, JsonError> {
+    fn number(&mut self) -> Result<Cow<'a, str>, JsonError> {
         let start = self.at;
         if self.byte() == Some(b'-') {
             self.at += 1;
@@ -980,13 +1074,19 @@ impl<'a> Parser<'a> {
             }
             self.digits()?;
         }
-        let double: f64 = self.text[start..self.at]
-            .parse()
-            .expect("JSON's numbers are a part of what Rust reads as numbers");
-        let number = Number::new(double)
-            .ok_or(JsonError { offset: start, fault: JsonFault::NumberTooLarge })?;
-        self.is_canonical &= number.text() == &self.text[start..self.at];
-        Ok(number)
+        let spelled = &self.text[start..self.at];
+        if is_plain_decimal(spelled) {
+            return Ok(Cow::Borrowed(spelled));
+        }
+        let double = spelled.parse().expect("JSON's numbers are a part of what Rust reads");
+        let Some(Number(canonical)) = Number::new(double) else {
+            return self.fail(start, JsonFault::NumberTooLarge);
+        };
+        if *canonical == *spelled {
+            return Ok(Cow::Borrowed(spelled));
+        }
+        self.is_canonical = false;
+        Ok(Cow::Owned(canonical.into()))
     }
 
     fn digits(&mut self) -> Result<(), JsonError> {
@@ -998,12 +1098,48 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// Bytes of a string before a quote, an escape or a control character, eight at a time.
+fn plain_size(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // The high bit of each byte that is below `limit`, and perhaps of some after the first of those.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
+    let mut size = 0;
+    while let Some(bytes) = text[size..].first_chunk() {
+        let word = u64::from_le_bytes(*bytes);
+        let (quote, escape) = (ONES * u64::from(b'"'), ONES * u64::from(b'\\'));
+        let ends = below(word, 0x20) | below(word ^ quote, 1) | below(word ^ escape, 1);
+        if ends != 0 {
+            return size + ends.trailing_zeros() as usize / 8;
+        }
+        size += bytes.len();
+    }
+    let end = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    text[size..].iter().position(end).map_or(text.len(), |at| size + at)
+}
+
+/// Whether a number is certainly spelled as ECMAScript would: a decimal of at most 15 digits, in
+/// which none is needless, of no less than a millionth. No two such decimals are the same double,
+/// so each is the shortest of its own.
+fn is_plain_decimal(text: &str) -> bool {
+    if text.len() > 15 || text == "-0" || text.contains(['e', 'E']) {
+        return false;
+    }
+    match text.split_once('.') {
+        None => true,
+        Some((whole, fraction)) => {
+            let is_tiny = matches!(whole, "0" | "-0") && fraction.starts_with("000000");
+            !is_tiny && !fraction.ends_with('0')
+        }
+    }
+}
+
 fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) => out.extend_from_slice(number.text.as_bytes()),
+        Value::Number(number) => out.extend_from_slice(number.text().as_bytes()),
         Value::String(text) => write_string(text, out),
         Value::Array(items) => {
             out.push(b'[');
@@ -1016,36 +1152,18 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
             out.push(b']');
         }
         Value::Object(members) => {
-            write_members(members, None, out);
-        }
-    }
-}
-
-/// Writes an object and says which range to cut out to lose the member `cut`.
-fn write_members(members: &Members, cut: Option<&str>, out: &mut Vec<u8>) -> Range<usize> {
-    out.push(b'{');
-    let mut range = out.len()..out.len();
-    // Whether the member to cut stands first and so takes the comma behind it.
-    let mut is_first_cut = false;
-    for (at, (key, value)) in members.0.iter().enumerate() {
-        let comma_at = out.len();
-        if at > 0 {
-            out.push(b',');
-            if is_first_cut {
-                range.end = out.len();
-                is_first_cut = false;
+            out.push(b'{');
+            for (at, (key, value)) in members.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_string(key, out);
+                out.push(b':');
+                write_value(value, out);
             }
-        }
-        write_string(key, out);
-        out.push(b':');
-        write_value(value, out);
-        if cut == Some(key) {
-            range = comma_at..out.len();
-            is_first_cut = at == 0;
+            out.push(b'}');
         }
     }
-    out.push(b'}');
-    range
 }
 
 /// What stands for a character in a canonical string.

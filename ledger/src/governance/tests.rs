@@ -16,7 +16,7 @@ use crate::testing::{
 use alloc::sync::Arc;
 use bizra_types::execution::{Decisions, ParameterChange};
 use bizra_types::hash::hex;
-use bizra_types::json::{Limits, Value, canonical, parse};
+use bizra_types::json::{Document, Limits, Value, canonical, parse};
 use bizra_types::numbers::{TimestampMs, ValidatorIndex};
 
 use Code::{Invariant, Policy as PolicyCode, Role, State, Success};
@@ -241,8 +241,8 @@ fn change_of(value: &Value) -> Change {
         r#"{{"procedure":"amendment","change":{}}}"#,
         String::from_utf8(canonical(value)).expect("JSON is text")
     );
-    let value = parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
-    match GovernanceAction::read_propose(&value.root()).expect("the form is right") {
+    let document = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
+    match GovernanceAction::read_propose(&document.root()).expect("the form is right") {
         GovernanceAction::Propose { change, .. } => *change,
         GovernanceAction::Vote { .. } => unreachable!("it proposes"),
     }

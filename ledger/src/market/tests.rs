@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::json;
+use bizra_types::json::{Document, Limits};
 use proptest::prelude::*;
 
 const DAY_MS: u64 = 86_400_000;
@@ -443,7 +443,7 @@ fn credits_that_appear_or_vanish_are_refused() {
 fn the_schema_of_each_action_is_closed() {
     let id = r#""licence_id":"123e4567-e89b-42d3-a456-426614174000""#;
     let read = |action: &str, data: &str| {
-        let data = json(data);
+        let data = Document::parse(data.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
         MarketAction::read(action, &data.root())
             .map(|result| result.map_err(|error| error.to_string()))
     };

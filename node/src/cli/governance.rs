@@ -646,6 +646,7 @@ fn parse_replacement(text: &str) -> Result<(String, PathBuf), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bizra_types::json::Document;
     use std::fs;
 
     fn proposing() -> Proposing {
@@ -717,7 +718,8 @@ mod tests {
     #[test]
     fn an_entry_is_one_that_a_proposal_may_hold() {
         let entry = entry_of("a", &KeyRing::generate());
-        let read = parse(entry.to_string().as_bytes(), Limits::ENVELOPE).expect("JSON");
+        let text = entry.to_string();
+        let read = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("JSON");
         let validator = bizra_types::committee::Validator::read(&read.root()).expect("an entry");
         assert_eq!(validator.name, "a");
         assert!(validator.consensus_key.is_usable());
@@ -790,7 +792,8 @@ mod tests {
             (answer.clone(), Some(key), committee(4)),
         ] {
             let data = broken_promise(&answer, accused, &committee).expect("evidence");
-            let data = parse(data.to_string().as_bytes(), Limits::ENVELOPE).expect("strict");
+            let text = data.to_string();
+            let data = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("strict");
             let file = EvidenceFile::read(&data.root()).expect("the form is right");
             assert_eq!((file.accused, file.promise()), (key, Some(&promise)));
             assert_eq!(file.check(&chain), Ok(()));

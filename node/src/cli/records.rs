@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use bizra_keys::file::write_new_file;
 use bizra_ledger::envelope::Envelope;
 use bizra_types::hash::{hex, hex_array};
-use bizra_types::json::{Limits, Member, Members, Object, SchemaError, Value, canonical, parse};
+use bizra_types::json::{
+    Document, Limits, Member, Members, Object, SchemaError, Value, canonical, parse,
+};
 use clap::{Args, ValueEnum};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
@@ -306,7 +308,7 @@ pub(crate) fn open(arguments: &Open) -> Result<Answer> {
     let (envelope, bytes) = Envelope::parse(record.trim().as_bytes())
         .with_context(|| arguments.record.display().to_string())?;
     let opening = read_text(&arguments.opening)?;
-    let opening = parse(opening.trim().as_bytes(), Limits::ENVELOPE)
+    let opening = Document::parse(opening.trim().as_bytes(), Limits::ENVELOPE)
         .with_context(|| arguments.opening.display().to_string())?;
     let (digest, openings) =
         read_opening(&opening).with_context(|| arguments.opening.display().to_string())?;
@@ -368,7 +370,7 @@ fn data_member<'a>(record: &'a Value, name: &str) -> Option<&'a str> {
     Some(text)
 }
 
-fn read_opening(opening: &Value) -> Result<(String, [Option<Opening>; 3]), SchemaError> {
+fn read_opening(opening: &Document<'_>) -> Result<(String, [Option<Opening>; 3]), SchemaError> {
     let mut document = opening.object()?;
     let digest = document.take("digest")?;
     let digest = hex(&digest.hex::<32>()?);

@@ -263,7 +263,9 @@ fn integers_and_parts_per_million_come_from_the_canonical_text() {
         let value = parse(text.as_bytes(), Limits::ENVELOPE).expect("a number");
         let Value::Number(number) = &value else { panic!("not a number") };
         assert_eq!(number.as_unsigned(), unsigned, "{text}");
-        assert_eq!(number.parts_per_million(), parts, "{text}");
+        let document = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("a number");
+        assert_eq!(document.root().unsigned().ok(), unsigned, "{text}");
+        assert_eq!(document.root().parts_per_million().ok(), parts, "{text}");
     }
     assert_eq!(Number::from_unsigned(1 << 53), None);
     assert_eq!(Number::from_unsigned((1 << 53) + 1), None);
@@ -275,25 +277,25 @@ fn integers_and_parts_per_million_come_from_the_canonical_text() {
 
 #[test]
 fn one_member_can_be_cut_out() {
-    let Ok(Value::Object(members)) = parse(br#"{"c":[3],"a":"x","b":{"a":1}}"#, Limits::ENVELOPE)
-    else {
-        panic!("not an object")
-    };
-    for (name, rest) in [
-        ("a", r#"{"b":{"a":1},"c":[3]}"#),
-        ("b", r#"{"a":"x","c":[3]}"#),
-        ("c", r#"{"a":"x","b":{"a":1}}"#),
-        ("d", r#"{"a":"x","b":{"a":1},"c":[3]}"#),
+    for (text, name, rest) in [
+        (r#"{"a":"x","b":{"a":1},"c":[3]}"#, "a", r#"{"b":{"a":1},"c":[3]}"#),
+        (r#"{"a":"x","b":{"a":1},"c":[3]}"#, "b", r#"{"a":"x","c":[3]}"#),
+        (r#"{"a":"x","b":{"a":1},"c":[3]}"#, "c", r#"{"a":"x","b":{"a":1}}"#),
+        (r#"{"a":"x","b":{"a":1},"c":[3]}"#, "d", r#"{"a":"x","b":{"a":1},"c":[3]}"#),
+        (r#"{"a":null}"#, "a", "{}"),
+        ("{}", "a", "{}"),
+        (r#"[{"a":1}]"#, "a", r#"[{"a":1}]"#),
     ] {
-        let (mut bytes, range) = canonical_around(&members, name);
-        assert_eq!(bytes, canonical(&Value::Object(members.clone())));
-        bytes.drain(range);
-        assert_eq!(bytes, rest.as_bytes(), "without {name}");
+        let document = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("strict");
+        assert_eq!(document.around(name).concat(), rest.as_bytes(), "{text} without {name}");
     }
-    let single = Members::new(vec![("a".into(), Value::Null)]).expect("no key twice");
-    let (mut bytes, range) = canonical_around(&single, "a");
-    bytes.drain(range);
-    assert_eq!(bytes, b"{}");
+}
+
+#[test]
+#[should_panic(expected = "canonical form")]
+fn nothing_is_cut_out_of_another_spelling() {
+    let document = Document::parse(br#"{"b":1,"a":2}"#, Limits::ENVELOPE).expect("strict");
+    let _ = document.around("a");
 }
 
 #[test]
@@ -347,9 +349,9 @@ fn schema_errors_name_the_member_and_what_was_expected() {
     ];
     for (value, read, detail) in cases {
         let text = format!("{{\"outer\":{{\"list\":[0,{value}]}}}}");
-        let value = parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
-        let mut document = value.object().expect("an object");
-        let mut outer = document.take("outer").and_then(|outer| outer.object()).expect("an object");
+        let document = Document::parse(text.as_bytes(), Limits::ENVELOPE).expect("strict JSON");
+        let mut object = document.object().expect("an object");
+        let mut outer = object.take("outer").and_then(|outer| outer.object()).expect("an object");
         let list = outer.take("list").and_then(|list| list.items(2)).expect("an array");
         let error = read(&list[1]).expect_err(detail);
         assert_eq!(error, SchemaError { path: "outer.list[1]".into(), detail: detail.into() });
@@ -358,10 +360,12 @@ fn schema_errors_name_the_member_and_what_was_expected() {
 
 #[test]
 fn unknown_and_missing_members_are_named() {
-    let value = parse(br#"{"a":1,"b":{"c":2,"d":3},"z":0}"#, Limits::ENVELOPE).expect("strict");
-    let mut object = value.object().expect("an object");
+    // In an order of its own: the first in canonical order is named.
+    let text = br#"{"z":0,"y":0,"a":1,"b":{"f":4,"d":3,"c":2}}"#;
+    let document = Document::parse(text, Limits::ENVELOPE).expect("strict");
+    let mut object = document.object().expect("an object");
     assert_eq!(object.take("x").expect_err("missing").to_string(), "`x` is missing");
-    assert!(object.take_optional("y").is_none());
+    assert!(object.take_optional("w").is_none());
     object.take("a").expect("is there");
     let mut inner = object.take("b").and_then(|b| b.object()).expect("an object");
     inner.take("c").expect("is there");
@@ -370,15 +374,27 @@ fn unknown_and_missing_members_are_named() {
         "`b.d` is an unknown member; known here: c"
     );
     let rest = object.take_rest();
-    assert_eq!(rest.len(), 1);
-    assert_eq!((rest[0].0, rest[0].1.path().as_str(), rest[0].1.unsigned()), ("z", "z", Ok(0)));
+    assert_eq!(rest.len(), 2);
+    assert_eq!((rest[0].0, rest[1].0), ("y", "z"));
+    assert_eq!((rest[1].1.path().as_str(), rest[1].1.unsigned()), ("z", Ok(0)));
     object.finish().expect("all are taken");
 
-    let number = parse(b"1", Limits::ENVELOPE).expect("strict");
+    let number = Document::parse(b"1", Limits::ENVELOPE).expect("strict");
     assert_eq!(
         number.object().expect_err("no object").to_string(),
         "the document must be an object, but is 1"
     );
+}
+
+#[test]
+fn a_path_leads_through_objects_and_arrays() {
+    let text = br#"{"a":{"b":[0,[1,{"c":2}],{}],"d":{}},"e":3}"#;
+    let document = Document::parse(text, Limits::ENVELOPE).expect("strict");
+    let paths: Vec<String> =
+        (0..document.tokens.len()).map(|at| Member { document: &document, at }.path()).collect();
+    let expected =
+        ["", "a", "a.b", "a.b[0]", "a.b[1]", "a.b[1][0]", "a.b[1][1]", "a.b[1][1].c", "a.b[2]"];
+    assert_eq!(paths, [&expected[..], &["a.d", "e"]].concat());
 }
 
 /// What `serde_json` reads, as our value; numbers as doubles.
@@ -428,16 +444,32 @@ fn arbitrary_value() -> impl Strategy<Value = Value> {
 /// Whether reading notices that a text is canonical, and where its members stand.
 fn check_around(text: &[u8], value: &Value) {
     let limits = Limits { size_max: usize::MAX, depth_max: 32 };
-    let is_canonical = canonical(value) == text;
-    let Value::Object(members) = value else {
-        let (again, range) = parse_around(text, limits, "a").expect("it was read before");
-        assert_eq!((&again, range.is_some()), (value, is_canonical));
-        return;
-    };
+    let document = Document::parse(text, limits).expect("it was read before");
+    assert_eq!(document.root().to_value(), *value);
+    assert_eq!(document.is_canonical(), canonical(value) == text);
+    let (true, Value::Object(members)) = (document.is_canonical(), value) else { return };
     for name in members.iter().map(|(name, _)| name).chain(["no such member"]) {
-        let (again, range) = parse_around(text, limits, name).expect("it was read before");
-        let expected = is_canonical.then(|| canonical_around(members, name).1);
-        assert_eq!((&again, range), (value, expected), "{name:?}");
+        let mut without = members.clone();
+        without.remove(name);
+        let without = canonical(&Value::Object(without));
+        assert_eq!(document.around(name).concat(), without, "{name:?}");
+    }
+}
+
+/// Whether we and `serde_json` read a text alike, but for what only we refuse.
+fn check_reading(text: &[u8]) {
+    let theirs: Result<serde_json::Value, _> = serde_json::from_slice(text);
+    match (parse(text, Limits::ENVELOPE), theirs) {
+        (Ok(ours), Ok(theirs)) => {
+            check_around(text, &ours);
+            assert_eq!(ours, translate(&theirs));
+        }
+        (Ok(ours), Err(error)) => panic!("we read {ours:?}: {error}"),
+        (Err(error), Ok(_)) => assert!(
+            matches!(error.fault, JsonFault::DuplicateKey(_) | JsonFault::NumberTooLarge),
+            "only we refuse: {error}"
+        ),
+        (Err(_), Err(_)) => {}
     }
 }
 
@@ -527,19 +559,47 @@ proptest! {
         "\\{(\"[ab]\":[0-9\"\\[\\]{}]{1,3},?){0,4}\\}",
         "\"(\\\\u[dD][89a-fA-F][0-9a-f]{2}|\\\\[a-z]|\\PC){0,4}\"",
     ]) {
-        let theirs: Result<serde_json::Value, _> = serde_json::from_str(&text);
-        match (parse(text.as_bytes(), Limits::ENVELOPE), theirs) {
-            (Ok(ours), Ok(theirs)) => {
-                check_around(text.as_bytes(), &ours);
-                prop_assert_eq!(ours, translate(&theirs));
-            }
-            (Ok(ours), Err(error)) => prop_assert!(false, "we read {:?}: {}", ours, error),
-            (Err(error), Ok(_)) => prop_assert!(
-                matches!(error.fault, JsonFault::DuplicateKey(_) | JsonFault::NumberTooLarge),
-                "only we refuse: {}", error
-            ),
-            (Err(_), Err(_)) => {}
+        check_reading(text.as_bytes());
+    }
+
+    #[test]
+    fn a_changed_text_is_read_alike(
+        value in arbitrary_value(),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0..3, "[\\[\\]{}\":,0-9eE.+\\-a-c \\\\u\u{1f}é]"),
+            1..4,
+        ),
+    ) {
+        let mut text = canonical(&value);
+        for (at, kind, new) in changes {
+            let at = at.index(text.len() + 1);
+            let end = (at + usize::from(kind > 0)).min(text.len());
+            let new = if kind < 2 { new.as_bytes() } else { b"" };
+            text.splice(at..end, new.iter().copied());
         }
+        check_reading(&text);
+    }
+
+    #[test]
+    fn a_plain_decimal_is_its_own_canonical_text(
+        text in "-?(0|[1-9][0-9]{0,15})(\\.0{0,7}[0-9]{1,14})?"
+    ) {
+        let double: f64 = text.parse().expect("a number");
+        let is_canonical = Number::new(double).is_some_and(|number| number.text() == text);
+        // What is longer or tiny is left to the general rule.
+        let is_short = text.len() <= 15 && (double == 0.0 || double.abs() >= 1e-6);
+        prop_assert_eq!(is_plain_decimal(&text), is_short && is_canonical);
+    }
+
+    #[test]
+    fn a_string_ends_where_its_first_special_byte_stands(
+        text in prop::collection::vec(
+            prop_oneof![4 => any::<u8>(), 1 => Just(b'"'), 1 => 0x1e..0x23_u8, 20 => 0x20..0x7f_u8],
+            0..40,
+        ),
+    ) {
+        let end = text.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+        prop_assert_eq!(plain_size(&text), end.unwrap_or(text.len()));
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::committee::{
 use crate::crypto::{PublicKey, Signature};
 use crate::execution::ExecFields;
 use crate::hash::{BlockId, ChainId, ExecHash, Hash, hex, hex_array};
-use crate::json::{self, Limits, Member, Members, Number, Object, SchemaError, Value, canonical};
+use crate::json::{
+    self, Document, Limits, Member, Members, Number, Object, SchemaError, Value, canonical,
+};
 use crate::message::CommitVote;
 use crate::numbers::{Era, Height, LogIndex, ProtocolVersion, TimestampMs, ValidatorIndex, View};
 use alloc::string::{String, ToString};
@@ -42,7 +44,7 @@ impl FinalityProof {
     /// # Errors
     /// When the text is not strict JSON of exactly the known members.
     pub fn from_json(text: &[u8]) -> Result<Self, FormError> {
-        Self::from_member(&json::parse(text, LIMITS)?.root())
+        Self::from_member(&Document::parse(text, LIMITS)?.root())
     }
 
     /// The proof as a JSON value, to be put into a larger document.
@@ -70,10 +72,11 @@ impl FinalityProof {
     pub fn from_member(member: &Member<'_>) -> Result<Self, FormError> {
         let mut object = member.object()?;
         let envelope_member = object.take("envelope")?;
-        if !matches!(envelope_member.value(), Value::Object(_)) {
+        let envelope = envelope_member.to_value();
+        if !matches!(envelope, Value::Object(_)) {
             return Err(envelope_member.error("must be an object").into());
         }
-        let envelope = canonical(envelope_member.value());
+        let envelope = canonical(&envelope);
         if envelope.len() > RECORD_BYTES_MAX {
             let detail = alloc::format!(
                 "has {} bytes in canonical form, where at most {RECORD_BYTES_MAX} are allowed",
@@ -103,7 +106,7 @@ impl StateProof {
     /// # Errors
     /// When the text is not strict JSON of exactly the known members.
     pub fn from_json(text: &[u8]) -> Result<Self, FormError> {
-        Self::from_member(&json::parse(text, LIMITS)?.root())
+        Self::from_member(&Document::parse(text, LIMITS)?.root())
     }
 
     /// The proof as a JSON value, to be put into a larger document.
@@ -181,7 +184,7 @@ impl FinalHead {
     /// # Errors
     /// When the text is not strict JSON of exactly the known members.
     pub fn from_json(text: &[u8]) -> Result<Self, FormError> {
-        Self::from_member(&json::parse(text, LIMITS)?.root())
+        Self::from_member(&Document::parse(text, LIMITS)?.root())
     }
 
     /// The head as a JSON value, to be put into a larger document.
@@ -444,7 +447,7 @@ fn bytes(member: &Member<'_>, size_max: usize) -> Result<Vec<u8>, SchemaError> {
 
 /// A string that may be empty, as those of a committee's encoding.
 fn short_text<'a>(member: &Member<'a>, size_max: usize) -> Result<&'a str, SchemaError> {
-    match member.value() {
+    match member.to_value() {
         Value::String(text) if text.is_empty() => Ok(""),
         _ => member.text(size_max),
     }
