@@ -732,6 +732,10 @@ impl Encode for Holdings {
 impl Decode for Holdings {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let list: Vec<Holding> = reader.list("holdings", HOLDERS_MAX, 40)?;
+        if !list.is_sorted_by(|left, right| left.holder < right.holder) {
+            let value = list.len() as u64;
+            return Err(DecodeError::Invalid { what: "order of holdings", value });
+        }
         Ok(Self(list.into_iter().map(|held| (held.holder, held.quantity)).collect()))
     }
 }

@@ -1364,7 +1364,14 @@ fn entries_have_one_encoding() {
         assert_eq!(ending.name(), *name);
     }
     let ballots = Ballots([(public(2), Choice::Approve), (public(1), Choice::Veto)].into());
-    assert_eq!(Ballots::from_bytes(&ballots.to_bytes()), Ok(ballots));
+    let mut bytes = ballots.to_bytes();
+    assert_eq!(Ballots::from_bytes(&bytes), Ok(ballots));
+    let (first, second) = bytes[4..].split_at_mut(33);
+    first.swap_with_slice(second);
+    let unsorted = Err(DecodeError::Invalid { what: "order of ballots", value: 2 });
+    assert_eq!(Ballots::from_bytes(&bytes), unsorted);
+    bytes.copy_within(4..37, 37);
+    assert_eq!(Ballots::from_bytes(&bytes), unsorted);
     let damaged = Governance::read(|_, _| Ok(Some(vec![1])));
     assert!(damaged.expect_err("one byte").0.contains("Governance family"));
 }

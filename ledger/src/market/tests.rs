@@ -426,6 +426,18 @@ fn holders_are_bounded() {
 }
 
 #[test]
+fn holdings_have_one_encoding() {
+    let holding = |byte: u8| Holding { holder: PublicKey([byte; 32]), quantity: 10 };
+    let read = |holders: &[u8]| {
+        let mut bytes = Vec::new();
+        encode_list(&holders.iter().map(|byte| holding(*byte)).collect::<Vec<_>>(), &mut bytes);
+        Holdings::from_bytes(&bytes).map(|holdings| holdings.0.len())
+    };
+    let error = Err(DecodeError::Invalid { what: "order of holdings", value: 2 });
+    assert_eq!((read(&[1, 2]), read(&[2, 1]), read(&[1, 1])), (Ok(2), error, error));
+}
+
+#[test]
 fn credits_that_appear_or_vanish_are_refused() {
     assert_eq!(check_conserved(5, 5), Ok(()));
     for after in [4, 6] {
