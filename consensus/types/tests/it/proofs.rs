@@ -1,7 +1,8 @@
 //! The forms of a proof: what they refuse, and how much they may ask for.
 
 use crate::samples::{Stream, commit_cert, exec};
-use bizra_types::block::Header;
+use bizra_types::batch::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
+use bizra_types::block::{CITATIONS_MAX, Header};
 use bizra_types::hash::{ChainId, Hash};
 use bizra_types::numbers::{LogIndex, ProtocolVersion, TimestampMs};
 use bizra_types::proof::state::{
@@ -224,13 +225,14 @@ fn a_path_in_the_state_is_no_longer_than_a_keys_hash() {
     }
 }
 
-/// Part of the format: who writes a proof must know what is read.
+/// Part of the format: who writes must know what is read.
 #[test]
 fn the_limits_are_the_documented_ones() {
     assert_eq!(PROOF_BYTES_MAX, 8_388_608);
     assert_eq!(PROOF_JSON_BYTES_MAX, 33_554_432);
     assert_eq!(STATE_VALUE_BYTES_MAX, 1_048_576);
     assert_eq!((INCLUSION_LENGTH_MAX, STATE_DEPTH_MAX), (64, 256));
+    assert_eq!((RECORD_BYTES_MAX, BATCH_BYTES_MAX, CITATIONS_MAX), (65_536, 262_144, 2_048));
 }
 
 #[test]
