@@ -643,22 +643,32 @@ impl Cluster {
         !is_weak && !self.is_liar(node)
     }
 
+    /// Whether a node has a seat in the newest committee.
+    fn is_member(&self, node: usize) -> bool {
+        let members = self.keyring.members();
+        members.seat(members.newest(), node).is_some()
+    }
+
     fn reliable(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.nodes.len()).filter(|node| self.is_reliable(*node))
     }
 
-    /// All live: all must commit, then come to rest at one height with every
-    /// accepted record final.
+    /// All live: all must commit, then members come to rest at one height with
+    /// every accepted record final.
     fn drain_phase(&mut self) -> Checked {
         self.note_phase("drain");
         let all: Vec<_> = self.reliable().collect();
         self.expect_progress(&all)?;
         self.are_records_made = false;
+        let start = self.oracles.height();
         let is_drained = |cluster: &Self| {
+            let height = cluster.oracles.height();
             cluster.oracles.unfinal() == 0
-                && all
-                    .iter()
-                    .all(|node| cluster.oracles.height_of(*node) == cluster.oracles.height())
+                && all.iter().all(|node| {
+                    // Who has no seat hears of some heads only, and of each a while later.
+                    let least = if cluster.is_member(*node) { height } else { start };
+                    cluster.oracles.height_of(*node) >= least
+                })
                 && cluster.is_settled()
         };
         let end = self.now_micros + LIVENESS_MICROS_MAX;
@@ -684,8 +694,7 @@ impl Cluster {
     /// and a weak node has said what it lacks.
     fn is_settled(&self) -> bool {
         let era = self.keyring.members().newest();
-        let is_member = |node| self.keyring.members().seat(era, node).is_some();
-        let mut members = self.reliable().filter(|node| is_member(*node));
+        let mut members = self.reliable().filter(|node| self.is_member(*node));
         let is_aware = match self.weakness {
             Weakness::None => true,
             Weakness::OldProgram(node) => self.oracles.is_aware_of_version(node),

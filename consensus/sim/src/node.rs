@@ -486,9 +486,9 @@ impl Cluster {
         // A step that ends an era may still answer by the places of before:
         // such an answer goes astray.
         let mut peers: Vec<usize> = match send.to {
+            Recipients::All | Recipients::One(_) if is_muted => Vec::new(),
             Recipients::One(place) => members.node(era, place).into_iter().collect(),
             Recipients::Former(key) => members.owner(&key).into_iter().collect(),
-            Recipients::All if is_muted => Vec::new(),
             Recipients::All => {
                 let places = members.committee(era).indices();
                 places.filter_map(|place| members.node(era, place)).collect()
