@@ -678,9 +678,12 @@ impl Cluster {
             if !self.is_enough() {
                 return Ok(());
             }
-            let replicas =
-                all.iter().filter_map(|node| Some((*node, self.nodes[*node].replica()?)));
-            return replicas.into_iter().try_for_each(|it| self.oracles.on_rest(it.0, it.1));
+            // Who is not at the head is not at rest.
+            let height = self.oracles.height();
+            let resting = all.iter().filter(|node| self.oracles.height_of(**node) == height);
+            let mut replicas =
+                resting.filter_map(|node| Some((*node, self.nodes[*node].replica()?)));
+            return replicas.try_for_each(|it| self.oracles.on_rest(it.0, it.1));
         }
         let unfinal = self.oracles.unfinal();
         let invariant = if unfinal > 0 { Invariant::AcceptedIsKept } else { Invariant::Liveness };
