@@ -114,8 +114,8 @@ pub enum Invariant {
     /// other, both while it keeps such messages, has named the liar.
     LiarsAreNamed,
     /// After healing every node commits three heights within
-    /// [`LIVENESS_MICROS_MAX`](crate::LIVENESS_MICROS_MAX), and all reach one
-    /// height.
+    /// [`LIVENESS_MICROS_MAX`](crate::LIVENESS_MICROS_MAX), and all members reach
+    /// one height.
     ///
     /// Counted in views, in the first era, while up to f nodes are dead:
     ///
