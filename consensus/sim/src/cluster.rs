@@ -831,10 +831,11 @@ impl Cluster {
                 Ok(())
             }
             Event::Record => {
+                let mut interval = self.record_interval_micros;
                 // Liars lie on after healing: there the views are worth their cost.
-                let is_slow = self.is_healed && self.liars.is_empty();
-                let least = if is_slow { RECORD_INTERVAL_MICROS_HEALED } else { 1 };
-                let interval = self.record_interval_micros.max(least);
+                if self.is_healed && self.liars.is_empty() {
+                    interval = interval.max(RECORD_INTERVAL_MICROS_HEALED);
+                }
                 let delay = 1 + self.rng.below(2 * interval);
                 self.push(delay, Event::Record);
                 self.record()
