@@ -13,8 +13,8 @@ use bizra_types::certificate::{Certificate, Qc};
 use bizra_types::crypto::PublicKey;
 use bizra_types::execution::ParameterChange;
 use bizra_types::genesis::Parameters;
-use bizra_types::hash::BatchDigest;
-use bizra_types::numbers::{Era, Height, LaneSeq, ProtocolVersion, TimestampMs};
+use bizra_types::message::BatchAck;
+use bizra_types::numbers::{Era, Height, ProtocolVersion, TimestampMs};
 use harness::*;
 
 const NEXT: Era = Era::new(2);
@@ -373,20 +373,18 @@ fn stragglers_of_two_eras_at_one_place_are_both_answered() {
     assert_eq!(answered, [C, E].map(|node| Recipients::Former(cluster.key(node))));
 }
 
+/// The batches on the disk of A.
+fn on_disk(cluster: &Cluster) -> Vec<BatchHeader> {
+    cluster.nodes[A].disk.batches.iter().map(|batch| *batch.header()).collect()
+}
+
 /// D's batch can be cited for one era after D left, and then no more.
 #[test]
 fn what_has_lapsed_is_deleted_at_the_next_start() {
     let mut cluster = Cluster::new(&[D]);
-    let author = cluster.key(D);
-    let record = BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: [7; 40].into() };
-    let records = [record];
-    let header = BatchHeader::new(ERA, author, LaneSeq::new(1), BatchDigest::ZERO, &records);
-    let batch = cluster.batch(header, records.into());
-    let input = Input::Batch(cluster.verifier.batch(batch).expect("verified"));
-    cluster.step(A, input);
-    let on_disk = |cluster: &Cluster| {
-        cluster.nodes[A].disk.batches.iter().map(|batch| *batch.header()).collect::<Vec<_>>()
-    };
+    let batch = cluster.first_batch(D);
+    let header = *batch.header();
+    cluster.send_batch(A, batch);
     cluster.end_era(A, &[B, C, D], &[A, B, C, E]);
     assert_eq!(on_disk(&cluster), [header]);
     cluster.end_era(A, &[B, C, E], &[A, B, C, D]);
@@ -395,6 +393,49 @@ fn what_has_lapsed_is_deleted_at_the_next_start() {
     assert_eq!(on_disk(&cluster), [header], "an acknowledgement of it may be under way");
     cluster.restart(A);
     assert_eq!(on_disk(&cluster), []);
+}
+
+/// What A says of a batch may leave when the era in which A said it has ended.
+#[test]
+fn what_is_acknowledged_is_on_disk_also_where_an_era_ends() {
+    let mut cluster = Cluster::new(&[D]);
+    let batch = cluster.first_batch(D);
+    let (header, author) = (*batch.header(), cluster.key(D));
+    cluster.end_era(A, &[B, C, D], &[A, B, C, E]);
+    cluster.send_batch(A, batch);
+    cluster.end_era(A, &[B, C, E], &[A, B, E, C]);
+    let digest = header.digest(&cluster.genesis.chain_id());
+    let ack = BatchAck { author, lane_seq: header.lane_seq, digest };
+    assert_eq!(cluster.acks_of(A), [(Recipients::Former(author), ack)]);
+    assert_eq!(on_disk(&cluster), [header], "it has lapsed, and was promised to be there");
+}
+
+/// A's disk is slow: its batch is durable only in the second era without A. When A
+/// is back, that batch is sent, and the lane goes on after it.
+#[test]
+fn an_own_batch_that_was_durable_late_is_sent_when_its_author_is_back() {
+    let mut cluster = Cluster::new(&[D]);
+    let record = BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: [7; 40].into() };
+    let now = cluster.now();
+    let effects = cluster.nodes[A].replica.step(now, Input::Record(record.clone()));
+    let (header, records) = effects.persist.own_batches[0].clone();
+    let batch = cluster.batch(header, records);
+    cluster.end_era(A, &[B, C, D], &[B, C, D, E]);
+    cluster.end_era(A, &[B, C, D], &[C, D, E, B]);
+    cluster.nodes[A].disk.batches.push(batch.clone().into());
+    cluster.send_batch(A, batch);
+    cluster.end_era(A, &[B, C, D], &[A, B, C, D]);
+    cluster.nodes[A].sent.clear();
+    cluster.pass(&[A], 5_000);
+    let is_sent = cluster.nodes[A].sent.iter().any(|(to, input)| {
+        *to == Recipients::One(index(B))
+            && matches!(input, Input::Batch(batch) if *batch.get().header() == header)
+    });
+    assert!(is_sent, "{:?}", cluster.nodes[A].sent);
+    cluster.step(A, Input::Record(record));
+    let next = on_disk(&cluster).pop().expect("the first is there");
+    let digest = header.digest(&cluster.genesis.chain_id());
+    assert_eq!((next.lane_seq, next.previous), (header.lane_seq.next(), digest));
 }
 
 #[test]

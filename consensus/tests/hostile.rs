@@ -8,6 +8,7 @@ use bizra_types::batch::{BatchHeader, BatchRecord};
 use bizra_types::block::{Block, Citation};
 use bizra_types::certificate::Certificate;
 use bizra_types::hash::BatchDigest;
+use bizra_types::message::SignedTimeout;
 use bizra_types::numbers::{Height, LaneSeq, TimestampMs, ValidatorIndex, View};
 use harness::*;
 use std::sync::Arc;
@@ -195,11 +196,7 @@ fn follower_sends_nothing() {
     };
     let (mut follower, _) =
         Replica::new(&config, restored, cluster.now()).expect("there is but one era");
-    let records: Arc<[BatchRecord]> =
-        Arc::from([BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: vec![7; 10].into() }]);
-    let header =
-        BatchHeader::new(ERA, cluster.key(D), LaneSeq::new(1), BatchDigest::default(), &records);
-    let batch = cluster.batch(header, records);
+    let batch = cluster.first_batch(D);
     let input = Input::Batch(cluster.verifier.batch(batch).expect("signed"));
     let effects = follower.step(cluster.now(), input);
     assert!(effects.send.is_empty(), "{:?}", effects.send);
@@ -250,6 +247,26 @@ fn another_result_for_a_final_block_is_evidence() {
         cluster.send_certificate(C, Certificate::Commit(cert.clone()));
         let evidence = Box::new(Evidence::OtherExec(lie, cert));
         assert_eq!(cluster.nodes[C].alarms, [Alarm::Equivocation(evidence)], "late: {is_late}");
+    }
+}
+
+/// D keeps its batch from B and C. A told D alone that it has it: the other leaders
+/// must know as soon as they may cite D with acknowledgements only.
+#[test]
+fn what_is_here_of_a_withheld_lane_is_acknowledged_to_all() {
+    use bizra_consensus::Recipients;
+    use bizra_types::message::BatchAck;
+    let mut cluster = Cluster::new(&[D]);
+    let (root, author) = (cluster.root_qc(), cluster.key(D));
+    let batch = cluster.first_batch(D);
+    let digest = batch.header().digest(&cluster.genesis.chain_id());
+    let ack = BatchAck { author, lane_seq: batch.header().lane_seq, digest };
+    cluster.send_batch(A, batch);
+    let to_author = (Recipients::One(index(D)), ack);
+    for (node, acks) in [(B, vec![to_author]), (C, vec![to_author, (Recipients::All, ack)])] {
+        let timeout = cluster.timeout(node, view(1), &root, None);
+        cluster.send_timeout(A, SignedTimeout { missing: vec![author], ..timeout });
+        assert_eq!(cluster.acks_of(A), acks, "after the report of node {node}");
     }
 }
 

@@ -46,11 +46,3 @@ fn parameters_change_on_the_way() {
         assert!(report.parameter_changes > 0, "seed {seed}");
     }
 }
-
-/// What had lapsed was deleted where an era ended, and acknowledged after that.
-#[test]
-fn what_is_acknowledged_is_on_disk_also_where_an_era_ends() {
-    for seed in [725, 2255, 2324, 3779] {
-        kept(Options::new(seed, 7));
-    }
-}

@@ -17,11 +17,13 @@ use bizra_types::certificate::{Certificate, CommitCert, Qc, Tc};
 use bizra_types::committee::{Committee, SignerSet, Validator};
 use bizra_types::crypto::{PublicKey, Signature, SignatureCheck, SignatureMemo};
 use bizra_types::genesis::{Genesis, Parameters};
-use bizra_types::hash::{BlockId, Context, ExecHash};
+use bizra_types::hash::{BatchDigest, BlockId, Context, ExecHash};
 use bizra_types::message::{
-    CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
+    BatchAck, CommitVote, SignedCommitVote, SignedTimeout, SignedVote, Timeout, Vote,
 };
-use bizra_types::numbers::{Era, Height, ProtocolVersion, TimestampMs, ValidatorIndex, View};
+use bizra_types::numbers::{
+    Era, Height, LaneSeq, ProtocolVersion, TimestampMs, ValidatorIndex, View,
+};
 use bizra_types::verify::Verifier;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -308,6 +310,14 @@ impl Cluster {
         SignedBatch::new(header, signature, records).expect("a header of its records")
     }
 
+    /// The batch of one record with which the lane of a node begins in the first era.
+    pub(crate) fn first_batch(&mut self, node: usize) -> SignedBatch {
+        let record = BatchRecord { admitted_at_ms: TimestampMs::new(1), bytes: [7; 40].into() };
+        let (author, records) = (self.key(node), [record]);
+        let header = BatchHeader::new(ERA, author, LaneSeq::new(1), BatchDigest::ZERO, &records);
+        self.batch(header, records.into())
+    }
+
     pub(crate) fn vote(&mut self, node: usize, block: &Block) -> SignedVote {
         let vote = Vote { era: block.header().era, view: block.header().view, block: block.id() };
         let signature = self.signature(node, &vote.signed_bytes(&self.genesis.chain_id()));
@@ -519,6 +529,11 @@ impl Cluster {
         self.step(to, input);
     }
 
+    pub(crate) fn send_batch(&mut self, to: usize, batch: SignedBatch) {
+        let input = Input::Batch(self.verifier.batch(batch).expect("verified"));
+        self.step(to, input);
+    }
+
     pub(crate) fn send_certificate(&mut self, to: usize, certificate: Certificate) {
         let input = Input::Certificate(self.verifier.certificate(certificate).expect("verified"));
         self.step(to, input);
@@ -603,6 +618,16 @@ impl Cluster {
             Input::Proposal(proposal) => Some(proposal.get().clone()),
             _ => None,
         })
+    }
+
+    /// The acknowledgements that a node has sent, and to whom.
+    pub(crate) fn acks_of(&self, node: usize) -> Vec<(Recipients, BatchAck)> {
+        let sent = self.nodes[node].sent.iter();
+        sent.filter_map(|(to, input)| match input {
+            Input::BatchAck(ack) => Some((*to, ack.get().message)),
+            _ => None,
+        })
+        .collect()
     }
 
     /// Ids of the blocks that a node committed, ascending.
