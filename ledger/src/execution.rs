@@ -36,9 +36,11 @@
 //! writes or what was undone.
 
 mod actions;
+mod entries;
 mod governance;
 
 use self::actions::Failure;
+use self::entries::Entries;
 use crate::codes::{Code, Rejection};
 use crate::gates::Verdict;
 use crate::governance::Governance;
@@ -46,11 +48,10 @@ use crate::identity::Usage;
 use crate::log::{self, Appended, LogHashes, StorageError, read_layered};
 use crate::outcomes::{self, Outcome, OutcomeFlags, signed_bytes_hash};
 use crate::parameters::LedgerParameters;
-use crate::plain::{ByFamily, Family, LtHash, OutcomeEntry};
+use crate::plain::{Family, LtHash, OutcomeEntry};
 use crate::policy::Policies;
 use crate::state::{self, StaleNodes, StateNodes, StateTree};
 use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use bizra_types::committee::Committee;
 use bizra_types::crypto::PublicKey;
@@ -140,8 +141,8 @@ pub struct Overlay {
     timestamp: TimestampMs,
     first_log_hash: u64,
     log_hashes: Vec<Hash>,
-    /// Those that the block sets, without what they were.
-    plain: ByFamily<DraftEntry>,
+    /// What the block sets; nothing where it only read.
+    plain: Entries<Option<Option<Vec<u8>>>>,
     state: state::Change,
     outcomes: Vec<Outcome>,
     decisions: Decisions,
@@ -245,8 +246,8 @@ impl<'a> Parent<'a> {
     /// When the store cannot be read.
     pub fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         for overlay in self.pending.iter().rev() {
-            if let Some(entry) = overlay.plain.get(family, key) {
-                return Ok(entry.new.clone().flatten());
+            if let Some(Some(value)) = overlay.plain.get(family, key) {
+                return Ok(value.clone());
             }
         }
         self.base.plain(family, key)
@@ -362,9 +363,9 @@ impl Overlay {
 
     /// Entries to put, or to delete where there is no value.
     pub fn plain_writes(&self) -> impl Iterator<Item = (Family, &[u8], Option<&[u8]>)> {
-        self.plain.iter().map(|(family, key, entry)| {
-            (family, key, entry.new.as_ref().and_then(|value| value.as_deref()))
-        })
+        self.plain
+            .iter()
+            .filter_map(|(family, key, value)| Some((family, key, value.as_ref()?.as_deref())))
     }
 
     /// Nodes of the state tree to put, by their keys. None of them is there already.
@@ -390,7 +391,7 @@ struct Draft<'a> {
     governance: Governance,
     policies: &'a mut Policies,
     log: Appended<'a, Parent<'a>>,
-    entries: RefCell<ByFamily<DraftEntry>>,
+    entries: RefCell<Entries<DraftEntry>>,
     /// What the authors of this block's batches have used, written at its end.
     authors: BTreeMap<PublicKey, Usage>,
 }
@@ -420,7 +421,7 @@ impl<'a> Draft<'a> {
             governance,
             policies,
             log: Appended::new(parent.head.log_size, parent),
-            entries: RefCell::new(ByFamily::new()),
+            entries: RefCell::new(Entries::new()),
             authors: BTreeMap::new(),
         })
     }
@@ -451,18 +452,13 @@ impl<'a> Draft<'a> {
             state: state.tree,
         };
         let (first_log_hash, log_hashes) = self.log.into_hashes();
-        let mut entries = self.entries.into_inner();
-        entries.retain(|entry| {
-            entry.old = None;
-            entry.new.is_some()
-        });
         Ok(Overlay {
             fields,
             head,
             timestamp: block.timestamp,
             first_log_hash,
             log_hashes,
-            plain: entries,
+            plain: self.entries.into_inner().map(|entry| entry.new),
             state,
             outcomes,
             decisions,
@@ -559,27 +555,23 @@ impl<'a> Draft<'a> {
         key: &[u8],
         look: impl FnOnce(Option<&[u8]>) -> T,
     ) -> Result<T, StorageError> {
-        match self.entries.borrow_mut().entry(family, key) {
-            Entry::Occupied(entry) => {
-                let DraftEntry { old, new } = entry.get();
-                let value = new.as_ref().or(old.as_ref()).expect("it was read or set");
-                Ok(look(value.as_deref()))
-            }
-            Entry::Vacant(entry) => {
-                let value = self.parent.plain(family, key)?;
-                let result = look(value.as_deref());
-                entry.insert(DraftEntry { old: Some(value), new: None });
-                Ok(result)
-            }
+        if let Some(DraftEntry { old, new }) = self.entries.borrow().get(family, key) {
+            let value = new.as_ref().or(old.as_ref()).expect("it was read or set");
+            return Ok(look(value.as_deref()));
         }
+        let value = self.parent.plain(family, key)?;
+        let result = look(value.as_deref());
+        let entry = DraftEntry { old: Some(value), new: None };
+        self.entries.borrow_mut().add(family, key, entry);
+        Ok(result)
     }
 
     /// Sets an entry, or deletes it.
     fn put(&mut self, family: Family, key: &[u8], value: Option<Vec<u8>>) {
-        let new = Some(value);
-        match self.entries.get_mut().entry(family, key) {
-            Entry::Occupied(mut entry) => entry.get_mut().new = new,
-            Entry::Vacant(entry) => drop(entry.insert(DraftEntry { old: None, new })),
+        let (entries, new) = (self.entries.get_mut(), Some(value));
+        match entries.get_mut(family, key) {
+            Some(entry) => entry.new = new,
+            None => entries.add(family, key, DraftEntry { old: None, new }),
         }
     }
 }

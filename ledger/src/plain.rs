@@ -12,7 +12,7 @@
 //! changes does not matter, and what is taken out leaves no trace.
 
 use alloc::borrow::Cow;
-use alloc::collections::{BTreeMap, btree_map};
+use alloc::collections::BTreeMap;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader};
 use bizra_types::hash::{Context, Hash, RecordDigest};
 use bizra_types::numbers::{Height, LogIndex};
@@ -217,20 +217,6 @@ impl<T> ByFamily<T> {
 
     pub(crate) fn remove(&mut self, family: Family, key: &[u8]) -> Option<T> {
         self.0[Self::place(family)].remove(&Key::new(key.to_vec()))
-    }
-
-    pub(crate) fn entry(
-        &mut self,
-        family: Family,
-        key: &[u8],
-    ) -> btree_map::Entry<'_, Key<'static>, T> {
-        self.0[Self::place(family)].entry(Key::new(key.to_vec()))
-    }
-
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
-        for entries in &mut self.0 {
-            entries.retain(|_, it| keep(it));
-        }
     }
 
     /// By family and key, ascending.
