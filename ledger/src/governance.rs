@@ -941,11 +941,8 @@ impl Encode for Ballots {
 
 impl Decode for Ballots {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let list: Vec<Ballot> = reader.list("ballots", COMMITTEE_SIZE_MAX, 33)?;
-        if !list.is_sorted_by(|left, right| left.validator < right.validator) {
-            let value = list.len() as u64;
-            return Err(DecodeError::Invalid { what: "order of ballots", value });
-        }
+        let key = |ballot: &Ballot| ballot.validator;
+        let list = reader.ascending("ballots", COMMITTEE_SIZE_MAX, 33, key)?;
         Ok(Self(list.into_iter().map(|ballot| (ballot.validator, ballot.choice)).collect()))
     }
 }

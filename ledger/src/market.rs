@@ -731,11 +731,8 @@ impl Encode for Holdings {
 
 impl Decode for Holdings {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let list: Vec<Holding> = reader.list("holdings", HOLDERS_MAX, 40)?;
-        if !list.is_sorted_by(|left, right| left.holder < right.holder) {
-            let value = list.len() as u64;
-            return Err(DecodeError::Invalid { what: "order of holdings", value });
-        }
+        let key = |held: &Holding| held.holder;
+        let list = reader.ascending("holdings", HOLDERS_MAX, 40, key)?;
         Ok(Self(list.into_iter().map(|held| (held.holder, held.quantity)).collect()))
     }
 }

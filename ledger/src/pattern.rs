@@ -836,7 +836,8 @@ impl Encode for PatternVotes {
 
 impl Decode for PatternVotes {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let voters = reader.list("voters", COMMITTEE_SIZE_MAX, 32)?;
+        let voters =
+            reader.ascending("voters", COMMITTEE_SIZE_MAX, 32, |voter: &PublicKey| *voter)?;
         Ok(Self { voters, validated_at: Decode::decode(reader)? })
     }
 }

@@ -75,6 +75,9 @@ pub enum DecodeError {
         /// The number that was found there.
         value: u64,
     },
+    /// Items that have one order only are in another, or one is there twice.
+    #[error("{0} do not ascend strictly")]
+    Unordered(&'static str),
 }
 
 /// A position in borrowed bytes.
@@ -174,6 +177,26 @@ impl<'a> Reader<'a> {
             items.push(T::decode(self)?);
         }
         Ok(items)
+    }
+
+    /// Reads a [list](Self::list) of items that ascend strictly by `key`: of a set that has one
+    /// encoding only.
+    ///
+    /// # Errors
+    /// As [`Self::list`], and when the items do not ascend.
+    pub fn ascending<T: Decode, K: Ord>(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+        item_size_min: usize,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Vec<T>, DecodeError> {
+        let items = self.list(what, limit, item_size_min)?;
+        if items.is_sorted_by(|left, right| key(left) < key(right)) {
+            Ok(items)
+        } else {
+            Err(DecodeError::Unordered(what))
+        }
     }
 
     /// Ends the reading.

@@ -1368,7 +1368,7 @@ fn entries_have_one_encoding() {
     assert_eq!(Ballots::from_bytes(&bytes), Ok(ballots));
     let (first, second) = bytes[4..].split_at_mut(33);
     first.swap_with_slice(second);
-    let unsorted = Err(DecodeError::Invalid { what: "order of ballots", value: 2 });
+    let unsorted = Err(DecodeError::Unordered("ballots"));
     assert_eq!(Ballots::from_bytes(&bytes), unsorted);
     bytes.copy_within(4..37, 37);
     assert_eq!(Ballots::from_bytes(&bytes), unsorted);

@@ -433,7 +433,7 @@ fn holdings_have_one_encoding() {
         encode_list(&holders.iter().map(|byte| holding(*byte)).collect::<Vec<_>>(), &mut bytes);
         Holdings::from_bytes(&bytes).map(|holdings| holdings.0.len())
     };
-    let error = Err(DecodeError::Invalid { what: "order of holdings", value: 2 });
+    let error = Err(DecodeError::Unordered("holdings"));
     assert_eq!((read(&[1, 2]), read(&[2, 1]), read(&[1, 1])), (Ok(2), error, error));
 }
 

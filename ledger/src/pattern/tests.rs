@@ -728,6 +728,12 @@ fn a_validator_votes_once_and_those_who_left_are_dropped() {
         "STATE: `payload.data.digest` must not be validated already, but is since the block at \
          height 9"
     );
+    let unordered = |mut voters: Vec<PublicKey>| {
+        voters.reverse();
+        let bytes = PatternVotes { voters, validated_at: None }.to_bytes();
+        PatternVotes::from_bytes(&bytes) == Err(DecodeError::Unordered("voters"))
+    };
+    assert!(unordered(keys(&[2, 4])) && unordered(keys(&[2, 2])) && !unordered(keys(&[2])));
     assert_eq!(PatternVotes::from_bytes(&votes.to_bytes()), Ok(votes));
 }
 

@@ -316,13 +316,14 @@ pub(super) fn read_root(bytes: &[u8]) -> Result<Root, DecodeError> {
     let mut reader = Reader::new(bytes);
     let header = Decode::decode(&mut reader)?;
     let exec = Decode::decode(&mut reader)?;
-    let heads: Vec<BatchRef> = reader.list("lane heads", LANES_MAX, 72)?;
+    let heads = reader.ascending("lane heads", LANES_MAX, 72, |head: &BatchRef| head.author)?;
     let lane_heads: BTreeMap<_, _> =
         heads.iter().map(|head| (head.author, (head.lane_seq, head.digest))).collect();
     let epoch = Decode::decode(&mut reader)?;
     let seed = Decode::decode(&mut reader)?;
     let next_seed = Decode::decode(&mut reader)?;
-    let reveals: Vec<RevealEntry> = reader.list("reveals of an epoch", COMMITTEE_SIZE_MAX, 34)?;
+    let key = |reveal: &RevealEntry| reveal.validator;
+    let reveals = reader.ascending("reveals of an epoch", COMMITTEE_SIZE_MAX, 34, key)?;
     let reveals = reveals.iter().map(|reveal| (reveal.validator, reveal.output)).collect();
     let cert = Option::<CommitCert>::decode(&mut reader)?;
     let current = Decode::decode(&mut reader)?;

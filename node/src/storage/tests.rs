@@ -132,7 +132,7 @@ fn a_root_has_one_encoding() {
     let batch = chain.batch(0, &[record(1)]);
     let block = chain.block(&[batch]);
     let mut root = chain.commit(&[(block, ExecHash([7; 32]))]).root;
-    root.epoch.reveals.insert(ValidatorIndex::new(2), [9; 32]);
+    root.epoch.reveals.extend([2, 3].map(|index| (ValidatorIndex::new(index), [9; 32])));
     let version = ProtocolVersion::new(2);
     root.versions.next = Some(Activation { height: Height::new(100), version });
     root.parameters.idle_block_ms = 70;
@@ -147,6 +147,11 @@ fn a_root_has_one_encoding() {
     }
     bytes.push(0);
     assert_eq!(formats::read_root(&bytes), Err(DecodeError::Trailing(1)));
+    bytes.pop();
+    let reveals = [[2, 0], [3, 0]].map(|index| [&index[..], &[9; 32]].concat());
+    let at = bytes.windows(68).position(|it| it == reveals.concat()).expect("they are there");
+    bytes[at..at + 68].copy_from_slice(&[&reveals[1][..], &reveals[0]].concat());
+    assert_eq!(formats::read_root(&bytes), Err(DecodeError::Unordered("reveals of an epoch")));
 }
 
 #[test]
@@ -177,6 +182,7 @@ fn evidence_of_every_kind_is_kept_once_and_whole() {
         entry_tc: None,
         missing: vec![validator_key(1).public()],
     };
+    let cert = chain.commit(&[(chain.clone().block(&[]), ExecHash([2; 32]))]).cert;
     let timeouts = (timeout(3), timeout(4));
     let batches = (chain.batch(1, &[record(1)]), chain.clone().batch(1, &[record(2)]));
     let proposal = |block: Block| SignedProposal { block, tc: None, signature };
@@ -189,6 +195,7 @@ fn evidence_of_every_kind_is_kept_once_and_whole() {
         Evidence::Proposals(proposals.0, proposals.1),
         Evidence::Batches(batches.0, batches.1),
         Evidence::HiddenQc(commit_vote(1), timeouts.1),
+        Evidence::OtherExec(commit_vote(1), cert),
     ];
     for evidence in all.iter().chain(&all) {
         store.store_evidence(evidence).expect("the store can be written");
