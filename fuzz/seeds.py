@@ -161,6 +161,13 @@ def evidence():
     ]:
         yield {"accused": KEY, "kind": kind, "first": signed(first), "second": signed(second)}
     yield {"accused": KEY, "kind": "invalid_record", "batch": signed(header), "records": records.hex()}
+    certificate = accepted("CommitCert")[0]
+    yield {
+        "accused": KEY,
+        "kind": "other_exec",
+        "first": signed(certificate[:79] + b"\xff"),
+        "certificate": certificate.hex(),
+    }
     yield {"accused": KEY, "kind": "ticket", "ticket": signed(bytes(56))}
 
 

@@ -227,6 +227,14 @@ impl Envelope {
         Ok((envelope, bytes))
     }
 
+    /// The chain it is for.
+    ///
+    /// # Panics
+    /// When its action is for any chain.
+    pub(crate) fn own_chain(&self) -> ChainId {
+        self.metadata.chain_id.expect("the schema of an action that is for one chain wants it")
+    }
+
     /// Reads an envelope that must be in canonical form, which is found out while it is read:
     /// nothing is written again unless it is not.
     ///

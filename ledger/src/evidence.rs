@@ -11,11 +11,14 @@
 //! | `hidden_qc` | `first`, `second` | a commit vote, and a timeout that hides the QC it rests on |
 //! | `invalid_record` | `batch`, `records` | a batch with a record that no honest validator takes |
 //! | `ticket` | `ticket` | a record that was promised an outcome and has none |
+//! | `other_exec` | `first`, `certificate` | a commit vote for a final block with another `exec` |
 //!
 //! `first`, `second`, `batch` and `ticket` are objects of `statement`, the hex of the encoded
 //! fields that were signed (`docs/formats.md`), and `signature`. A ticket's statement begins with
 //! the era. `records` is the hex of the batch's encoded records; a batch that is larger than an
-//! envelope has no place here.
+//! envelope has no place here. `certificate` is the hex of the encoded `CommitCert` of the block,
+//! by validators of the committee that orders the record that files it: the state does not hold
+//! the committees before, so a lie of another era must be filed before its committee changes.
 //!
 //! What is proven is an *offence*, and each is punished once, however often and with whatever
 //! messages it is shown. A contradiction or an invalid record is a lie
@@ -34,13 +37,16 @@ use bizra_types::batch::{
     SignedBatch, Ticket,
 };
 use bizra_types::block::proposal_bytes;
-use bizra_types::crypto::{PublicKey, Signature, SignatureCheck};
+use bizra_types::certificate::CommitCert;
+use bizra_types::committee::Committee;
+use bizra_types::crypto::{PublicKey, Signature, SignatureCheck, SignatureMemo};
 use bizra_types::encode_fields;
 use bizra_types::encoding::{Decode, DecodeError, Encode, Reader, encode_list};
 use bizra_types::hash::{ChainId, Context, RecordDigest, hex, unhex};
 use bizra_types::json::{Member, Members, Object, SchemaError, Value, canonical};
 use bizra_types::message::{CommitVote, Timeout, Vote};
 use bizra_types::numbers::{Era, Height, TimestampMs};
+use bizra_types::verify::quorum_signatures;
 
 /// Bytes of an envelope that are left to whatever is not `payload.data`.
 const ENVELOPE_REST_BYTES: usize = 2_048;
@@ -65,6 +71,8 @@ pub enum Kind {
     InvalidRecord = 7,
     /// A promise that was not kept.
     Ticket = 8,
+    /// A commit vote for a final block with another `exec`.
+    OtherExec = 9,
 }
 
 impl Kind {
@@ -78,6 +86,7 @@ impl Kind {
         ("hidden_qc", Self::HiddenQc),
         ("invalid_record", Self::InvalidRecord),
         ("ticket", Self::Ticket),
+        ("other_exec", Self::OtherExec),
     ];
 }
 
@@ -120,6 +129,8 @@ pub struct EvidenceFile {
     pub second: Option<Signed>,
     /// `records`, else none.
     pub records: Vec<BatchRecord>,
+    /// `certificate`, of the block that `first` is about.
+    pub certificate: Option<CommitCert>,
 }
 
 /// Value of [`Family::Evidence`](crate::plain::Family::Evidence), by the offence.
@@ -166,7 +177,7 @@ impl Statement {
         Ok(match kind {
             Kind::Proposals => Self::Proposal(Decode::decode(reader)?),
             Kind::Votes => Self::Vote(Decode::decode(reader)?),
-            Kind::CommitVotes => Self::CommitVote(Decode::decode(reader)?),
+            Kind::CommitVotes | Kind::OtherExec => Self::CommitVote(Decode::decode(reader)?),
             Kind::Timeouts => Self::Timeout(Decode::decode(reader)?),
             Kind::Batches | Kind::InvalidRecord => Self::Batch(Decode::decode(reader)?),
             Kind::HiddenQc if is_first => Self::CommitVote(Decode::decode(reader)?),
@@ -205,6 +216,7 @@ impl EvidenceFile {
             first: Signed { statement: Statement::Batch(header), signature: batch.signature() },
             second: None,
             records: batch.records().to_vec(),
+            certificate: None,
         }
     }
 
@@ -225,7 +237,7 @@ impl EvidenceFile {
         let kind = object.take("kind")?.one_of(Kind::NAMES)?;
         let first = read_signed(&mut object, kind.first(), kind, true)?;
         let second = match kind {
-            Kind::InvalidRecord | Kind::Ticket => None,
+            Kind::InvalidRecord | Kind::Ticket | Kind::OtherExec => None,
             _ => Some(read_signed(&mut object, "second", kind, false)?),
         };
         let records = match kind {
@@ -237,8 +249,12 @@ impl EvidenceFile {
             }
             _ => Vec::new(),
         };
+        let certificate = match kind {
+            Kind::OtherExec => Some(read_hex(&object.take("certificate")?, Decode::decode)?),
+            _ => None,
+        };
         object.finish()?;
-        Ok(Self { accused, kind, first, second, records })
+        Ok(Self { accused, kind, first, second, records, certificate })
     }
 
     /// `payload.data` that is read as this.
@@ -266,6 +282,8 @@ impl EvidenceFile {
             encode_list(&self.records, &mut bytes);
             members.push(("records", text(&hex(&bytes))));
         }
+        let certificate = self.certificate.as_ref();
+        members.extend(certificate.map(|it| ("certificate", text(&hex(&it.to_bytes())))));
         object(members)
     }
 
@@ -280,10 +298,33 @@ impl EvidenceFile {
             self.check_signed("second", second, chain_id)?;
             return self.check_contradiction(&self.first.statement, &second.statement);
         }
-        match &self.first.statement {
-            Statement::Batch(header) => self.check_batch(header, chain_id),
+        match (&self.first.statement, &self.certificate) {
+            (Statement::Batch(header), _) => self.check_batch(header, chain_id),
+            (Statement::CommitVote(vote), Some(certificate)) => check_exec(vote, &certificate.vote),
             _ => Ok(()),
         }
+    }
+
+    /// That the block which it shows as final is: that a quorum of these validators has signed its
+    /// certificate.
+    ///
+    /// # Errors
+    /// [`Code::Evidence`].
+    pub fn check_final(&self, chain_id: &ChainId, committee: &Committee) -> Result<(), Rejection> {
+        let Some(CommitCert { vote, signers, signatures }) = &self.certificate else {
+            return Ok(());
+        };
+        let message = vote.signed_bytes(chain_id);
+        let messages = core::iter::repeat(message.as_slice());
+        // Forgetful: nobody shows it twice, and what execution says must not hang on what was seen.
+        let mut memo = SignatureMemo::new(0);
+        quorum_signatures(&mut memo, committee, signers, signatures, messages).map_err(|fault| {
+            let detail = format!(
+                "must be of a quorum of the validators who order this record, on this chain, but: \
+                 {fault}"
+            );
+            refused("payload.data.certificate", detail)
+        })
     }
 
     /// What is proven, as the key of its entry: the accused, the kind, and what an honest validator
@@ -374,6 +415,15 @@ impl Kind {
             _ => "first",
         }
     }
+}
+
+/// Whether a commit vote gives a final block another `exec`, given what the others signed.
+fn check_exec(vote: &CommitVote, others: &CommitVote) -> Result<(), Rejection> {
+    if vote.exec != others.exec && *others == (CommitVote { exec: others.exec, ..*vote }) {
+        return Ok(());
+    }
+    let detail = "must be of the block and view of `first`, with another `exec`";
+    Err(refused("payload.data.certificate", detail))
 }
 
 /// Whether a promise was broken: its time is over, and the record has no outcome.

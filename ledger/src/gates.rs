@@ -266,8 +266,7 @@ pub fn check_content(
             Ok(None)
         }
         Content::Evidence(evidence) => {
-            let chain = envelope.metadata.chain_id;
-            evidence.check(&chain.expect("the schema of evidence asks for a chain"))?;
+            evidence.check(&envelope.own_chain())?;
             Ok(None)
         }
         Content::Pattern(_) => check_logged(envelope).map(|()| None),
@@ -425,8 +424,8 @@ impl Rotation {
         let Content::Identity(IdentityAction::Rotate { new_key, proof }) = envelope.content else {
             return None;
         };
-        let chain_id = envelope.metadata.chain_id.expect("the schema of this action wants it");
-        let message = rotation_message(&chain_id, &envelope.sender.public_key, &new_key);
+        let message =
+            rotation_message(&envelope.own_chain(), &envelope.sender.public_key, &new_key);
         Some(Self { new_key, message, proof })
     }
 

@@ -142,7 +142,7 @@ impl Draft<'_> {
             Content::Elevation(elevation) => {
                 self.elevate(envelope.sender.public_key, elevation, block)
             }
-            Content::Evidence(evidence) => self.punish(envelope.digest, evidence, block),
+            Content::Evidence(evidence) => self.punish(envelope, evidence, block),
         }
     }
 

@@ -124,7 +124,7 @@ impl Draft<'_> {
     /// Punishes what evidence proves, once.
     pub(super) fn punish(
         &mut self,
-        record: RecordDigest,
+        envelope: &Envelope,
         evidence: &EvidenceFile,
         block: &BlockInput<'_>,
     ) -> Result<OutcomeFlags, Failure> {
@@ -137,6 +137,7 @@ impl Draft<'_> {
         if let Some(filed) = self.read(Family::Evidence, &offence)? {
             return Err(filed_before(&filed).into());
         }
+        evidence.check_final(&envelope.own_chain(), block.committee)?;
         let standing = standing.unwrap_or_default();
         let standing = match evidence.promise() {
             Some(promise) => {
@@ -148,7 +149,7 @@ impl Draft<'_> {
             None => standing.after_equivocation(),
         };
         self.write(Family::Reputation, &accused.0, &standing);
-        let filed = FiledEvidence { record, height: block.height };
+        let filed = FiledEvidence { record: envelope.digest, height: block.height };
         self.write(Family::Evidence, &offence, &filed);
         Ok(OutcomeFlags::default())
     }

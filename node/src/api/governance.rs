@@ -133,7 +133,7 @@ pub(crate) async fn reputation(State(api): State<Api>, uri: Uri) -> Result<Json<
 
 /// `GET /v1/gov/evidence`: what this node has caught others at, in the form of
 /// `payload.data` of `evidence/file`, and which record has proven it already.
-/// At most a hundred pieces; what execution cannot judge is left out.
+/// At most a hundred pieces.
 pub(crate) async fn evidence(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, Refusal> {
     Parameters::read(&uri, &[])?;
     let read = api.read(|store| {
@@ -161,8 +161,7 @@ pub(crate) async fn evidence(State(api): State<Api>, uri: Uri) -> Result<Json<Va
     read.await.map(Json)
 }
 
-/// Evidence as a record files it. None for what needs more than the two
-/// statements, or an era that is not known here.
+/// Evidence as a record files it. None for an era that is not known here.
 fn fileable(store: &Store, evidence: &Evidence) -> Result<Option<EvidenceFile>, StorageError> {
     let vote = |it: &SignedVote| (Statement::Vote(it.vote), it.signature);
     let commit_vote = |it: &SignedCommitVote| (Statement::CommitVote(it.vote), it.signature);
@@ -175,39 +174,44 @@ fn fileable(store: &Store, evidence: &Evidence) -> Result<Option<EvidenceFile>, 
     let key_of = |era: Era, signer: ValidatorIndex| {
         Ok::<_, StorageError>(store.committee_of(era)?.and_then(|it| it.key(signer)))
     };
+    let mut certificate = None;
     let (kind, accused, first, second) = match evidence {
         Evidence::Votes(one, other) => {
-            (Kind::Votes, key_of(one.vote.era, one.signer)?, vote(one), vote(other))
+            (Kind::Votes, key_of(one.vote.era, one.signer)?, vote(one), Some(vote(other)))
         }
         Evidence::CommitVotes(one, other) => {
             let key = key_of(one.vote.era, one.signer)?;
-            (Kind::CommitVotes, key, commit_vote(one), commit_vote(other))
+            (Kind::CommitVotes, key, commit_vote(one), Some(commit_vote(other)))
         }
         Evidence::Timeouts(one, other) => {
             let key = key_of(one.timeout.era, one.signer)?;
-            (Kind::Timeouts, key, timeout(one), timeout(other))
+            (Kind::Timeouts, key, timeout(one), Some(timeout(other)))
         }
         Evidence::Proposals(one, other) => {
             let header = one.block.header();
             let key = key_of(header.era, header.proposer)?;
-            (Kind::Proposals, key, proposal(one), proposal(other))
+            (Kind::Proposals, key, proposal(one), Some(proposal(other)))
         }
         Evidence::Batches(one, other) => {
-            (Kind::Batches, Some(one.header().author), batch(one), batch(other))
+            (Kind::Batches, Some(one.header().author), batch(one), Some(batch(other)))
         }
         Evidence::HiddenQc(one, other) => {
             let key = key_of(one.vote.era, one.signer)?;
-            (Kind::HiddenQc, key, commit_vote(one), timeout(other))
+            (Kind::HiddenQc, key, commit_vote(one), Some(timeout(other)))
         }
-        Evidence::OtherExec(..) => return Ok(None),
+        Evidence::OtherExec(one, cert) => {
+            certificate = Some(cert.clone());
+            (Kind::OtherExec, key_of(one.vote.era, one.signer)?, commit_vote(one), None)
+        }
     };
     let signed = |(statement, signature)| Signed { statement, signature };
     Ok(accused.map(|accused| EvidenceFile {
         accused,
         kind,
         first: signed(first),
-        second: Some(signed(second)),
+        second: second.map(signed),
         records: Vec::new(),
+        certificate,
     }))
 }
 

@@ -351,7 +351,8 @@ fn broken_promise(answer: &Value, accused: Option<PublicKey>, committee: &Value)
         signature: signature.context("`ticket.signature` is no signature")?,
     };
     let kind = Kind::Ticket;
-    let file = EvidenceFile { accused, kind, first, second: None, records: Vec::new() };
+    let (second, records, certificate) = (None, Vec::new(), None);
+    let file = EvidenceFile { accused, kind, first, second, records, certificate };
     Ok(serde_json::from_slice(&canonical(&file.to_data()))?)
 }
 

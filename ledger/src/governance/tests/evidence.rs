@@ -6,6 +6,8 @@ use crate::gates::check_content;
 use crate::parameters::LedgerParameters;
 use crate::testing::{key, signed};
 use bizra_types::batch::{BatchHeader, BatchRecord, Ticket};
+use bizra_types::certificate::CommitCert;
+use bizra_types::committee::SignerSet;
 use bizra_types::crypto::Signature;
 use bizra_types::hash::{BatchDigest, BlockId, ChainId, ExecHash};
 use bizra_types::message::{CommitVote, Timeout, Vote};
@@ -83,6 +85,37 @@ fn invalid_record(header: BatchHeader, records: &[BatchRecord]) -> String {
     )
 }
 
+/// That a quorum of four signed `exec` in a view, and the accused another one.
+fn other_exec(first: CommitVote, certificate: &CommitCert) -> String {
+    let accused = public(ACCUSED);
+    let first = said(&Statement::CommitVote(first));
+    let certificate = hex(&certificate.to_bytes());
+    format!(
+        r#"{{"accused":"{accused}","kind":"other_exec","first":{first},"certificate":"{certificate}"}}"#
+    )
+}
+
+/// A certificate of what these keys of the committee 1 to 4 sign on a chain.
+fn certificate_on(chain: &ChainId, vote: CommitVote, seeds: &[u8]) -> CommitCert {
+    let committee = committee(1..=4);
+    let mut signers: Vec<_> = seeds
+        .iter()
+        .map(|seed| (committee.index_of(&public(*seed)).expect("it has a seat"), *seed))
+        .collect();
+    signers.sort_unstable();
+    let message = vote.signed_bytes(chain);
+    let sign = |seed| Signature(key(seed).sign(&message).to_bytes());
+    CommitCert {
+        vote,
+        signers: SignerSet::of(committee.size(), signers.iter().map(|(index, _)| *index)),
+        signatures: signers.iter().map(|(_, seed)| sign(*seed)).collect(),
+    }
+}
+
+fn certificate(vote: CommitVote) -> CommitCert {
+    certificate_on(&CHAIN, vote, &[1, 3, 4])
+}
+
 impl World {
     fn file(&mut self, data: &str) -> BlockRecord {
         self.record("PAT", 9, "evidence/file", &json(data))
@@ -97,7 +130,7 @@ impl World {
     }
 }
 
-/// Every pair that no honest validator signs, with a second one of the same offence.
+/// Everything that no honest validator signs beside something else, with a second proof of it.
 fn contradictions() -> Vec<(String, String)> {
     let batch = |bytes: u8| {
         Statement::Batch(header(ACCUSED, 4, &records(&[Arc::from([bytes].as_slice())])))
@@ -132,6 +165,10 @@ fn contradictions() -> Vec<(String, String)> {
         ),
         (pair("batches", batch(1), batch(2)), pair("batches", batch(3), batch(2))),
         (hidden(timeout(7, 6)), hidden(timeout(9, 3))),
+        (
+            other_exec(commit_vote(7, 1), &certificate(commit_vote(7, 2))),
+            other_exec(commit_vote(7, 3), &certificate(commit_vote(7, 2))),
+        ),
     ]
 }
 
@@ -181,6 +218,8 @@ fn what_proves_nothing_has_its_code_and_a_sentence() {
     };
     let whose = "`payload.data.records` must be those of the batch, and the batch one of the \
                  accused";
+    let another_exec = "`payload.data.certificate` must be of the block and view of `first`, with \
+                        another `exec`";
     let (good, other) = (records(&[signed(1, 1)]), records(&[signed(1, 2)]));
     let vote_of = |view, block| Statement::Vote(vote(view, block));
     let batch_of = |author, seq| Statement::Batch(header(author, seq, &good));
@@ -240,6 +279,15 @@ fn what_proves_nothing_has_its_code_and_a_sentence() {
         ),
         (invalid_record(header(ACCUSED, 1, &good), &other), whose.to_owned()),
         (invalid_record(header(3, 1, &good), &good), whose.to_owned()),
+        (other_exec(commit_vote(7, 1), &certificate(commit_vote(7, 1))), another_exec.to_owned()),
+        (other_exec(commit_vote(7, 1), &certificate(commit_vote(8, 2))), another_exec.to_owned()),
+        (
+            other_exec(
+                commit_vote(7, 1),
+                &certificate(CommitVote { block: BlockId([2; 32]), ..commit_vote(7, 2) }),
+            ),
+            another_exec.to_owned(),
+        ),
     ];
     let mut world = World::new(1..=4);
     for (evidence, sentence) in rows {
@@ -251,6 +299,39 @@ fn what_proves_nothing_has_its_code_and_a_sentence() {
         assert_eq!(world.code(record), Evidence, "{evidence}");
     }
     assert_eq!(world.entry::<Reputation>(Family::Reputation, &public(ACCUSED).0), None);
+}
+
+#[test]
+fn a_block_is_final_by_a_quorum_of_those_who_order_the_evidence() {
+    let of = |vote| commit_vote(7, vote);
+    let mut forged = certificate(of(2));
+    forged.signatures.swap(0, 1);
+    for (bad, fault) in [
+        (
+            certificate_on(&CHAIN, of(2), &[1, 3]),
+            "a certificate of 2 signers of 4, where 3 of 4 are needed",
+        ),
+        (forged, "a signature does not verify"),
+        (certificate_on(&ChainId([7; 32]), of(2), &[1, 3, 4]), "a signature does not verify"),
+    ] {
+        let mut world = World::new(1..=4);
+        let record = world.file(&other_exec(of(1), &bad));
+        let envelope = record.verdict.envelope().expect("the form is right").clone();
+        let Content::Evidence(file) = &envelope.content else { panic!("it is evidence") };
+        let rejection = file.check_final(&CHAIN, &world.committee).expect_err("it is not final");
+        let sentence = format!(
+            "EVIDENCE: `payload.data.certificate` must be of a quorum of the validators who order \
+             this record, on this chain, but: {fault}"
+        );
+        assert_eq!(rejection.to_string(), sentence);
+        assert_eq!(world.code(record), Evidence, "{fault}");
+    }
+    let good = other_exec(of(1), &certificate(of(2)));
+    let mut others = World::new([1, 2, 3, 5]);
+    assert_eq!(others.filed(&good), (Evidence, Reputation::default()), "4 has lost its seat");
+    let mut more = World::new(1..=7);
+    assert_eq!(more.filed(&good), (Evidence, Reputation::default()), "3 of 7 are no quorum");
+    assert_eq!(World::new(1..=4).filed(&good).0, Success);
 }
 
 #[test]

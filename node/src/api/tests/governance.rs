@@ -7,8 +7,8 @@ use bizra_ledger::plain::Family;
 use bizra_ledger::reputation::Reputation;
 use bizra_types::crypto::PublicKey;
 use bizra_types::genesis;
-use bizra_types::hash::BlockId;
-use bizra_types::message::{SignedVote, Vote};
+use bizra_types::hash::{BlockId, ExecHash};
+use bizra_types::message::{CommitVote, SignedCommitVote, SignedVote, Vote};
 use bizra_types::numbers::View;
 
 /// A change that can be enacted.
@@ -45,6 +45,23 @@ impl Node {
         let caught = Evidence::Votes(vote(1), vote(2));
         self.shared.store.store_evidence(&caught).expect("the store can be written");
         liar.public()
+    }
+
+    /// Files the one thing that the node has caught, at validator 2, as the node tells it; then it
+    /// is told as filed, and punished.
+    async fn assert_filed_as_told(mut self, kind: &str) {
+        let told = self.get("/v1/gov/evidence").await.json();
+        let told = &told["evidence"][0];
+        assert_eq!(told["data"]["kind"], kind);
+        assert_eq!(told["data"]["accused"], validator_key(2).public().to_string());
+        assert!(told["filed"].is_null());
+
+        let digest = self.say(0, "evidence/file", &told["data"].to_string());
+        let told = self.get("/v1/gov/evidence").await.json();
+        let filed = serde_json::json!({ "record": digest.to_string(), "height": 1 });
+        assert_eq!(told["evidence"][0]["filed"], filed);
+        let told = self.get("/v1/gov/reputation").await.json();
+        assert_eq!(told["validators"][2]["quarantine_epochs"], 4);
     }
 
     pub(super) fn vote(&mut self, validator: u8, proposal: RecordDigest, choice: &str) {
@@ -201,40 +218,32 @@ async fn what_is_no_proposal_is_told() {
 }
 
 #[tokio::test]
-async fn a_batch_that_no_honest_validator_makes_is_told_as_it_is_filed() {
-    let mut node = Node::start().await;
-    let bad = b"{}".as_slice().into();
-    let batch = node.chain.clone().batch(2, &[record(1), bad]);
-    assert_eq!(node.shared.store.store_invalid_batch(&batch), Ok(true));
-    let told = node.get("/v1/gov/evidence").await.json();
-    let told = &told["evidence"][0];
-    assert_eq!(told["data"]["kind"], "invalid_record");
-    assert_eq!(told["data"]["accused"], validator_key(2).public().to_string());
-    assert!(told["filed"].is_null());
-
-    let digest = node.say(0, "evidence/file", &told["data"].to_string());
-    let told = node.get("/v1/gov/evidence").await.json();
-    let filed = serde_json::json!({ "record": digest.to_string(), "height": 1 });
-    assert_eq!(told["evidence"][0]["filed"], filed);
-    let told = node.get("/v1/gov/reputation").await.json();
-    assert_eq!(told["validators"][2]["quarantine_epochs"], 4);
+async fn evidence_is_told_as_it_is_filed() {
+    let node = Node::start().await;
+    let none = node.get("/v1/gov/evidence").await.json();
+    assert_eq!(none, serde_json::json!({ "evidence": [] }));
+    node.catch_a_liar();
+    node.assert_filed_as_told("votes").await;
 }
 
 #[tokio::test]
-async fn evidence_is_told_as_it_is_filed() {
-    let mut node = Node::start().await;
-    let none = node.get("/v1/gov/evidence").await.json();
-    assert_eq!(none, serde_json::json!({ "evidence": [] }));
-    let liar = node.catch_a_liar();
-    let told = node.get("/v1/gov/evidence").await.json();
-    let told = &told["evidence"][0];
-    assert_eq!(told["data"]["accused"], liar.to_string());
-    assert!(told["filed"].is_null());
+async fn a_batch_that_no_honest_validator_makes_is_told_as_it_is_filed() {
+    let node = Node::start().await;
+    let bad = b"{}".as_slice().into();
+    let batch = node.chain.clone().batch(2, &[record(1), bad]);
+    assert_eq!(node.shared.store.store_invalid_batch(&batch), Ok(true));
+    node.assert_filed_as_told("invalid_record").await;
+}
 
-    let digest = node.say(0, "evidence/file", &told["data"].to_string());
-    let told = node.get("/v1/gov/evidence").await.json();
-    let filed = serde_json::json!({ "record": digest.to_string(), "height": 1 });
-    assert_eq!(told["evidence"][0]["filed"], filed);
-    let told = node.get("/v1/gov/reputation").await.json();
-    assert_eq!(told["validators"][2]["quarantine_epochs"], 4);
+#[tokio::test]
+async fn another_exec_of_a_final_block_is_told_as_it_is_filed() {
+    let node = Node::start().await;
+    let block = node.chain.clone().block(&[]);
+    let cert = node.chain.commit(&[(block, ExecHash([1; 32]))]).cert;
+    let vote = CommitVote { exec: ExecHash([2; 32]), ..cert.vote };
+    let signature = validator_key(2).sign(&vote.signed_bytes(&node.chain.genesis.chain_id()));
+    let vote = SignedCommitVote { vote, signer: ValidatorIndex::new(2), signature };
+    let caught = Evidence::OtherExec(vote, cert);
+    node.shared.store.store_evidence(&caught).expect("the store can be written");
+    node.assert_filed_as_told("other_exec").await;
 }
