@@ -42,6 +42,9 @@ const ORPHANS_MAX: usize = 256;
 const REPEAT_MICROS_MIN: u64 = 200_000;
 /// How long a cited batch may be on its way before it is asked for, in µs.
 const ASK_BATCHES_AFTER_MICROS: u64 = 20_000;
+/// How long whoever was asked for a block or batches may take before somebody
+/// else is asked beside, in µs, at least; at most [`REPEAT_MICROS_MIN`].
+const ASK_BESIDE_AFTER_MICROS: u64 = 20_000;
 /// How long a validator waits for the block to build on, in µs, at least.
 const STUCK_MICROS_MIN: u64 = 40_000;
 /// How long commit votes may take before another block is made to carry the
@@ -1596,6 +1599,8 @@ impl Replica {
         let wanted = self.wanted(missing);
         self.asks.retain(|ask, _| wanted.contains_key(ask));
         let again = now.plus_micros(self.patience_micros());
+        let beside = 2 * self.pacemaker.round_trip_micros();
+        let beside = now.plus_micros(beside.clamp(ASK_BESIDE_AFTER_MICROS, REPEAT_MICROS_MIN));
         self.chain_next = self.chain_next.min(again);
         for (ask, peers) in wanted {
             let first = match ask {
@@ -1623,7 +1628,7 @@ impl Replica {
             // Chains are long. Of anything else a second copy costs less than
             // waiting for one who is slow, or has just died.
             let is_hedged = !is_chain && asked.attempts < peers.len();
-            asked.next = if is_hedged { now.plus_micros(REPEAT_MICROS_MIN) } else { again };
+            asked.next = if is_hedged { beside } else { again };
             if is_chain {
                 self.chain_next = asked.next;
             }

@@ -354,7 +354,7 @@ fn who_owes_an_answer_and_is_silent_is_asked_last() {
     let second = cluster.block(leader, view(2), 2, 6, &qc, Vec::new());
     let qc = cluster.qc(&[B, C, D], &second);
     cluster.send_certificate(A, Certificate::Qc(qc));
-    cluster.pass(&[A], 210);
+    cluster.pass(&[A], 30);
     assert_eq!(asked_for(&cluster, &second), [B, C].map(index));
     let heard = Input::Heard { peer: index(C), round_trip_micros: Some(1_000) };
     cluster.step(A, heard);

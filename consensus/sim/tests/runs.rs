@@ -100,3 +100,11 @@ fn four_validators_keep_every_rule_under_faults() {
 fn seven_validators_keep_every_rule_under_faults() {
     assert_seeds_kept(80, 7);
 }
+
+/// Of three live validators one lacked a block. It asked a dead one, then one whose answer got
+/// lost, and waited 200 ms for each, while the others gave up nine views that needed its vote.
+#[test]
+fn what_got_lost_is_asked_of_everybody_before_many_views_are() {
+    let options = Options::new(48_389, 4);
+    assert_kept(&options, &run(options.clone()));
+}
